@@ -1,0 +1,363 @@
+"""The one config tree: YAML plus `dotted.key=value`, checked whole before anything starts.
+
+The string under a field is its documentation (`mpo config` prints it). Relative paths are relative
+to the folder the command is run in. `load_config` raises `InputError` with one line per fault.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from mpo_core.envs.base import suite_class
+from mpo_core.errors import InputError
+from mpo_core.types import PlanMode, Split
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+class ModelConfig(Section):
+    """A chat model: served by this suite (`source`), elsewhere (`endpoint`), or `scripted`."""
+
+    source: str | None = None
+    """A Hugging Face folder, a hub id, or `builtin:smollm2-135m-instruct`; served here by vLLM."""
+    endpoint: str | None = None
+    """Base URL of an OpenAI-compatible server, for example http://127.0.0.1:8000/v1."""
+    scripted: str | None = None
+    """`module:function`, a deterministic stand-in for a model (tests, upper bounds)."""
+    name: str | None = None
+    """The model's name at the endpoint; by default its key in `models`."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key."""
+    concurrency: PositiveInt = 64
+    """Requests in flight from one process at most."""
+    timeout_s: float = Field(600, gt=0)
+    """Time limit of one request."""
+    retries: int = Field(6, ge=0)
+    """Retries of a failed request, with exponential backoff, before the run stops."""
+
+    replicas: PositiveInt = 1
+    """Engine replicas; the requests of one episode go to one of them."""
+    cpus_per_replica: float = Field(1, gt=0)
+    gpus_per_replica: int = Field(0, ge=0)
+    """GPUs of one replica: its tensor-parallel degree. 0 serves on the CPU."""
+    max_model_len: PositiveInt = 8192
+    """Longest prompt plus answer, in tokens."""
+    max_lora_rank: PositiveInt = 64
+    """Largest rank of an adapter that the engine can load; sets aside memory for it."""
+    engine_kwargs: dict[str, Any] = {}
+    """Further vLLM engine arguments, as `ray.serve.llm` takes them."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "ModelConfig":
+        kinds = [k for k in ("source", "endpoint", "scripted") if getattr(self, k)]
+        if len(kinds) != 1:
+            raise ValueError(
+                "give exactly one of source, endpoint, scripted"
+                + (f" (got {', '.join(kinds)})" if kinds else "")
+            )
+        return self
+
+
+class PlannerConfig(Section):
+    model: str
+    """Key in `models` of the planner before training."""
+    serve: Literal["adapter", "engine"] = "adapter"
+    """Serve a trained planner as a LoRA adapter of its base's engine, or as an engine of its own
+    (needed after full fine-tuning)."""
+    per_task: PositiveInt = 5
+    """Plans sampled for each training task (M in the paper)."""
+    temperature: float = Field(0.8, ge=0)
+    evaluation_temperature: float = Field(0.0, ge=0)
+    """Temperature for the single plan of an evaluation task."""
+    max_tokens: PositiveInt = 512
+    """Longest plan, in tokens."""
+    resamples: int = Field(3, ge=0)
+    """Times that unparseable plans are drawn again before the task's shortfall stops the run."""
+
+
+class AgentConfig(Section):
+    model: str
+    """Key in `models` of the agent; it explores and is evaluated."""
+    plan_mode: PlanMode = "query"
+    """Where the agent reads its plan: with the task, after each observation, or as the start of
+    its own reasoning."""
+    max_tokens: PositiveInt = 512
+    """Longest reply, in tokens."""
+    invalid_limit: PositiveInt = 10
+    """Consecutive replies without an understood action that end an episode."""
+    max_steps: PositiveInt | None = None
+    """Step limit of every episode; by default the environment's own, per task type."""
+    example: bool = True
+    """Show one worked episode before the task."""
+
+
+class ScoringConfig(Section):
+    repetitions: PositiveInt = 5
+    """Episodes per plan (N in the paper)."""
+    temperature: float = Field(0.8, ge=0)
+
+
+class PairsConfig(Section):
+    rule: Literal["best_worst"] = "best_worst"
+    """How pairs are chosen from a task's scored plans."""
+    min_margin: float = Field(0.0, ge=0, le=1)
+    """Score difference that a pair must exceed."""
+
+
+class LoraConfig(Section):
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = "all-linear"
+
+
+class TrainingConfig(Section):
+    method: Literal["lora", "full"] = "lora"
+    """Train an adapter, or all weights."""
+    lora: LoraConfig = LoraConfig()
+    beta: float = Field(0.1, gt=0)
+    """Strength of the pull towards the reference model."""
+    loss_type: str = "sigmoid"
+    """TRL's name of the DPO loss."""
+    learning_rate: float = Field(1e-5, gt=0)
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int = -1
+    """Optimizer steps; -1 for what `epochs` makes."""
+    batch_size: PositiveInt = 32
+    """Global batch: workers x micro_batch_size x accumulation steps."""
+    micro_batch_size: PositiveInt = 1
+    """Pairs per worker and forward pass."""
+    max_length: PositiveInt = 2048
+    """Longest prompt plus plan, in tokens; longer ones are cut and counted."""
+    warmup_ratio: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    scheduler: str = "cosine"
+    max_grad_norm: float = Field(1.0, gt=0)
+    gradient_checkpointing: bool = False
+    precision: Literal["bf16", "fp32"] = "bf16"
+    zero_stage: Literal[1, 2, 3] = 2
+    """DeepSpeed ZeRO stage."""
+    workers: PositiveInt = 2
+    """Ray Train workers; one process each."""
+    cpus_per_worker: float = Field(1, gt=0)
+    gpus_per_worker: int = Field(0, ge=0, le=1)
+    save_steps: PositiveInt = 50
+    """Optimizer steps between checkpoints."""
+    max_failures: int = Field(2, ge=0)
+    """Times that Ray Train restarts the workers from the last checkpoint."""
+    seed: int | None = None
+    """By default the run's seed."""
+
+    @model_validator(mode="after")
+    def _whole_accumulation(self) -> "TrainingConfig":
+        if self.batch_size % (self.workers * self.micro_batch_size):
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of workers {self.workers} x "
+                f"micro_batch_size {self.micro_batch_size}"
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    splits: list[Split] = ["seen", "unseen"]
+    arms: list[Literal["none", "base", "mpo"]] = ["none", "base", "mpo"]
+    """Plans to compare: none, the untrained planner's, the trained planner's."""
+    repetitions: PositiveInt = 1
+    temperature: float = Field(0.0, ge=0)
+    bootstrap: PositiveInt = 10_000
+    """Resamples behind each confidence interval."""
+
+
+class ClusterConfig(Section):
+    enabled: bool = True
+    """False runs everything in this process, without Ray: endpoints and scripted models only."""
+    address: str | None = None
+    """Address of a running Ray cluster; by default RAY_ADDRESS, else a private local one."""
+    logical_cpus: PositiveInt | None = None
+    """CPUs that a private local cluster counts; by default the machine's, and at least what the
+    config needs, since engines, actors and workers take turns on a small machine."""
+    http_port: int = Field(0, ge=0, le=65535)
+    """Port of the OpenAI-compatible HTTP server on loopback; 0 picks a free one."""
+    engine_start_timeout_s: float = Field(1800, gt=0)
+    rollout_actors: PositiveInt = 1
+    cpus_per_rollout_actor: float = Field(1, gt=0)
+    episodes_in_flight: PositiveInt = 32
+    """Episodes that one rollout actor plays at a time."""
+    episode_attempts: PositiveInt = 5
+    """Times that an episode is started when actors, engines or environments fail under it."""
+    free_engines_for_training: bool | None = None
+    """Stop the engines while the planner trains; by default, when the GPUs do not suffice for
+    both."""
+
+
+class TrackingConfig(Section):
+    enabled: bool = True
+    uri: str | None = None
+    """MLflow tracking URI; by default MLFLOW_TRACKING_URI, else `sqlite:///<runs_dir>/mlflow.db`."""
+    experiment: str = "mpo"
+
+
+class Config(Section):
+    """Everything that a run is decided by."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run and of its folder."""
+    runs_dir: Path = Path("runs")
+    seed: int = 42
+    envs: dict[str, SerializeAsAny[BaseModel]] = Field(min_length=1)
+    """Environment name -> its settings; `mpo tasks NAME --help` lists them."""
+    models: dict[str, ModelConfig] = Field(min_length=1)
+    """Name -> chat model. A served model's name is its engine's."""
+    planner: PlannerConfig
+    agent: AgentConfig
+    scoring: ScoringConfig = ScoringConfig()
+    pairs: PairsConfig = PairsConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    prompts_dir: Path | None = None
+    """A prompt folder of your own; see mpo_core/prompts."""
+
+    @field_validator("envs", mode="before")
+    @classmethod
+    def _env_sections(cls, envs: Any) -> Any:
+        if not isinstance(envs, dict):
+            return envs
+        return {
+            name: section
+            if isinstance(section, BaseModel)
+            else suite_class(name).Config.model_validate(section or {})
+            for name, section in envs.items()
+        }
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> "Config":
+        for role in ("planner", "agent"):
+            name = getattr(self, role).model
+            if name not in self.models:
+                raise ValueError(
+                    f"{role}.model: {name!r} is not in models ({', '.join(sorted(self.models))})"
+                )
+        if self.trains and self.models[self.planner.model].source is None:
+            raise ValueError(
+                "evaluation.arms: the mpo arm trains the planner, which needs models."
+                f"{self.planner.model}.source (a model folder); or leave mpo out"
+            )
+        if self.training.method == "full" and self.planner.serve == "adapter" and self.trains:
+            raise ValueError("planner.serve: adapter cannot hold full weights; set it to engine")
+        if not self.cluster.enabled:
+            served = [m for m in {self.planner.model, self.agent.model} if self.models[m].source]
+            if served:
+                raise ValueError(
+                    f"cluster.enabled: false cannot serve models.{served[0]}; give it an endpoint"
+                )
+        return self
+
+    @property
+    def trains(self) -> bool:
+        return "mpo" in self.evaluation.arms
+
+    @property
+    def run_dir(self) -> Path:
+        return self.runs_dir / self.name
+
+
+def load_config(source: str | Path, overrides: list[str] = ()) -> Config:
+    """Read a YAML file (or a preset's name) and apply `dotted.key=value` overrides.
+
+    Raises:
+        InputError: naming the key at fault, for an unreadable file, an unknown key, a wrong type.
+    """
+    path = find_config(source)
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not readable as YAML: {_one_line(error)}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: expected a mapping of settings at the top level")
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_config(tree, where=str(path))
+
+
+def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        faults = [_fault(e) for e in error.errors()]
+        raise InputError(f"{where}: " + "; ".join(faults)) from error
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the resolved config, from which the run can be started again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def find_config(source: str | Path) -> Path:
+    """A config file's path, or that of the preset of this name."""
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError(f"{path}: no such config file")
+        return path
+    preset = PRESETS / f"{source}.yaml"
+    if not preset.is_file():
+        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+        raise InputError(f"{source}: neither a .yaml file nor a preset ({known})")
+    return preset
+
+
+PRESETS = Path(__file__).parent.parent / "jobs" / "presets"
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    dotted, separator, text = override.partition("=")
+    if not separator or not dotted:
+        raise InputError(f"{override!r}: an override is written dotted.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{override!r}: the value is not YAML: {_one_line(error)}") from error
+    *parents, last = dotted.split(".")
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if child is None:
+            child = node[parent] = {}
+        if not isinstance(child, dict):
+            raise InputError(f"{override!r}: {parent} is a value, not a section")
+        node = child
+    node[last] = value
+
+
+def _fault(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if error["type"] == "missing":
+        return f"{key}: missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

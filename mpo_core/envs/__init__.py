@@ -1,0 +1,1 @@
+"""Text environments behind one async interface; see `base`."""

@@ -1,0 +1,21 @@
+"""The few errors of the suite, each named after the boundary that was crossed.
+
+Only `InputError` is the user's to mend: the command line prints it as one line and exits with 2.
+The others are caught where there is a recovery. Anything else is a bug and keeps its traceback.
+"""
+
+
+class InputError(Exception):
+    """Bad input: the message says what is wrong, where, and what to do about it, in one line."""
+
+
+class ModelUnavailable(Exception):
+    """A model server did not answer within its retries. Never becomes a reward."""
+
+
+class ContextFull(Exception):
+    """The prompt no longer fits the model's context. Ends an episode as data."""
+
+
+class EnvironmentLost(Exception):
+    """The process behind an environment died, hung or was recycled: run the episode again."""

@@ -1,0 +1,135 @@
+"""The records that travel between stages, each a line of JSON in the run directory.
+
+Invariants:
+- Identity is content: `Task.id` names what the task is, `Plan.id` hashes task and text, and
+  `Episode.key` hashes everything that decides the episode's distribution. No list position and no
+  observation text is ever part of an identity.
+- A plan is bound to its task by `task_id`; an episode holds the plan's text itself, so what an
+  agent was given can be checked against what it is filed under without a second file.
+"""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Split = Literal["train", "seen", "unseen"]
+PlanMode = Literal["query", "observation", "thought"]
+EndReason = Literal["done", "failed", "step_limit", "invalid_limit", "context"]
+Message = dict[str, str]
+
+
+def content_hash(*parts: Any, length: int = 20) -> str:
+    """Hex digest of the canonical JSON of `parts`: equal content, equal hash, on every machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+class Record(BaseModel):
+    """A frozen record: unknown fields are refused, so that a file of another kind is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Task(Record):
+    """One task instance of an environment."""
+
+    id: str
+    """`<env>/<task type>/<variation>`, for example `scienceworld/boil/14`."""
+    env: str
+    type: str
+    split: Split
+    variation: int = 0
+    description: str = ""
+    """The instruction as the environment words it; what the planner reads."""
+
+
+class Plan(Record):
+    """A meta plan for one task."""
+
+    id: str
+    task_id: str
+    text: str
+    origin: str
+    """Fingerprint of the model that wrote it, or `expert`, `file:<name>`."""
+    sample: int = Field(0, ge=0)
+    """Index among the samples drawn for the task."""
+
+    @classmethod
+    def of(cls, task_id: str, text: str, origin: str, sample: int = 0) -> "Plan":
+        """A plan whose id is the hash of its task and text."""
+        plan_id = content_hash(task_id, text)
+        return cls(id=plan_id, task_id=task_id, text=text, origin=origin, sample=sample)
+
+
+class Turn(Record):
+    """One step of an episode: what the agent replied and what the environment answered."""
+
+    reply: str
+    action: str | None
+    """The action read from the reply; None when the reply holds none."""
+    observation: str
+    score: float
+    """Best score of the episode so far, 0..1."""
+
+
+class Episode(Record):
+    """One attempt of an agent at a task, whole: written once, never changed."""
+
+    key: str
+    task_id: str
+    plan_id: str | None
+    plan: str | None
+    """The plan's text as the agent was given it; None for the arm without plans."""
+    plan_mode: PlanMode
+    model: str
+    """Fingerprint of the agent's model."""
+    repetition: int = Field(ge=0)
+    messages: list[Message]
+    """The conversation as the model was sent it, up to and including its last reply."""
+    turns: list[Turn]
+    reward: float = Field(ge=0, le=1)
+    """Best score reached, 0..1."""
+    success: bool
+    end: EndReason
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        return len(self.turns)
+
+
+def episode_key(
+    task_id: str, plan: str | None, model: str, protocol: dict[str, Any], repetition: int
+) -> str:
+    """Identity of an episode: the hash of everything that decides its outcome's distribution."""
+    return content_hash(task_id, plan, model, protocol, repetition)
+
+
+class PlanScore(Record):
+    """Monte Carlo score of a plan: the mean final reward of its episodes."""
+
+    task_id: str
+    plan_id: str
+    n: int = Field(gt=0)
+    mean: float
+    stderr: float
+    """Standard error of the mean; 0 for a single episode, where it is unknown."""
+
+
+class PreferencePair(Record):
+    """Two plans of one task, the better first, with the evidence for it.
+
+    `prompt`, `chosen` and `rejected` are chat messages, as TRL's conversational datasets hold them.
+    """
+
+    task_id: str
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    chosen_score: PlanScore
+    rejected_score: PlanScore
+    rule: str
