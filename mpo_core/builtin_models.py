@@ -118,7 +118,6 @@ def _convert_gguf(gguf: Path, out: Path) -> None:
     )
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.config.name_or_path = gguf.stem
     # A chat model's turn ends with the tokenizer's end token; GGUF carries no generation config.
     model.config.eos_token_id = tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
@@ -129,3 +128,6 @@ def _convert_gguf(gguf: Path, out: Path) -> None:
     model.save_pretrained(out)
     tokenizer.model_max_length = model.config.max_position_embeddings
     tokenizer.save_pretrained(out)
+    for file in out.iterdir():
+        # safetensors writes files that only their owner may read.
+        file.chmod(0o644)

@@ -1,0 +1,31 @@
+"""Train outside of Ray: `torchrun --nproc-per-node 2 -m mpo_core.training JOB.json`.
+
+JOB.json holds the fields of `TrainingJob`; `config` is the `training` section of a config.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from mpo_core.config import TrainingConfig
+from mpo_core.errors import InputError
+from mpo_core.training.run import train
+from mpo_core.training.settings import TrainingJob
+
+
+def main(path: str) -> None:
+    fields = json.loads(Path(path).read_text())
+    fields["config"] = TrainingConfig.model_validate(fields["config"])
+    for name in ("rows", "out", "work"):
+        fields[name] = Path(fields[name])
+    train(TrainingJob(**fields), on_row=lambda row: print(json.dumps(row), flush=True))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        main(sys.argv[1])
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
