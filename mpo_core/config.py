@@ -4,8 +4,9 @@ The string under a field is its documentation (`mpo config` prints it). Relative
 to the folder the command is run in. `load_config` raises `InputError` with one line per fault.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -22,6 +23,8 @@ from pydantic import (
 from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
 from mpo_core.types import PlanMode, Split
+
+S = TypeVar("S", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -280,13 +283,12 @@ class Config(Section):
         return self.runs_dir / self.name
 
 
-def load_config(source: str | Path, overrides: list[str] = ()) -> Config:
-    """Read a YAML file (or a preset's name) and apply `dotted.key=value` overrides.
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `dotted.key=value` overrides.
 
     Raises:
         InputError: naming the key at fault, for an unreadable file, an unknown key, a wrong type.
     """
-    path = find_config(source)
     try:
         tree = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -299,8 +301,14 @@ def load_config(source: str | Path, overrides: list[str] = ()) -> Config:
 
 
 def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
+    """A whole config from its tree."""
+    return validated(Config, tree, where)
+
+
+def validated(section: type[S], tree: dict[str, Any], where: str) -> S:
+    """A section of the config from its tree. Raises InputError, in one line for all faults."""
     try:
-        return Config.model_validate(tree)
+        return section.model_validate(tree)
     except ValidationError as error:
         faults = [_fault(e) for e in error.errors()]
         raise InputError(f"{where}: " + "; ".join(faults)) from error
@@ -310,23 +318,6 @@ def save_config(config: Config, path: Path) -> None:
     """Write the resolved config, from which the run can be started again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-
-
-def find_config(source: str | Path) -> Path:
-    """A config file's path, or that of the preset of this name."""
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise InputError(f"{path}: no such config file")
-        return path
-    preset = PRESETS / f"{source}.yaml"
-    if not preset.is_file():
-        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
-        raise InputError(f"{source}: neither a .yaml file nor a preset ({known})")
-    return preset
-
-
-PRESETS = Path(__file__).parent.parent / "jobs" / "presets"
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

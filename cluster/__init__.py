@@ -1,0 +1,1 @@
+"""Everything Ray: serving, rollout actors, training workers, and what the cluster has room for."""

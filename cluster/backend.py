@@ -1,0 +1,207 @@
+"""A run's hold on a Ray cluster: connects, serves models, plays episodes, trains, lets go.
+
+The same methods as `mpo_core.local.LocalBackend`, plus training and the trained planner.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from cluster.resources import Need, check_fits, local_cpus, resource_plan, served_models
+from mpo_core.builtin_models import resolve_source
+from mpo_core.config import Config
+from mpo_core.envs.base import Suite
+from mpo_core.errors import InputError
+from mpo_core.models import ChatModel, connect, weights_fingerprint
+from mpo_core.prompts import Prompts
+from mpo_core.rollout import Play
+
+logger = logging.getLogger(__name__)
+
+
+class ClusterBackend:
+    """Nothing is started before it is needed; `close` stops what was."""
+
+    def __init__(self, config: Config) -> None:
+        """Resolves the models to serve. Raises InputError for a missing one."""
+        self._config = config
+        self._served = served_models(config)
+        self._sources = {
+            name: str(resolve_source(model.source)) for name, model in self._served.items()
+        }
+        self._plan = resource_plan(config)
+        self._engines = None
+        self._free_engines = False
+        self._connected = False
+
+    def connect(self) -> None:
+        """Join the configured cluster, or start a private one on this machine.
+
+        Raises:
+            InputError: no cluster at the address, or the config does not fit it.
+        """
+        if self._connected:
+            return
+        import ray
+
+        cluster = self._config.cluster
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        address = cluster.address or os.environ.get("RAY_ADDRESS")
+        quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+        if address:
+            try:
+                ray.init(address=address, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise InputError(
+                    f"cluster.address: no Ray cluster at {address}: {_first_line(error)}"
+                ) from error
+            total = ray.cluster_resources()
+            have = Need(total.get("CPU", 0), int(total.get("GPU", 0)))
+            try:
+                self._free_engines = check_fits(self._plan, have, cluster.free_engines_for_training)
+            except InputError:
+                ray.shutdown()
+                raise
+        else:
+            cpus = local_cpus(self._plan, cluster.logical_cpus)
+            have = Need(cpus, local_gpus())
+            self._free_engines = check_fits(self._plan, have, cluster.free_engines_for_training)
+            # An address of loopback keeps every port of the private cluster on it.
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                _node_ip_address="127.0.0.1",
+                include_dashboard=False,
+                **quiet,
+            )
+        self._connected = True
+
+    def fingerprint(self, name: str) -> str:
+        """Identity of a model of the config; needs no connection."""
+        from cluster.serving import served_fingerprint
+
+        model = self._config.models[name]
+        if name in self._served:
+            return served_fingerprint(self._sources[name])
+        return model.scripted or model.name or name
+
+    def model(self, name: str) -> ChatModel:
+        """A client for a model of the config; starts the engines where one is served here."""
+        if name not in self._served:
+            return connect(name, self._config.models[name])
+        return self._running_engines().model(name)
+
+    def trained_fingerprint(self, planner: Path) -> str:
+        """Identity of a trained planner; needs no connection."""
+        version = weights_fingerprint(planner).rpartition("-")[2]
+        return f"{self.fingerprint(self._config.planner.model)}+{version}"
+
+    def trained_model(self, planner: Path) -> ChatModel:
+        """A client for a trained planner: an adapter of its base's engine, or its own engine."""
+        base = self._config.planner.model
+        engines = self._running_engines()
+        if self._config.planner.serve == "adapter":
+            return engines.model(engines.publish(base, planner))
+        from mpo_core.training.export import merged
+
+        from cluster.serving import Engine
+
+        name = f"{base}-{self.trained_fingerprint(planner).rpartition('+')[2]}"
+        source = str(merged(self._sources[base], planner))
+        engines.start([Engine(name, self._served[base], source)], route=name)
+        return engines.model(name)
+
+    def train(self, pairs: Path, planner: Path, **options) -> dict:
+        """Train the planner on pairs; see `cluster.training.train_dpo`."""
+        from cluster.training import train_dpo
+
+        self.connect()
+        if self._free_engines:
+            self._stop_engines()
+        return train_dpo(
+            pairs,
+            self._sources[self._config.planner.model],
+            self._config.training,
+            planner,
+            **options,
+        )
+
+    @property
+    def url(self) -> str:
+        """Base URL of the OpenAI-compatible HTTP server."""
+        return self._running_engines().url()
+
+    @asynccontextmanager
+    async def players(
+        self, suites: Mapping[str, Suite], prompts: Mapping[str, Prompts], model: ChatModel
+    ) -> AsyncIterator[tuple[Play, int]]:
+        """How to play an episode, and how many at a time."""
+        from cluster.rollout import RolloutPool
+
+        self.connect()
+        pool = RolloutPool(self._config.cluster, suites, prompts, model)
+        try:
+            yield pool.play, pool.places
+        finally:
+            await pool.close()
+
+    def close(self) -> None:
+        """Stop the engines; a private cluster ends with them."""
+        if self._connected:
+            import ray
+
+            self._stop_engines()
+            ray.shutdown()
+            self._connected = False
+
+    def _running_engines(self):
+        if self._engines is None:
+            from cluster.serving import Engine, Engines
+
+            self.connect()
+            cluster = self._config.cluster
+            engines = Engines(
+                self._config.run_dir / "planner" / "served",
+                free_port(cluster.http_port),
+                cluster.engine_start_timeout_s,
+            )
+            engines.start(
+                [Engine(name, model, self._sources[name]) for name, model in self._served.items()]
+            )
+            self._engines = engines
+        return self._engines
+
+    def _stop_engines(self) -> None:
+        if self._engines is not None:
+            self._engines.stop()
+            self._engines = None
+
+
+def free_port(asked: int = 0) -> int:
+    """A free TCP port of loopback: the one asked for, or any for 0.
+
+    Raises:
+        InputError: the port asked for is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", asked))
+        except OSError as error:
+            raise InputError(
+                f"cluster.http_port: port {asked} is taken; choose another, or 0 for a free one"
+            ) from error
+        return probe.getsockname()[1]
+
+
+def local_gpus() -> int:
+    from ray._private.accelerators import NvidiaGPUAcceleratorManager
+
+    return NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

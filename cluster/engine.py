@@ -1,0 +1,50 @@
+"""The engine replica: `ray.serve.llm`'s server, with adapters read from a folder.
+
+`ray.serve.llm` itself fetches adapters from cloud storage only; clusters that train with this
+suite have a shared file system.
+"""
+
+import os
+from pathlib import Path
+
+from ray.llm._internal.common.callbacks.base import CallbackBase
+from ray.llm._internal.common.models import global_id_manager
+from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
+from ray.serve.llm.deployment import LLMServer
+
+
+class FolderAdapters:
+    """Finds the adapter of a model id `<engine>:<version>` in the folder of published adapters."""
+
+    def __init__(self, **_: object) -> None:
+        self._root = Path(os.environ["MPO_ADAPTERS"])
+
+    async def load_model_from_config(self, lora_model_id: str, llm_config) -> DiskMultiplexConfig:
+        folder = self._root / lora_model_id.partition(":")[2]
+        if not (folder / "adapter_config.json").is_file():
+            raise ValueError(f"{lora_model_id}: no adapter in {folder}")
+        return DiskMultiplexConfig(
+            model_id=lora_model_id,
+            max_total_tokens=None,
+            local_path=str(folder),
+            lora_assigned_int_id=global_id_manager.next(),
+        )
+
+
+class LocalWeights(CallbackBase):
+    """Skips the download task of a replica whose weights are a folder: it would import all of
+    vLLM once more, in a process of its own, to find nothing to do."""
+
+    async def on_before_node_init(self) -> None:
+        self.ctx.run_init_node = False
+
+
+class AdapterServer(LLMServer):
+    """One replica of an engine."""
+
+    async def __init__(self, llm_config, **kwargs) -> None:
+        await super().__init__(llm_config, model_downloader=FolderAdapters, **kwargs)
+
+    async def _start_engine(self) -> None:
+        # Without the usage report of the base class, which also starts an actor for it.
+        await self.engine.start()

@@ -1,0 +1,303 @@
+"""Chat models served in the cluster by `ray.serve.llm`: vLLM engines and their adapters.
+
+Every served model of the config is one engine, named as in `models`. A planner version is a LoRA
+adapter of its base's engine, named `<engine>:<adapter folder's fingerprint>`, and loaded by a
+replica at the first request that names it: a replica that was restarted loads it again by itself.
+Requests of one episode carry a session id, which a consistent hash sends to one replica.
+
+Two ways lead in: OpenAI-compatible HTTP on loopback, and `HandleModel` inside the cluster.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray import serve
+
+from mpo_core.config import ModelConfig
+from mpo_core.errors import ContextFull, InputError, ModelUnavailable
+from mpo_core.models import (
+    Reply,
+    continuation,
+    replies_of,
+    says_context_full,
+    weights_fingerprint,
+)
+from mpo_core.types import Message
+
+logger = logging.getLogger(__name__)
+
+APP = "mpo"
+
+
+class Engines:
+    """The engines of one run. Those of the config start together, at the HTTP root."""
+
+    def __init__(self, adapters: Path, port: int, timeout_s: float) -> None:
+        """
+        Args:
+            adapters: folder where adapters are published; every node must see it.
+            port: of the HTTP server on loopback, free at this time.
+            timeout_s: within which engines must answer.
+        """
+        self._adapters = adapters.resolve()
+        self._port = port
+        self._timeout_s = timeout_s
+        self._engines: dict[str, Engine] = {}
+
+    def start(self, engines: Sequence["Engine"], route: str = "") -> None:
+        """Deploy engines as one application and return when each has generated a token.
+
+        Args:
+            route: path of the HTTP server below which these engines answer.
+
+        Raises:
+            InputError: an engine failed to start, or did not within the time limit.
+        """
+        from ray.serve.llm import build_openai_app
+
+        self._adapters.mkdir(parents=True, exist_ok=True)
+        serve.start(http_options={"host": "127.0.0.1", "port": self._port})
+        names = ", ".join(engine.name for engine in engines)
+        application = build_openai_app(
+            {
+                "llm_configs": [_llm_config(engine, self._adapters) for engine in engines],
+                "ingress_deployment_config": {
+                    "num_replicas": 1,
+                    "autoscaling_config": None,
+                    "ray_actor_options": {"num_cpus": 0.1},
+                },
+            }
+        )
+        app = _app(route)
+        target = serve.RunTarget(application, name=app, route_prefix=f"/{route}")
+        serve.run_many([target], wait_for_applications_running=False)
+        _wait_until_running(app, names, self._timeout_s)
+        for engine in engines:
+            self._engines[engine.name] = dataclasses.replace(engine, app=app)
+        asyncio.run(self._generate_once(engines))
+
+    def stop(self) -> None:
+        """Free the engines' memory and processes."""
+        for app in {engine.app for engine in self._engines.values()}:
+            serve.delete(app)
+        self._engines.clear()
+
+    def url(self, route: str = "") -> str:
+        """Base URL of the OpenAI-compatible HTTP server."""
+        return "/".join(filter(None, (f"http://127.0.0.1:{self._port}", route, "v1")))
+
+    def publish(self, engine: str, adapter: Path) -> str:
+        """Make a LoRA adapter folder available to an engine; returns the name to ask for.
+
+        The name holds the weights' fingerprint: an engine never serves one version from the
+        prefix cache of another.
+        """
+        version = adapter_version(adapter)
+        target = self._adapters / version
+        if not target.exists():
+            temporary = self._adapters / f".{version}.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(adapter, temporary)
+            temporary.rename(target)
+        return f"{engine}:{version}"
+
+    def model(self, name: str) -> "HandleModel":
+        """A client for an engine, or for one of its adapters (`engine:version`)."""
+        engine_name, _, version = name.partition(":")
+        engine = self._engines[engine_name]
+        fingerprint = served_fingerprint(engine.source) + (f"+{version}" if version else "")
+        return HandleModel(name, fingerprint, engine)
+
+    async def _generate_once(self, engines: Sequence["Engine"]) -> None:
+        hello = [{"role": "user", "content": "Hello"}]
+        for engine in engines:
+            model = self.model(engine.name)
+            await asyncio.wait_for(model.chat(hello, max_tokens=1), self._timeout_s)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model to serve, under a name."""
+
+    name: str
+    config: ModelConfig
+    source: str
+    """Resolved model folder, or hub id."""
+    app: str = APP
+
+
+class HandleModel:
+    """A served model, called through its Ray Serve handle. Can be sent to actors."""
+
+    def __init__(self, name: str, fingerprint: str, engine: Engine) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self._engine = engine
+        self._config = engine.config
+        self._handle = None
+        self._slots: asyncio.Semaphore | None = None
+
+    def __reduce__(self):
+        return (HandleModel, (self.name, self.fingerprint, self._engine))
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        max_tokens: int = 512,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        session: str = "",
+    ) -> list[Reply]:
+        from ray.serve.llm.openai_api_models import ChatCompletionRequest
+
+        request = ChatCompletionRequest(
+            model=self.name,
+            messages=list(messages),
+            n=n,
+            temperature=temperature,
+            max_completion_tokens=max_tokens,
+            seed=seed,
+            stop=list(stop),
+            **(continuation(messages) or {}),
+        )
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(self._config.concurrency)
+        async with self._slots:
+            answer = await self._answer(request, session)
+        error = getattr(answer, "error", None)
+        if error is None:
+            return replies_of(answer)
+        if says_context_full(error.message):
+            raise ContextFull(error.message)
+        if error.code is not None and 400 <= int(error.code) < 500:
+            raise InputError(f"model {self.name}: refused a request: {error.message}")
+        raise ModelUnavailable(f"model {self.name}: {error.message}")
+
+    async def _answer(self, request, session: str):
+        """The engine's answer; a dead replica or a time-out is tried again, with backoff."""
+        for attempt in range(self._config.retries + 1):
+            try:
+                stream = self._engine_handle(session).chat.remote(request)
+                return await asyncio.wait_for(anext(aiter(stream)), self._config.timeout_s)
+            except (ray.exceptions.RayError, serve.exceptions.RayServeException, TimeoutError) as e:
+                if isinstance(e, ray.exceptions.RayTaskError) or attempt == self._config.retries:
+                    raise ModelUnavailable(f"model {self.name}: {_reason(e)}") from e
+                logger.warning("model %s, attempt %d: %s", self.name, attempt + 1, _reason(e))
+                await asyncio.sleep(min(0.5 * 2**attempt, 30))
+        raise AssertionError("unreachable")
+
+    def _engine_handle(self, session: str):
+        if self._handle is None:
+            handle = serve.get_deployment_handle(_deployment(self._engine.name), self._engine.app)
+            adapter = {"multiplexed_model_id": self.name} if ":" in self.name else {}
+            self._handle = handle.options(stream=True, **adapter)
+        return self._handle.options(session_id=session) if session else self._handle
+
+    async def close(self) -> None:
+        self._handle = None
+
+
+def served_fingerprint(source: str) -> str:
+    """Identity of a model to serve: its weights' where they are here, else the hub id itself."""
+    folder = Path(source)
+    return weights_fingerprint(folder) if folder.is_dir() else source
+
+
+def adapter_version(adapter: Path) -> str:
+    """Identity of an adapter's weights."""
+    return weights_fingerprint(adapter).rpartition("-")[2]
+
+
+def _wait_until_running(app: str, names: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        application = serve.status().applications.get(app)
+        status = application.status if application else "NOT_STARTED"
+        if status == "RUNNING":
+            return
+        if status == "DEPLOY_FAILED":
+            reasons = [d.message for d in application.deployments.values() if d.message]
+            raise InputError(
+                f"engine {names} did not start: {_reason(' '.join(reasons) or application.message)}"
+            )
+        time.sleep(0.5)
+    raise InputError(
+        f"engine {names} was not ready within {timeout_s:g} s; raise "
+        "cluster.engine_start_timeout_s, or see the replica's log under /tmp/ray/session_latest"
+    )
+
+
+def _app(route: str) -> str:
+    return f"{APP}-{route}" if route else APP
+
+
+def _llm_config(engine: Engine, adapters: Path):
+    from ray.serve.config import RequestRouterConfig
+    from ray.serve.llm import LLMConfig
+
+    from cluster.engine import AdapterServer, LocalWeights
+
+    model = engine.config
+    on_gpu = model.gpus_per_replica > 0
+    bundle = {"CPU": model.cpus_per_replica} | ({"GPU": 1} if on_gpu else {})
+    engine_kwargs = {
+        "max_model_len": model.max_model_len,
+        "enable_prefix_caching": True,
+        "enable_lora": True,
+        "max_lora_rank": model.max_lora_rank,
+        "tensor_parallel_size": max(model.gpus_per_replica, 1),
+    }
+    environment = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "MPO_ADAPTERS": str(adapters),
+    }
+    if not on_gpu:
+        # Compilation takes minutes on a CPU and saves seconds.
+        engine_kwargs |= {"enforce_eager": True, "dtype": "bfloat16"}
+        environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    for variable in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME"):
+        if variable in os.environ:
+            environment[variable] = os.environ[variable]
+    return LLMConfig(
+        model_loading_config={"model_id": engine.name, "model_source": engine.source},
+        llm_engine="vLLM",
+        server_cls=AdapterServer,
+        lora_config={"max_num_adapters_per_replica": 8},
+        callback_config={"callback_class": LocalWeights} if Path(engine.source).is_dir() else {},
+        placement_group_config={"bundles": [bundle] * max(model.gpus_per_replica, 1)},
+        deployment_config={
+            "num_replicas": model.replicas,
+            "autoscaling_config": None,
+            "max_ongoing_requests": 4096,
+            "request_router_config": RequestRouterConfig(
+                request_router_class=(
+                    "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
+                )
+            ),
+        },
+        runtime_env={"env_vars": environment},
+        engine_kwargs=engine_kwargs | model.engine_kwargs,
+        log_engine_metrics=False,
+    )
+
+
+def _deployment(engine: str) -> str:
+    return f"AdapterServer:{engine.replace('/', '--').replace('.', '_')}"
+
+
+def _reason(error: BaseException | str) -> str:
+    """The last line of an error that may hold a whole remote traceback."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""Entry points: one thin module a stage, the pipeline, the `mpo` command, the presets."""

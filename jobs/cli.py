@@ -1,0 +1,246 @@
+"""The `mpo` command. Exit codes: 0 done, 2 bad input (one line on stderr), 1 anything else."""
+
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs.configs import named_config, preset_names
+from mpo_core.config import Config
+from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
+from mpo_core.types import Split
+
+app = typer.Typer(
+    help="Meta Plan Optimization: train a planner whose plans make LLM agents succeed more often.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    epilog="Start with `mpo doctor`, then `mpo run demo`. Every command has --help with examples.",
+)
+console = Console()
+
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help=f"A preset ({', '.join(preset_names())}), a .yaml file, or a run's folder.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as dotted.key=value."),
+]
+
+
+@app.command(
+    epilog="Examples:\n\n`mpo run demo`\n\n"
+    "`mpo run demo name=mine seed=1 training.beta=0.05`\n\n"
+    "`mpo run runs/mine` (continue an interrupted run)"
+)
+def run(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")
+    ] = False,
+) -> None:
+    """Run the whole loop; the same command continues an interrupted run."""
+    from jobs.pipeline import run_pipeline
+
+    with _run(config, overrides) as opened:
+        if dry_run:
+            _print_work(opened)
+            return
+        summary = run_pipeline(opened)
+    _print_report(opened.dir, summary)
+
+
+@app.command(epilog="Example: `mpo plans demo`")
+def plans(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Sample the training tasks' plans from the base planner."""
+    from jobs.plans import collect_plans
+    from jobs.tasks import collect_tasks
+
+    with _run(config, overrides) as opened:
+        collect_tasks(opened)
+        sampled = collect_plans(opened, "base", "train")
+    console.print(f"{len(sampled)} plans in {opened.dir / 'plans'}")
+
+
+@app.command(epilog="Example: `mpo rollout demo scoring.repetitions=8`")
+def rollout(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Score the sampled plans by Monte Carlo rollouts of the agent."""
+    from jobs.rollout import collect_scores
+
+    with _run(config, overrides) as opened:
+        scores = collect_scores(opened)
+    console.print(f"{len(scores)} plans scored in {opened.dir / 'scores.parquet'}")
+
+
+@app.command(epilog="Example: `mpo pairs demo pairs.min_margin=0.1`")
+def pairs(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Make preference pairs of the scored plans."""
+    from jobs.pairs import collect_pairs, pairs_path
+
+    with _run(config, overrides) as opened:
+        found = collect_pairs(opened)
+    console.print(f"{len(found)} pairs in {pairs_path(opened)}")
+
+
+@app.command(epilog="Example: `mpo train demo training.learning_rate=1e-5`")
+def train(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Train the planner on the preference pairs (DPO)."""
+    from jobs.train import train_planner
+
+    with _run(config, overrides) as opened:
+        summary = train_planner(opened)
+    console.print(
+        f"{summary['steps']} steps, loss {summary['loss_first']:.3f} to "
+        f"{summary['loss_last']:.3f}, planner in {opened.planner_dir}"
+    )
+
+
+@app.command(epilog="Example: `mpo evaluate demo evaluation.arms='[none,base]'`")
+def evaluate(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Play the held-out tasks with each arm's plans and write the report."""
+    from jobs.evaluate import evaluate as evaluate_stage
+    from jobs.tasks import collect_tasks
+
+    with _run(config, overrides) as opened:
+        collect_tasks(opened)
+        summary = evaluate_stage(opened)
+    _print_report(opened.dir, summary)
+
+
+@app.command(
+    epilog="Example: `mpo serve demo cluster.http_port=8000`, then\n\n"
+    '`curl localhost:8000/v1/chat/completions -H "Content-Type: application/json" '
+    '-d \'{"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}\'`'
+)
+def serve(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Serve the config's models on loopback until Ctrl-C."""
+    from jobs.serve import serve_until_interrupted
+
+    with _run(config, overrides) as opened:
+        serve_until_interrupted(opened, lambda line: console.print(line, soft_wrap=True))
+
+
+@app.command(
+    epilog="Examples:\n\n`mpo tasks scienceworld`\n\n`mpo tasks scienceworld --split unseen --list`"
+)
+def tasks(
+    env: Annotated[str, typer.Argument(help="Environment, for example scienceworld.")],
+    split: Annotated[Split | None, typer.Option(help="Only this split.")] = None,
+    split_file: Annotated[
+        Path | None, typer.Option(help="A published index file to read the split from.")
+    ] = None,
+    list_ids: Annotated[bool, typer.Option("--list", help="Print the task ids.")] = False,
+) -> None:
+    """Count or list an environment's tasks."""
+    from jobs.tasks import count_tasks, list_tasks
+
+    if list_ids:
+        for task in list_tasks(env, split, split_file):
+            print(task.id)
+        return
+    header, rows = count_tasks(env, split, split_file)
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+@app.command(epilog="Example: `mpo doctor demo`")
+def doctor(
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG]", help="Also check what this config needs.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Check this machine: Java, GPU, ports, disk, versions, models; each fault with its remedy."""
+    from jobs.doctor import examine
+
+    checks = examine(named_config(config, overrides or []) if config else None)
+    for check in checks:
+        mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fault": "[red]no  [/]"}
+        line = f"{mark[check.status]} {check.name}: {check.found}"
+        console.print(line + (f"\n     [bold]{check.remedy}[/]" if check.remedy else ""))
+    if any(check.status == "fault" for check in checks):
+        raise typer.Exit(2)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input ends in one line and exit code 2."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app(arguments, standalone_mode=True)
+    except InputError as error:
+        _fail(str(error), 2)
+    except (ModelUnavailable, EnvironmentLost) as error:
+        _fail(f"{error}; what was done is kept, the same command goes on from there", 1)
+    except OSError as error:
+        # A full disk shows wherever something is written.
+        if error.errno not in (28, 122):  # ENOSPC, EDQUOT
+            raise
+        _fail(f"{error.filename or 'disk'}: {error.strerror}; free some space and run again", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"mpo: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run(config: str, overrides: list[str] | None):
+    from jobs.run import Run
+
+    return Run(named_config(config, overrides or []))
+
+
+def _print_work(opened) -> None:
+    config: Config = opened.config
+    tasks = {split: len(opened.tasks(split)) for split in opened.splits}
+    plans = tasks["train"] * config.planner.per_task
+    held_out = sum(tasks[split] for split in config.evaluation.splits)
+    evaluation = held_out * len(config.evaluation.arms) * config.evaluation.repetitions
+    console.print(f"run        {opened.dir}")
+    console.print(f"tasks      {', '.join(f'{n} {split}' for split, n in tasks.items())}")
+    console.print(f"plans      {plans} to score")
+    console.print(
+        f"episodes   {plans * config.scoring.repetitions} scoring, {evaluation} evaluation"
+    )
+    if config.cluster.enabled:
+        from cluster.resources import resource_plan
+
+        plan = resource_plan(config)
+        console.print(f"serving    {plan.serving}")
+        console.print(f"rollouts   {plan.rollout}")
+        console.print(f"training   {plan.training}")
+
+
+def _print_report(run_dir: Path, summary: dict) -> None:
+    from mpo_core.report import table_rows
+
+    header, *rows = table_rows(summary["arms"])
+    table = Table(*header, title=f"{summary['name']}: held-out tasks")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(
+        f"{summary['plans']} plans, {summary['episodes']} episodes, {summary['pairs']} pairs; "
+        f"{summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
+    )
+    console.print(f"report: {run_dir / 'report'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        main()

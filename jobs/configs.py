@@ -1,0 +1,35 @@
+"""Configs by name: a preset of this package, or a YAML file of one's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpo_core.config import Config, load_config
+from mpo_core.errors import InputError
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def named_config(source: str, overrides: Sequence[str] = ()) -> Config:
+    """The config of a preset's name, a YAML file, or a run's folder."""
+    return load_config(_find(source), overrides)
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise InputError(f"{path}: no such config file")
+        return path
+    if (path / "config.yaml").is_file():
+        return path / "config.yaml"
+    preset = PRESETS / f"{source}.yaml"
+    if not preset.is_file():
+        raise InputError(
+            f"{source}: neither a .yaml file, nor a run's folder, nor a preset "
+            f"({', '.join(preset_names())})"
+        )
+    return preset

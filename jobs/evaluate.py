@@ -1,0 +1,139 @@
+"""Stage: the arms play the held-out tasks, and the run's report is written."""
+
+from typing import Any
+
+from jobs.plans import collect_plans
+from jobs.rollout import SCORING, episode_requests, play
+from jobs.run import Run
+from jobs.tasks import load_tasks
+from mpo_core.evaluation import arm_result
+from mpo_core.ledger import read_records
+from mpo_core.report import write_report
+from mpo_core.types import Episode, Plan
+
+EVALUATION = "evaluation"
+PLAN_COLUMNS = ("id", "task_id", "text", "origin", "sample")
+EPISODE_COLUMNS = (
+    "key",
+    "task_id",
+    "plan_id",
+    "plan",
+    "plan_mode",
+    "model",
+    "repetition",
+    "reward",
+    "success",
+    "end",
+    "prompt_tokens",
+    "completion_tokens",
+    "seconds",
+)
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """Play what is owed of `episodes/evaluation.jsonl`; write and return `report/summary.json`."""
+    config, requests, arm_of = run.config, [], []
+    for arm in config.evaluation.arms:
+        for split in config.evaluation.splits:
+            plans = None if arm == "none" else collect_plans(run, arm, split)
+            asked = episode_requests(
+                run,
+                load_tasks(run, split),
+                plans,
+                config.evaluation.repetitions,
+                config.evaluation.temperature,
+            )
+            requests += asked
+            arm_of += [(arm, split)] * len(asked)
+    by_arm: dict[str, list[Episode]] = {arm: [] for arm in config.evaluation.arms}
+    by_split: dict[str, list[Episode]] = {}
+    for (arm, split), episode in zip(arm_of, play(run, EVALUATION, requests), strict=True):
+        by_arm[arm].append(episode)
+        by_split.setdefault(f"{arm}/{split}", []).append(episode)
+
+    summary = _summary(run, by_arm, by_split)
+    write_report(run.dir / "report", config.name, summary)
+    _track(run, summary)
+    return summary
+
+
+def _summary(
+    run: Run, by_arm: dict[str, list[Episode]], by_split: dict[str, list[Episode]]
+) -> dict[str, Any]:
+    resamples, seed = run.config.evaluation.bootstrap, run.config.seed
+
+    def results(groups: dict[str, list[Episode]]) -> dict[str, Any]:
+        return {
+            name: arm_result(group, resamples, seed).model_dump() for name, group in groups.items()
+        }
+
+    timings = run.timings()
+    played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
+    seconds = sum(stage["seconds"] for stage in played) or 1.0
+    training = run.training_summary() if run.config.trains else {}
+    return {
+        "name": run.config.name,
+        "seed": run.config.seed,
+        "envs": {name: suite.protocol() for name, suite in run.suites.items()},
+        "models": {
+            "agent": run.backend.fingerprint(run.config.agent.model),
+            "planner": run.backend.fingerprint(run.config.planner.model),
+        },
+        "tasks": {split: len(load_tasks(run, split)) for split in run.splits},
+        "arms": results(by_arm),
+        "arms_by_split": results(by_split),
+        "plans": len(_plans(run)),
+        "episodes": sum(len(_episodes(run, name)) for name in (SCORING, EVALUATION)),
+        "pairs": _lines(run, "pairs/pairs.jsonl"),
+        "dpo": {key: value for key, value in training.items() if key != "curve"} or None,
+        "wall_seconds": {stage: amounts["seconds"] for stage, amounts in timings.items()},
+        "tokens_per_s": round(sum(s.get("completion_tokens", 0) for s in played) / seconds, 2),
+        "env_steps_per_s": round(sum(s.get("env_steps", 0) for s in played) / seconds, 2),
+    }
+
+
+def _track(run: Run, summary: dict[str, Any]) -> None:
+    metrics = {
+        f"{arm}/{name}": result[name]
+        for arm, result in summary["arms"].items()
+        for name in ("mean_reward", "success_rate", "mean_steps")
+    }
+    for name in ("plans", "episodes", "pairs", "tokens_per_s", "env_steps_per_s"):
+        metrics[name] = summary[name]
+    for stage, seconds in summary["wall_seconds"].items():
+        metrics[f"seconds/{stage}"] = seconds
+    run.tracker.log_metrics(metrics)
+    run.tracker.log_table(
+        "plans", [{name: getattr(p, name) for name in PLAN_COLUMNS} for p in _plans(run)]
+    )
+    run.tracker.log_table(
+        "episodes",
+        [
+            {
+                "stage": stage,
+                "steps": e.steps,
+                **{name: getattr(e, name) for name in EPISODE_COLUMNS},
+            }
+            for stage in (SCORING, EVALUATION)
+            for e in _episodes(run, stage)
+        ],
+    )
+    run.tracker.log_folder(run.dir / "report", "report")
+
+
+def _plans(run: Run) -> list[Plan]:
+    return [
+        plan
+        for path in sorted((run.dir / "plans").glob("*.jsonl"))
+        for plan in read_records(path, Plan)
+    ]
+
+
+def _episodes(run: Run, name: str) -> list[Episode]:
+    path = run.dir / "episodes" / f"{name}.jsonl"
+    return read_records(path, Episode) if path.is_file() else []
+
+
+def _lines(run: Run, name: str) -> int:
+    path = run.dir / name
+    return len(path.read_text().splitlines()) if path.is_file() else 0

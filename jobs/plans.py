@@ -1,0 +1,69 @@
+"""Stage: plans sampled from the planner, before or after its training."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from jobs.progress import Progress
+from jobs.run import Run
+from jobs.tasks import load_tasks
+from mpo_core.ledger import Ledger
+from mpo_core.models import Reply
+from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
+from mpo_core.types import Plan, Split, Task
+
+Version = Literal["base", "mpo"]
+
+
+def collect_plans(run: Run, version: Version, split: Split) -> list[Plan]:
+    """Sample the plans of a split that `plans/<version>-<split>.jsonl` does not yet hold."""
+    tasks, sampling = load_tasks(run, split), _sampling(run, split)
+    with _ledger(run, version, split) as ledger:
+        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
+        done = sum(plan.origin == origin for plan in ledger)
+        total = len(tasks) * sampling.per_task
+        if done < total:
+            model = (
+                run.backend.model(run.config.planner.model)
+                if version == "base"
+                else run.backend.trained_model(run.planner_dir)
+            )
+            with (
+                run.timed("plans") as amounts,
+                Progress(f"plans {version} {split}", total, done, "plans") as progress,
+            ):
+
+                def note(task: Task, replies: Sequence[Reply]) -> None:
+                    tokens = sum(reply.completion_tokens for reply in replies)
+                    progress.advance(sampling.per_task, tokens)
+
+                async def sample() -> None:
+                    await sample_plans(tasks, model, run.prompts, ledger, sampling, on_plans=note)
+                    await model.close()
+
+                asyncio.run(sample())
+                amounts["completion_tokens"] = progress.tokens
+        return sampled_plans(tasks, ledger, origin, sampling.per_task)
+
+
+def load_plans(run: Run, version: Version, split: Split) -> list[Plan]:
+    """The sampled plans of a split. Raises InputError where some are missing."""
+    tasks, sampling = load_tasks(run, split), _sampling(run, split)
+    with _ledger(run, version, split) as ledger:
+        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
+        return sampled_plans(tasks, ledger, origin, sampling.per_task)
+
+
+def _ledger(run: Run, version: Version, split: Split) -> Ledger[Plan]:
+    return plan_ledger(run.dir / "plans" / f"{version}-{split}.jsonl")
+
+
+def _sampling(run: Run, split: Split) -> Sampling:
+    planner, training = run.config.planner, split == "train"
+    return Sampling(
+        per_task=planner.per_task if training else 1,
+        temperature=planner.temperature if training else planner.evaluation_temperature,
+        max_tokens=planner.max_tokens,
+        seed=run.config.seed,
+        resamples=planner.resamples,
+    )

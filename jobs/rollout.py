@@ -1,0 +1,103 @@
+"""Stage: the agent attempts the training tasks under their plans, for the plans' scores."""
+
+import asyncio
+from collections.abc import Sequence
+
+from jobs.plans import load_plans
+from jobs.progress import Progress
+from jobs.run import Run
+from jobs.tasks import load_tasks
+from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.ledger import Ledger
+from mpo_core.rollout import play_owed
+from mpo_core.scoring import save_scores, score_plans
+from mpo_core.types import Episode, Plan, PlanScore, Task
+
+SCORING = "scoring"
+
+
+def collect_scores(run: Run) -> list[PlanScore]:
+    """Play what is owed of `episodes/scoring.jsonl`; write `scores.parquet`."""
+    scoring = run.config.scoring
+    requests = episode_requests(
+        run,
+        load_tasks(run, "train"),
+        load_plans(run, "base", "train"),
+        scoring.repetitions,
+        scoring.temperature,
+    )
+    scores = score_plans(requests, play(run, SCORING, requests))
+    save_scores(scores, run.dir / "scores.parquet")
+    return scores
+
+
+def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> list[Episode]:
+    """The requested episodes, in the requests' order; those that the ledger lacks are played."""
+    with episode_ledger(run, name) as ledger:
+        if any(request.key not in ledger for request in requests):
+            asyncio.run(_play(run, name, requests, ledger))
+        return [ledger[request.key] for request in requests]
+
+
+def episode_ledger(run: Run, name: str) -> Ledger[Episode]:
+    """Episodes on disk, by key."""
+    return Ledger(run.dir / "episodes" / f"{name}.jsonl", Episode, key=lambda e: e.key)
+
+
+def episode_requests(
+    run: Run,
+    tasks: Sequence[Task],
+    plans: Sequence[Plan] | None,
+    repetitions: int,
+    temperature: float,
+) -> list[EpisodeRequest]:
+    """Every plan `repetitions` times; without plans, every task."""
+    agent, config = run.config.agent, run.config
+    model = run.backend.fingerprint(agent.model)
+    by_id = {task.id: task for task in tasks}
+    pairs = (
+        [(by_id[p.task_id], p) for p in plans] if plans is not None else [(t, None) for t in tasks]
+    )
+    return [
+        EpisodeRequest.of(
+            task,
+            plan,
+            model,
+            Protocol(
+                plan_mode=agent.plan_mode,
+                temperature=temperature,
+                max_tokens=agent.max_tokens,
+                invalid_limit=agent.invalid_limit,
+                max_steps=agent.max_steps or run.suites[task.env].step_limit(task),
+                example=agent.example,
+                seed=config.seed,
+                prompts=run.prompts[task.env].fingerprint,
+                env=run.suites[task.env].protocol(),
+            ),
+            repetition,
+        )
+        for task, plan in pairs
+        for repetition in range(repetitions)
+    ]
+
+
+async def _play(
+    run: Run, name: str, requests: Sequence[EpisodeRequest], ledger: Ledger[Episode]
+) -> None:
+    keys = {request.key for request in requests}
+    done = sum(key in ledger for key in keys)
+    model = run.backend.model(run.config.agent.model)
+    async with run.backend.players(run.suites, run.prompts, model) as (play_one, places):
+        with run.timed(name) as amounts, Progress(name, len(keys), done, "episodes") as progress:
+            try:
+                await play_owed(
+                    requests,
+                    play_one,
+                    ledger,
+                    concurrency=places,
+                    attempts=run.config.cluster.episode_attempts,
+                    on_episode=progress.episode,
+                )
+            finally:
+                amounts["completion_tokens"] = progress.tokens
+                amounts["env_steps"] = progress.steps

@@ -1,0 +1,147 @@
+"""One episode: an agent and an environment take turns until a reason to end.
+
+A bad action, a full context, the step limit and a failed task are data: they end the episode with
+the reward reached. A lost environment or an unreachable model is not: the error goes up, and
+whoever asked for the episode has it run again from its start.
+"""
+
+import time
+from typing import Any
+
+from pydantic import Field
+
+from mpo_core.envs.base import Environment
+from mpo_core.errors import ContextFull
+from mpo_core.models import ChatModel, request_seed
+from mpo_core.prompts import Prompts, read_action
+from mpo_core.types import (
+    EndReason,
+    Episode,
+    Plan,
+    PlanMode,
+    Record,
+    Task,
+    Turn,
+    episode_key,
+)
+
+NO_ACTION = "Your answer holds no action. Answer with a line that starts with 'Action:'."
+
+# Where a model would go on to invent the environment's answer.
+STOP = ("\nObservation:",)
+
+
+class Protocol(Record):
+    """How an episode is played: all of it is part of the episode's key."""
+
+    plan_mode: PlanMode
+    temperature: float
+    max_tokens: int
+    invalid_limit: int
+    max_steps: int
+    example: bool
+    seed: int
+    prompts: str
+    """Fingerprint of the prompts."""
+    env: dict[str, Any]
+    """The environment's own settings."""
+
+
+class EpisodeRequest(Record):
+    """An episode that is owed."""
+
+    key: str
+    task: Task
+    plan: Plan | None
+    model: str
+    protocol: Protocol
+    repetition: int = Field(ge=0)
+
+    @classmethod
+    def of(
+        cls, task: Task, plan: Plan | None, model: str, protocol: Protocol, repetition: int
+    ) -> "EpisodeRequest":
+        if plan is not None and plan.task_id != task.id:
+            raise ValueError(f"plan of {plan.task_id} given to {task.id}")
+        text = plan.text if plan else None
+        key = episode_key(task.id, text, model, protocol.model_dump(), repetition)
+        return cls(
+            key=key, task=task, plan=plan, model=model, protocol=protocol, repetition=repetition
+        )
+
+
+async def run_episode(
+    request: EpisodeRequest, environment: Environment, model: ChatModel, prompts: Prompts
+) -> Episode:
+    """Play one episode from its start.
+
+    Raises:
+        EnvironmentLost, ModelUnavailable: nothing is known about the episode; run it again.
+    """
+    start = time.monotonic()
+    protocol, plan = request.protocol, request.plan.text if request.plan else None
+    reset = await environment.reset(request.task)
+    messages = prompts.opening(
+        reset.instruction, reset.observation, plan, protocol.plan_mode, protocol.example
+    )
+    prefix = prompts.reply_prefix(plan, protocol.plan_mode)
+    turns: list[Turn] = []
+    score, success, invalid = 0.0, False, 0
+    prompt_tokens = completion_tokens = 0
+    end: EndReason | None = None
+
+    while end is None:
+        asked = [*messages, {"role": "assistant", "content": prefix}] if prefix else messages
+        try:
+            [reply] = await model.chat(
+                asked,
+                temperature=protocol.temperature,
+                max_tokens=protocol.max_tokens,
+                seed=request_seed(request.key, len(turns)),
+                stop=STOP,
+                session=request.key,
+            )
+        except ContextFull:
+            end = "context"
+            break
+        prompt_tokens += reply.prompt_tokens
+        completion_tokens += reply.completion_tokens
+
+        text, action = read_action(reply.text)
+        messages.append({"role": "assistant", "content": prefix + text})
+        if action is None:
+            observation, understood, done = NO_ACTION, False, False
+        else:
+            step = await environment.step(action)
+            observation, understood, done = step.observation, step.understood, step.done
+            score, success = step.score, step.success
+        turns.append(Turn(reply=text, action=action, observation=observation, score=score))
+        invalid = 0 if understood else invalid + 1
+
+        if done:
+            end = "done" if success else "failed"
+        elif invalid >= protocol.invalid_limit:
+            end = "invalid_limit"
+        elif len(turns) >= protocol.max_steps:
+            end = "step_limit"
+        else:
+            content = prompts.observation(observation, plan, protocol.plan_mode)
+            messages.append({"role": "user", "content": content})
+
+    return Episode(
+        key=request.key,
+        task_id=request.task.id,
+        plan_id=request.plan.id if request.plan else None,
+        plan=plan,
+        plan_mode=protocol.plan_mode,
+        model=request.model,
+        repetition=request.repetition,
+        messages=messages,
+        turns=turns,
+        reward=score,
+        success=success,
+        end=end,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        seconds=round(time.monotonic() - start, 3),
+    )

@@ -1,0 +1,177 @@
+"""Plans: what the planner is asked, how its answer is read, and sampling them durably."""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpo_core.aio import together
+from mpo_core.envs.base import Host
+from mpo_core.errors import EnvironmentLost, InputError
+from mpo_core.ledger import Ledger
+from mpo_core.models import ChatModel, Reply, request_seed
+from mpo_core.prompts import Prompts
+from mpo_core.types import Plan, Task, content_hash
+
+_TAGGED = re.compile(r"<(plan|workflow)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_STEP = re.compile(r"^\W*(?:step\s*)?\d+\s*[.:)]\W*(?P<text>\S.*)$", re.IGNORECASE)
+
+
+def read_plan(answer: str, truncated: bool = False) -> str | None:
+    """The plan in a planner's answer as lines `Step k: ...`, or None when it holds none.
+
+    Read are the numbered lines, inside <plan> or <workflow> tags when there are such; what stands
+    before and after them is dropped. A truncated answer loses its last, unfinished step.
+    """
+    tagged = _TAGGED.search(answer)
+    body = tagged[2] if tagged else answer
+    steps = [m["text"].strip() for line in body.splitlines() if (m := _STEP.match(line.strip()))]
+    if truncated and not (tagged and tagged[0].endswith(">")):
+        steps = steps[:-1]
+    if not steps:
+        return None
+    return "\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, start=1))
+
+
+def plan_ledger(path: Path) -> Ledger[Plan]:
+    """Sampled plans on disk, one record a (task, origin, sample)."""
+    return Ledger(path, Plan, key=lambda plan: _sample_key(plan.task_id, plan.origin, plan.sample))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How plans are drawn for each task."""
+
+    per_task: int
+    temperature: float
+    max_tokens: int
+    seed: int
+    resamples: int = 3
+    """Times that answers without a plan are drawn again."""
+
+    def origin(self, fingerprint: str, prompts: Mapping[str, Prompts]) -> str:
+        """Names a planner and how it was sampled: plans of another origin are never mistaken."""
+        settings = content_hash(
+            self.temperature,
+            self.max_tokens,
+            self.seed,
+            {env: p.fingerprint for env, p in prompts.items()},
+            length=8,
+        )
+        return f"{fingerprint}#{settings}"
+
+
+def sampled_plans(
+    tasks: Sequence[Task], ledger: Ledger[Plan], origin: str, per_task: int
+) -> list[Plan]:
+    """The tasks' plans of one origin, in the order of the tasks.
+
+    Raises:
+        InputError: a plan is missing.
+    """
+    plans = []
+    for task in tasks:
+        for sample in range(per_task):
+            key = _sample_key(task.id, origin, sample)
+            if key not in ledger:
+                raise InputError(
+                    f"{ledger.path}: no plan {sample} for {task.id} by {origin}; run `mpo plans` "
+                    "with the same config first"
+                )
+            plans.append(ledger[key])
+    return plans
+
+
+async def sample_plans(
+    tasks: Sequence[Task],
+    model: ChatModel,
+    prompts: Mapping[str, Prompts],
+    ledger: Ledger[Plan],
+    sampling: Sampling,
+    *,
+    concurrency: int = 64,
+    on_plans: Callable[[Task, Sequence[Reply]], None] = lambda task, replies: None,
+) -> list[Plan]:
+    """Draw the plans of the tasks that the ledger does not yet hold; a task's plans land together.
+
+    Returns all plans of the tasks, in the order of the tasks.
+
+    Raises:
+        InputError: a task is short of parseable plans after the resamples.
+        ModelUnavailable: the planner did not answer; nothing is recorded for the task.
+    """
+    origin = sampling.origin(model.fingerprint, prompts)
+    slots = asyncio.Semaphore(concurrency)
+
+    async def sample(task: Task) -> None:
+        missing = [
+            k for k in range(sampling.per_task) if _sample_key(task.id, origin, k) not in ledger
+        ]
+        if not missing:
+            return
+        async with slots:
+            texts = await _draw(task, len(missing))
+        plans = [Plan.of(task.id, text, origin, k) for k, text in zip(missing, texts, strict=True)]
+        ledger.append(*plans)
+
+    async def _draw(task: Task, count: int) -> list[str]:
+        texts: list[str] = []
+        replies: list[Reply] = []
+        for attempt in range(sampling.resamples + 1):
+            drawn = await model.chat(
+                prompts[task.env].planner_messages(task.description),
+                n=count - len(texts),
+                # A greedy answer would only come again.
+                temperature=sampling.temperature
+                if attempt == 0
+                else max(sampling.temperature, 0.7),
+                max_tokens=sampling.max_tokens,
+                seed=request_seed(origin, task.id, attempt),
+                session=task.id,
+            )
+            replies += drawn
+            texts += [text for r in drawn if (text := read_plan(r.text, r.truncated))]
+            if len(texts) == count:
+                on_plans(task, replies)
+                return texts
+        raise InputError(
+            f"{task.id}: only {len(texts)} of {count} answers of {model.fingerprint} held a plan "
+            f"after {sampling.resamples} further draws; the last began {drawn[-1].text[:80]!r}. "
+            "Check the planner's prompt and chat template, or raise planner.max_tokens or "
+            "planner.resamples"
+        )
+
+    await together(sample(task) for task in tasks)
+    return sampled_plans(tasks, ledger, origin, sampling.per_task)
+
+
+async def describe(
+    tasks: Sequence[Task],
+    host: Host,
+    concurrency: int = 8,
+    on_task: Callable[[], None] = lambda: None,
+) -> list[Task]:
+    """The tasks with their instructions, which only the environment knows."""
+    slots = asyncio.Semaphore(concurrency)
+
+    async def instruction(task: Task) -> Task:
+        async with slots:
+            for attempt in range(3):
+                environment = await host.environment()
+                try:
+                    reset = await environment.reset(task)
+                    on_task()
+                    return task.model_copy(update={"description": reset.instruction})
+                except EnvironmentLost:
+                    if attempt == 2:
+                        raise
+                finally:
+                    await environment.close()
+        raise AssertionError("unreachable")
+
+    return await together(instruction(task) for task in tasks)
+
+
+def _sample_key(task_id: str, origin: str, sample: int) -> str:
+    return content_hash(task_id, origin, sample)

@@ -1,0 +1,192 @@
+"""What the planner and the agent are told, and the three ways to hand an agent its plan.
+
+A prompt folder holds one folder an environment, with
+- `agent.txt`     the agent's instruction,
+- `example.json`  one worked episode as chat messages: user (task and first observation),
+                  assistant (thought and action), user (observation), ..., assistant,
+- `planner.txt`   the planner's prompt, with `{task}` where the task goes.
+`prompts_dir` names such a folder of your own; files that it lacks are the built-in ones. The
+reference repository's layout is read too: `prompt/instructions/*_inst.txt`,
+`prompt/icl_examples/*_icl.json` and the constants of `scripts/template.py`.
+
+The agent's conversation is append-only, so that an engine's prefix cache serves every turn.
+"""
+
+import ast
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mpo_core.errors import InputError
+from mpo_core.types import Message, PlanMode, content_hash
+
+BUILTIN = Path(__file__).parent
+
+# The reference repository's short names of the environments.
+REFERENCE_NAMES = {"scienceworld": "sciworld", "alfworld": "alfworld"}
+
+PLAN_INTRODUCTION = "This plan may help you with the task:"
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """One environment's prompts."""
+
+    agent: str
+    example: list[Message]
+    planner: str
+
+    @property
+    def fingerprint(self) -> str:
+        return content_hash(asdict(self), PLAN_INTRODUCTION)
+
+    def planner_messages(self, task: str) -> list[Message]:
+        """What the planner is sent for a task."""
+        return [{"role": "user", "content": self.planner.replace("{task}", task)}]
+
+    def opening(
+        self,
+        task: str,
+        observation: str,
+        plan: str | None,
+        mode: PlanMode,
+        example: bool = True,
+    ) -> list[Message]:
+        """The agent's conversation up to its first reply."""
+        shown = self.example if example else []
+        asked = task
+        if plan is not None and mode == "query":
+            asked += f"\n\n{plan_block(plan)}"
+        asked += f"\n\n{self.observation(observation, plan, mode, first=True)}"
+        if not shown:
+            return [_user(f"{self.agent}\n\n{asked}")]
+        first, *rest = shown
+        return [
+            _user(f"{self.agent}\n\nHere is an example.\n\n{first['content']}"),
+            *rest,
+            _user(f"Now a new task begins.\n\n{asked}"),
+        ]
+
+    @staticmethod
+    def observation(
+        observation: str, plan: str | None, mode: PlanMode, *, first: bool = False
+    ) -> str:
+        """An observation as the agent reads it."""
+        text = observation if first else f"Observation: {observation}"
+        if plan is not None and mode == "observation":
+            text += f"\n\n{plan_block(plan)}"
+        return text
+
+    @staticmethod
+    def reply_prefix(plan: str | None, mode: PlanMode) -> str:
+        """What the agent's own replies begin with."""
+        if plan is not None and mode == "thought":
+            return f"Thought: {plan_block(plan)}\n"
+        return ""
+
+
+def plan_block(plan: str) -> str:
+    """A plan as it stands in the agent's conversation."""
+    return f"{PLAN_INTRODUCTION}\n{plan}"
+
+
+def read_action(reply: str) -> tuple[str, str | None]:
+    """The reply up to the end of its first action, and that action.
+
+    What a model writes after its action (often an observation of its own making) is dropped. A
+    reply without an action is returned whole, with None.
+    """
+    match = re.search(r"Action:[ \t]*(\S[^\n]*)", reply)
+    if match is None:
+        return reply, None
+    action = match[1].strip().strip("`\"'").rstrip(".").strip()
+    return reply[: match.end()].rstrip(), action or None
+
+
+def load_prompts(env: str, prompts_dir: Path | None = None) -> Prompts:
+    """An environment's prompts. Raises InputError for a folder or file that cannot be used."""
+    if prompts_dir is not None and not prompts_dir.is_dir():
+        raise InputError(f"prompts_dir: {prompts_dir}: no such folder")
+    found = _own_files(env, prompts_dir) if prompts_dir else {}
+    if prompts_dir and not found:
+        raise InputError(
+            f"prompts_dir: {prompts_dir} has no prompts for {env}: expected {env}/agent.txt, "
+            f"{env}/example.json or {env}/planner.txt, or the reference repository's layout"
+        )
+    builtin = _own_files(env, BUILTIN)
+    return Prompts(**{name: found.get(name, builtin.get(name)) for name in _FILES})
+
+
+_FILES = {"agent": "agent.txt", "example": "example.json", "planner": "planner.txt"}
+
+
+def _own_files(env: str, folder: Path) -> dict:
+    found = {}
+    for name, file in _FILES.items():
+        path = folder / env / file
+        if path.is_file():
+            text = path.read_text()
+            found[name] = _example(text, path) if name == "example" else text.strip()
+    found = {**_reference_files(env, folder), **found}
+    if "planner" in found and "{task}" not in found["planner"]:
+        raise InputError(f"{folder}: the planner prompt of {env} lacks {{task}}")
+    return found
+
+
+def _reference_files(env: str, folder: Path) -> dict:
+    """Prompts in the layout of the paper's repository (or of its `prompt` folder)."""
+    name = REFERENCE_NAMES.get(env, env)
+    found = {}
+    for root in (folder / "prompt", folder):
+        instruction = root / "instructions" / f"{name}_inst.txt"
+        if instruction.is_file():
+            found.setdefault("agent", instruction.read_text().strip())
+        example = root / "icl_examples" / f"{name}_icl.json"
+        if example.is_file():
+            found.setdefault("example", _example(example.read_text(), example))
+    for template in (folder / "scripts" / "template.py", folder / "template.py"):
+        if template.is_file():
+            text = _string_constant(template, f"{name.upper()}_TEMPLATE")
+            if text is not None:
+                # The file's own str.format templates: {{recep}} stands for a literal {recep}.
+                text = re.sub(r"\{\{|\}\}", lambda m: m[0][0], text).strip()
+                found.setdefault("planner", text)
+    return found
+
+
+def _example(text: str, path: Path) -> list[Message]:
+    try:
+        turns = json.loads(text)
+        if turns and isinstance(turns[0], list):  # The reference keeps a list of examples.
+            turns = turns[0]
+        messages = [
+            {"role": "user" if i % 2 == 0 else "assistant", "content": turn["content"]}
+            for i, turn in enumerate(turns)
+        ]
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise InputError(f"{path}: expected a JSON list of messages with 'content'") from error
+    if len(messages) % 2:
+        # An example must end with the agent's reply, for the task that follows is the user's.
+        messages = messages[:-1]
+    if not messages:
+        raise InputError(f"{path}: the example has no turns")
+    return messages
+
+
+def _string_constant(path: Path, name: str) -> str | None:
+    """A string constant of a Python file, read without running the file."""
+    try:
+        tree = ast.parse(path.read_text())
+    except SyntaxError as error:
+        raise InputError(f"{path}: not readable as Python: line {error.lineno}") from error
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            names = [t.id for t in node.targets if isinstance(t, ast.Name)]
+            if name in names and isinstance(node.value.value, str):
+                return node.value.value
+    return None
+
+
+def _user(content: str) -> Message:
+    return {"role": "user", "content": content}

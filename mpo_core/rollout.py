@@ -1,0 +1,99 @@
+"""Playing many episodes: the one loop that feeds players, survives their failures, and writes.
+
+`play_owed` is the same for one process and for a cluster; only `play` differs: a `Player` of this
+process here, a pool of Ray actors in `cluster.rollout`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from mpo_core.aio import together
+from mpo_core.envs.base import Host, Suite
+from mpo_core.episode import EpisodeRequest, run_episode
+from mpo_core.errors import EnvironmentLost, ModelUnavailable
+from mpo_core.ledger import Ledger
+from mpo_core.models import ChatModel
+from mpo_core.prompts import Prompts
+from mpo_core.types import Episode
+
+logger = logging.getLogger(__name__)
+
+Play = Callable[[EpisodeRequest], Awaitable[Episode]]
+
+
+class Player:
+    """Plays episodes in this process, with one host an environment."""
+
+    def __init__(
+        self, suites: Mapping[str, Suite], prompts: Mapping[str, Prompts], model: ChatModel
+    ) -> None:
+        self._suites = suites
+        self._prompts = prompts
+        self._model = model
+        self._hosts: dict[str, Host] = {}
+
+    async def play(self, request: EpisodeRequest) -> Episode:
+        """Raises EnvironmentLost or ModelUnavailable when the episode must be run again."""
+        environment = await self.host(request.task.env).environment()
+        try:
+            prompts = self._prompts[request.task.env]
+            return await run_episode(request, environment, self._model, prompts)
+        finally:
+            await environment.close()
+
+    def host(self, env: str) -> Host:
+        if env not in self._hosts:
+            self._hosts[env] = self._suites[env].host()
+        return self._hosts[env]
+
+    async def close(self) -> None:
+        for host in self._hosts.values():
+            await host.close()
+        self._hosts.clear()
+        await self._model.close()
+
+
+async def play_owed(
+    requests: Sequence[EpisodeRequest],
+    play: Play,
+    ledger: Ledger[Episode],
+    *,
+    concurrency: int,
+    attempts: int,
+    on_episode: Callable[[Episode], None] = lambda episode: None,
+) -> None:
+    """Play the requests whose episodes the ledger lacks, and append each as it ends.
+
+    An episode whose player, environment or model fails under it is started again, up to
+    `attempts` times; then its error ends the run. What is in the ledger by then stays.
+    """
+    owed = iter({r.key: r for r in requests if r.key not in ledger}.values())
+
+    async def worker() -> None:
+        for request in owed:
+            episode = await _play_surely(request, play, attempts)
+            ledger.append(episode)
+            on_episode(episode)
+
+    await together(worker() for _ in range(concurrency))
+
+
+async def _play_surely(request: EpisodeRequest, play: Play, attempts: int) -> Episode:
+    for attempt in range(1, attempts + 1):
+        try:
+            return await play(request)
+        except (EnvironmentLost, ModelUnavailable) as error:
+            logger.warning(
+                "episode %s of %s, attempt %d of %d: %s",
+                request.key,
+                request.task.id,
+                attempt,
+                attempts,
+                error,
+            )
+            if attempt == attempts:
+                raise
+            # Whatever died needs a moment to be replaced.
+            await asyncio.sleep(min(2.0**attempt, 30))
+    raise AssertionError("unreachable")

@@ -1,0 +1,53 @@
+"""Monte Carlo scores of plans: the mean final reward of the episodes played under them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pandas as pd
+
+from mpo_core.episode import EpisodeRequest
+from mpo_core.types import Episode, PlanScore
+
+
+def score_plans(
+    requests: Sequence[EpisodeRequest], episodes: "Iterable[Episode]"
+) -> list[PlanScore]:
+    """Scores of the requested plans, in the order in which they were first requested.
+
+    Only episodes that were asked for count, each once: a ledger may hold others, of earlier
+    settings.
+
+    Raises:
+        ValueError: an episode is still owed; a score of fewer attempts than asked for would be
+            a different quantity.
+    """
+    by_key = {episode.key: episode for episode in episodes}
+    rewards: dict[tuple[str, str], dict[str, float]] = {}
+    for request in requests:
+        if request.key not in by_key:
+            raise ValueError(f"episode {request.key} of {request.task.id} is still owed")
+        plan = (request.task.id, request.plan.id)
+        rewards.setdefault(plan, {})[request.key] = by_key[request.key].reward
+    return [
+        PlanScore(
+            task_id=task_id,
+            plan_id=plan_id,
+            n=len(values),
+            mean=fmean(values.values()),
+            stderr=stdev(values.values()) / math.sqrt(len(values)) if len(values) > 1 else 0.0,
+        )
+        for (task_id, plan_id), values in rewards.items()
+    ]
+
+
+def save_scores(scores: Sequence[PlanScore], path: Path) -> None:
+    frame = pd.DataFrame([score.model_dump() for score in scores])
+    temporary = path.with_suffix(".tmp")
+    frame.to_parquet(temporary, index=False)
+    temporary.replace(path)
+
+
+def load_scores(path: Path) -> list[PlanScore]:
+    return [PlanScore(**row) for row in pd.read_parquet(path).to_dict("records")]

@@ -1,0 +1,129 @@
+"""MLflow, written by the driver alone: a run's parameters, metrics, tables and report.
+
+A run that is started again goes on in the same MLflow run, found by the id kept in the run
+directory; tables are written over, not appended to.
+"""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from mpo_core.config import TrackingConfig
+from mpo_core.errors import InputError
+
+
+class Tracker(Protocol):
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None: ...
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def log_folder(self, folder: Path, name: str) -> None: ...
+    def end(self, status: str) -> None: ...
+
+
+class NoTracker:
+    """Tracking switched off."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None: ...
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def log_folder(self, folder: Path, name: str) -> None: ...
+    def end(self, status: str) -> None: ...
+
+
+class MlflowTracker:
+    """One MLflow run."""
+
+    def __init__(
+        self, config: TrackingConfig, runs_dir: Path, run_dir: Path, params: Mapping[str, Any]
+    ) -> None:
+        """Open the run, or go on in it.
+
+        Args:
+            params: the resolved config, flat; set when the run is created.
+
+        Raises:
+            InputError: the tracking store cannot be reached or is of another version.
+        """
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        import mlflow  # Seconds of imports.
+
+        self._mlflow = mlflow
+        uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
+        uri = uri or f"sqlite:///{(runs_dir / 'mlflow.db').resolve()}"
+        try:
+            self._client = mlflow.MlflowClient(tracking_uri=uri)
+            experiment = self._client.get_experiment_by_name(config.experiment)
+            if experiment is None:
+                artifacts = (runs_dir / "mlartifacts").resolve().as_uri()
+                experiment_id = self._client.create_experiment(
+                    config.experiment, artifacts if uri.startswith("sqlite") else None
+                )
+            else:
+                experiment_id = experiment.experiment_id
+            self.run_id = self._resume(run_dir / "mlflow_run_id")
+            if self.run_id is None:
+                self.run_id = self._create(experiment_id, run_dir, params)
+        except mlflow.exceptions.MlflowException as error:
+            raise InputError(
+                f"tracking.uri: {uri}: {' '.join(str(error).split())[:200]}; check the address, or "
+                "set tracking.enabled=false"
+            ) from error
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        for name, value in metrics.items():
+            self._client.log_metric(self.run_id, name, float(value), step=step)
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table of the run's artifacts, shown by MLflow; replaces one of the same name."""
+        import pandas as pd
+
+        if not rows:
+            return
+        file, frame = f"{name}.json", pd.DataFrame(list(rows))
+        if file in {artifact.path for artifact in self._client.list_artifacts(self.run_id)}:
+            # log_table would append to it.
+            self._client.log_text(self.run_id, frame.to_json(orient="split", index=False), file)
+        else:
+            self._client.log_table(self.run_id, frame, file)
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        self._client.log_artifacts(self.run_id, str(folder), name)
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        self._client.set_terminated(self.run_id, status)
+
+    def _resume(self, id_file: Path) -> str | None:
+        if not id_file.is_file():
+            return None
+        run_id = id_file.read_text().strip()
+        try:
+            self._client.get_run(run_id)
+        except self._mlflow.exceptions.MlflowException:
+            return None  # Another store, or one that was cleared.
+        self._client.update_run(run_id, status="RUNNING")
+        return run_id
+
+    def _create(self, experiment_id: str, run_dir: Path, params: Mapping[str, Any]) -> str:
+        from mlflow.entities import Param
+
+        run = self._client.create_run(experiment_id, run_name=run_dir.name)
+        run_id = run.info.run_id
+        entries = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        for start in range(0, len(entries), 100):  # MLflow's limit for one batch.
+            self._client.log_batch(run_id, params=entries[start : start + 100])
+        (run_dir / "mlflow_run_id").write_text(run_id)
+        return run_id
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping with dotted keys."""
+    items: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            items |= flat(value, f"{prefix}{key}.")
+        else:
+            items[f"{prefix}{key}"] = value
+    return items
