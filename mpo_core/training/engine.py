@@ -6,12 +6,17 @@ nothing but memory use and speed then tells. So the engine is looked at before t
 
 import os
 import socket
+import sys
 from typing import Any
 
 from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
 
 ENGINE = "DeepSpeedEngine"
+
+
+class NotDeepSpeed(RuntimeError):
+    """The training would run on something else than DeepSpeed."""
 
 
 def prepare_process(config: TrainingConfig) -> None:
@@ -21,11 +26,11 @@ def prepare_process(config: TrainingConfig) -> None:
     and process group are used where they exist.
 
     Raises:
-        RuntimeError: when the environment would make accelerate skip DeepSpeed.
+        NotDeepSpeed: when the environment would make accelerate skip DeepSpeed.
         InputError: when the number of processes is not `training.workers`.
     """
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on", "y", "t"):
-        raise RuntimeError(
+        raise NotDeepSpeed(
             "ACCELERATE_USE_CPU is set: accelerate would train without DeepSpeed; unset it"
         )
     on_gpu = config.gpus_per_worker > 0
@@ -43,6 +48,7 @@ def prepare_process(config: TrainingConfig) -> None:
             f"training.workers is {config.workers}, but {world_size} process(es) were started"
         )
 
+    _import_deepspeed()
     import torch
 
     if on_gpu:
@@ -56,6 +62,19 @@ def prepare_process(config: TrainingConfig) -> None:
 
     # accelerate picks nccl or a CPU-only state by itself; this state is made first and reused.
     PartialState(cpu=False, backend="nccl" if on_gpu else "gloo")
+
+
+def _import_deepspeed() -> None:
+    """Import DeepSpeed without mlflow, which its autotuner imports: the driver alone tracks."""
+    already = sys.modules.get("mlflow")
+    sys.modules["mlflow"] = None
+    try:
+        import deepspeed  # noqa: F401
+    finally:
+        if already:
+            sys.modules["mlflow"] = already
+        else:
+            del sys.modules["mlflow"]
 
 
 def _skip_native_ops() -> None:
@@ -82,11 +101,11 @@ def require_deepspeed(trainer: Any) -> str:
     """Class name of the trainer's engine.
 
     Raises:
-        RuntimeError: naming what was found, if it is not DeepSpeed's.
+        NotDeepSpeed: naming what was found, if it is not DeepSpeed's.
     """
     engine = type(trainer.model_wrapped).__name__
     if not trainer.is_deepspeed_enabled or engine != ENGINE:
-        raise RuntimeError(
+        raise NotDeepSpeed(
             f"the model is trained by {engine} (DeepSpeed enabled: {trainer.is_deepspeed_enabled}),"
             f" not by {ENGINE}; nothing was trained"
         )

@@ -285,6 +285,7 @@ def _quieten() -> None:
     logging.getLogger("accelerate").setLevel("ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning)
     datasets.disable_progress_bars()
+    datasets.disable_caching()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     logger.setLevel("ERROR")

@@ -1,0 +1,301 @@
+"""The planner's training on the cluster: `mpo_core.training` in Ray Train workers.
+
+Invariants:
+- The run's folder is named after the identity of its job, so a training only ever continues from
+  checkpoints of the same pairs, model, settings and seed.
+- The checkpoints in that folder are the truth about what to resume from, after a worker's failure
+  and after the driver's. Ray Train's own snapshot of them is not written atomically, so it is
+  removed before a run starts and never restored from.
+- Progress travels through a file in the same folder, written by the first worker.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from tqdm import tqdm
+
+from mpo_core.builtin_models import resolve_source
+from mpo_core.config import TrainingConfig
+from mpo_core.errors import InputError
+from mpo_core.training.settings import TrainingJob
+
+PROGRESS_FILE = "progress.jsonl"
+FAILURE_FILE = "failure.txt"
+SNAPSHOT_FILE = "checkpoint_manager_snapshot.json"
+# glibc returns every large tensor's memory to the system at once, and page faults then take a
+# third of a step's time on the CPU. Read at process start, hence an environment variable.
+CPU_ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
+}
+# Workers whose peer died fail in turn with messages like these: consequences, not causes.
+COLLATERAL = ("connection closed by peer", "connection reset by peer", "nccl", "timed out")
+
+
+def train_dpo(
+    pairs_path: Path,
+    model_source: str,
+    config: TrainingConfig,
+    out_dir: Path,
+    *,
+    seed: int,
+    storage_path: Path,
+    on_report: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train a planner on preference pairs with `config.workers` Ray Train workers.
+
+    Ray is initialised by the caller. A run that was interrupted, the driver killed included,
+    continues from its last checkpoint when it is called again with the same arguments.
+
+    Args:
+        pairs_path: JSONL of `PreferencePair`.
+        model_source: the planner's base model, as `resolve_source` takes it.
+        out_dir: the planner's folder (a LoRA adapter or a whole model); replaced if it exists.
+        seed: used where `config.seed` is not set.
+        storage_path: folder, shared by all nodes, that holds the checkpoints of unfinished runs.
+        on_report: called in the driver with every row of progress of the first worker.
+
+    Returns:
+        The fields of `mpo_core.training.run.TrainingSummary`, as in `out_dir/training.json`.
+
+    Raises:
+        InputError: for pairs, a model, settings or a cluster that nothing can be trained with.
+        RuntimeError: when the workers failed more often than `config.max_failures`; one line, the
+            whole traceback being in the named file.
+    """
+    pairs_path = Path(pairs_path).resolve()
+    if not pairs_path.is_file():
+        raise InputError(f"{pairs_path}: no such file of preference pairs")
+    job = TrainingJob(
+        rows=pairs_path,
+        model=str(resolve_source(model_source)),
+        out=Path(out_dir).resolve(),
+        work=Path(storage_path).resolve(),
+        config=config,
+        seed=seed if config.seed is None else config.seed,
+    )
+    job = replace(job, work=job.work / f"{job.method}-{job.identity()}")
+    return _run(job, on_report)
+
+
+def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
+    """Run one job, of whatever method, on Ray Train."""
+    _require_resources(job.config)
+    job.work.mkdir(parents=True, exist_ok=True)
+    (job.work / SNAPSHOT_FILE).unlink(missing_ok=True)
+    (job.work / PROGRESS_FILE).write_text("")
+    from ray.train import TrainingFailedError
+
+    with _follow(job.work / PROGRESS_FILE, job.method, on_report):
+        try:
+            result = _trainer(job).fit()
+        except TrainingFailedError as error:
+            message, trace = _cause(error)
+            (job.work / FAILURE_FILE).write_text(trace)
+            raise RuntimeError(f"{message} (traceback: {job.work / FAILURE_FILE})") from None
+    outcome = result.return_value
+    if "input_error" in outcome:
+        raise InputError(outcome["input_error"])
+    if "refused" in outcome:
+        raise RuntimeError(outcome["refused"])
+    shutil.rmtree(job.work, ignore_errors=True)
+    return outcome
+
+
+def _trainer(job: TrainingJob) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2._internal.callbacks import DatasetsCallback
+    from ray.train.v2._internal.callbacks.placement_group_callback import (
+        PlacementGroupCleanerCallback,
+    )
+    from ray.train.v2.api.config import LoggingConfig
+
+    class LeanTrainer(TorchTrainer):
+        """Without two helper actors of Ray Train, each a process that imports for five seconds:
+        one serves Ray datasets, which are not used here; one watches the controller through the
+        dashboard, which a private cluster does not run."""
+
+        def _create_default_callbacks(self):
+            needless = (DatasetsCallback, PlacementGroupCleanerCallback)
+            return [c for c in super()._create_default_callbacks() if not isinstance(c, needless)]
+
+    progress = job.work / PROGRESS_FILE
+
+    class NoteFailures(UserCallback):
+        """Runs in Ray Train's controller, which alone hears of a failure it retries."""
+
+        def after_exception(self, run_context, worker_exceptions):
+            _append(progress, {"status": _first_cause(worker_exceptions)[0]})
+
+    # Ray Train's patch of print() breaks libraries that capture standard output (dill does).
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    if len(ray.nodes()) == 1:
+        # Nothing is left to move to when the only node goes.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    config = job.config
+    on_gpu = config.gpus_per_worker > 0
+    resources = {"CPU": config.cpus_per_worker}
+    if on_gpu:
+        resources["GPU"] = config.gpus_per_worker
+    return LeanTrainer(
+        _worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.workers, use_gpu=on_gpu, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name=job.work.name,
+            storage_path=str(job.work.parent),
+            # A worker group that cannot be placed within a minute counts as a controller failure.
+            failure_config=FailureConfig(
+                max_failures=config.max_failures, controller_failure_limit=10
+            ),
+            callbacks=[NoteFailures()],
+            worker_runtime_env={} if on_gpu else {"env_vars": CPU_ALLOCATOR},
+            logging_config=LoggingConfig(log_level="CRITICAL"),
+        ),
+    )
+
+
+def _worker(settings: dict[str, Any]) -> dict[str, Any]:
+    """One worker: trains, and hands its checkpoints to Ray Train where they lie.
+
+    Faults that a restart would only repeat are returned, not raised, since Ray Train retries
+    whatever is raised.
+    """
+    import ray.train
+    from ray.train.v2.api.report_config import CheckpointUploadMode
+
+    from mpo_core.training.engine import NotDeepSpeed
+    from mpo_core.training.run import train
+
+    job: TrainingJob = settings["job"]
+    # Some libraries log through the root logger, which would repeat Ray Train's every note.
+    logging.getLogger("ray.train").propagate = False
+
+    def on_checkpoint(folder: Path, row: dict[str, Any]) -> None:
+        first = ray.train.get_context().get_world_rank() == 0
+        # Every worker has written its shard into the run's folder already: nothing to upload.
+        ray.train.report(
+            row,
+            checkpoint=ray.train.Checkpoint.from_directory(folder) if first else None,
+            checkpoint_dir_name=folder.name,
+            checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
+        )
+
+    progress = job.work / PROGRESS_FILE
+    try:
+        return asdict(train(job, lambda row: _append(progress, row), on_checkpoint))
+    except InputError as error:
+        return {"input_error": str(error)}
+    except NotDeepSpeed as error:
+        return {"refused": str(error)}
+
+
+def _require_resources(config: TrainingConfig) -> None:
+    """Refuse at once what Ray would wait for without end."""
+    total = ray.cluster_resources()
+    needs = {
+        "CPU": config.workers * config.cpus_per_worker,
+        "GPU": config.workers * config.gpus_per_worker,
+    }
+    for kind, need in needs.items():
+        if need > total.get(kind, 0):
+            raise InputError(
+                f"training needs {need:g} {kind}s ({config.workers} workers), "
+                f"the cluster has {total.get(kind, 0):g}"
+            )
+
+
+def _cause(error: Exception) -> tuple[str, str]:
+    """One line that names the worker's own error, and the whole traceback."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        return _first_cause(failures)
+    inner = getattr(error, "controller_failure", error)
+    return f"Ray Train failed: {_line(inner)}", str(error)
+
+
+def _first_cause(failures: dict[int, Exception]) -> tuple[str, str]:
+    def is_consequence(rank: int) -> bool:
+        return any(sign in str(failures[rank]).lower() for sign in COLLATERAL)
+
+    rank = min(failures, key=lambda r: (is_consequence(r), r))
+    # Ray wraps what the training function raised; a worker that died has no such wrapping.
+    own = getattr(failures[rank], "_base_exc", failures[rank])
+    trace = "\n".join(f"worker {r}:\n{failure}\n" for r, failure in sorted(failures.items()))
+    return f"training worker {rank} failed: {_line(own)}", trace
+
+
+def _line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:400]
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+@contextlib.contextmanager
+def _follow(path: Path, label: str, on_report: Callable | None) -> Iterator[None]:
+    """Show the rows of a progress file as they come, in a thread of its own."""
+    done = threading.Event()
+    thread = threading.Thread(target=_show, args=(path, label, on_report, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _show(path: Path, label: str, on_report: Callable | None, done: threading.Event) -> None:
+    on_terminal = sys.stderr.isatty()
+    bar = tqdm(
+        desc=f"{label}: starting workers",
+        unit="step",
+        mininterval=0.5 if on_terminal else 15,
+        dynamic_ncols=on_terminal,
+    )
+    rest = ""
+    with path.open() as file:
+        while True:
+            last_look = done.wait(0.5)
+            *lines, rest = (rest + file.read()).split("\n")
+            for line in lines:
+                row = json.loads(line)
+                _advance(bar, label, row)
+                if on_report:
+                    on_report(row)
+            if last_look:
+                break
+    bar.close()
+
+
+def _advance(bar: tqdm, label: str, row: dict[str, Any]) -> None:
+    if "status" in row:
+        bar.set_description(f"{label}: {row['status']}")
+        # The time left is of the steps from here on: those before a resumption cost nothing now.
+        bar.initial = bar.n = row.get("resumed_from", bar.n)
+        return
+    bar.total = row["max_steps"]
+    bar.set_description(label, refresh=False)
+    shown = {"loss": f"{row['loss']:.4f}"}
+    if "rewards/margins" in row:
+        shown |= {"margin": f"{row['rewards/margins']:.3f}"}
+    bar.set_postfix(shown, refresh=False)
+    bar.update(row["step"] - bar.n)
