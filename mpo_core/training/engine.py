@@ -97,17 +97,22 @@ def allow_bf16_on_cpu(arguments: Any) -> None:
     config.mismatches = [text for text in config.mismatches if "bf16.enabled" not in text]
 
 
-def require_deepspeed(trainer: Any) -> str:
+def require_deepspeed(trainer: Any, zero_stage: int) -> str:
     """Class name of the trainer's engine.
 
     Raises:
-        NotDeepSpeed: naming what was found, if it is not DeepSpeed's.
+        NotDeepSpeed: naming what was found, if it is not DeepSpeed's at this ZeRO stage.
     """
     engine = type(trainer.model_wrapped).__name__
     if not trainer.is_deepspeed_enabled or engine != ENGINE:
         raise NotDeepSpeed(
             f"the model is trained by {engine} (DeepSpeed enabled: {trainer.is_deepspeed_enabled}),"
             f" not by {ENGINE}; nothing was trained"
+        )
+    found = trainer.model_wrapped.zero_optimization_stage()
+    if found != zero_stage:
+        raise NotDeepSpeed(
+            f"DeepSpeed runs at ZeRO stage {found}, not {zero_stage}; nothing was trained"
         )
     return engine
 

@@ -97,7 +97,7 @@ def train(
     if not trained_on:
         raise InputError(f"{job.rows}: every prompt fills max_length {job.config.max_length}")
     n_cut = method.count_cut(trainer, job.config.max_length)
-    watch = _watch(trainer, report, on_checkpoint)
+    watch = _watch(trainer, job.config.zero_stage, report, on_checkpoint)
     trainer.add_callback(watch)
     trainer.remove_callback(PrinterCallback)
     report({"status": "starting DeepSpeed", "resumed_from": _step_of(checkpoint)})
@@ -180,7 +180,7 @@ class _NothingLeft(Exception):
     """The checkpoint resumed from is the last one."""
 
 
-def _watch(trainer: Any, report: Callable, on_checkpoint: Callable | None) -> Any:
+def _watch(trainer: Any, zero_stage: int, report: Callable, on_checkpoint: Callable | None) -> Any:
     """The callback that checks the engine, reports rows and marks complete checkpoints."""
     from accelerate import PartialState
     from transformers import TrainerCallback
@@ -190,7 +190,7 @@ def _watch(trainer: Any, report: Callable, on_checkpoint: Callable | None) -> An
         began = 0.0
 
         def on_train_begin(self, args, state, control, **_):
-            self.engine = require_deepspeed(trainer)
+            self.engine = require_deepspeed(trainer, zero_stage)
             self.began = time.monotonic()
             if state.global_step >= state.max_steps:
                 raise _NothingLeft

@@ -1,0 +1,169 @@
+"""DPO on Ray Train with DeepSpeed: two real workers, a tiny model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.training import train_dpo
+from mpo_core.config import TrainingConfig
+from mpo_core.errors import InputError
+
+DRIVER = Path(__file__).with_name("training_driver.py")
+SETTINGS = {
+    "batch_size": 8,
+    "micro_batch_size": 2,
+    "learning_rate": 1e-2,
+    "lora": {"rank": 4, "alpha": 8},
+    "precision": "fp32",
+    "max_steps": 30,
+    "save_steps": 5,
+    "max_length": 64,
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, model, pairs, tmp_path_factory):
+    """A whole run, its planner's folder and the rows it reported."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    rows = []
+    summary = train_dpo(
+        pairs,
+        str(model),
+        TrainingConfig(**SETTINGS),
+        folder / "planner",
+        seed=7,
+        storage_path=folder / "work",
+        on_report=rows.append,
+    )
+    return summary, folder, rows
+
+
+def test_two_workers_train_an_adapter_on_deepspeed(undisturbed):
+    summary, _, _ = undisturbed
+    assert summary["engine"] == "DeepSpeedEngine"
+    assert summary["world_size"] == 2
+    assert summary["steps"] == 30
+    assert summary["resumed_from"] == 0
+    assert (summary["n_pairs"], summary["n_cut"], summary["n_dropped"]) == (24, 0, 0)
+    assert summary["loss_first"] == pytest.approx(0.693, abs=1e-3)
+    assert summary["loss_last"] < 0.6
+    assert summary["metrics"]["reward_accuracy"] == 1.0
+    assert [row["step"] for row in summary["curve"]] == list(range(1, 31))
+
+
+def test_progress_reaches_the_driver_step_by_step(undisturbed):
+    _, _, rows = undisturbed
+    steps = [row for row in rows if "step" in row]
+    assert [row["step"] for row in steps] == list(range(1, 31))
+    assert all(row["max_steps"] == 30 and "loss" in row for row in steps)
+    assert any("status" in row for row in rows)
+
+
+def test_the_planner_folder_is_whole_and_the_checkpoints_are_gone(undisturbed):
+    summary, folder, _ = undisturbed
+    names = {file.name for file in (folder / "planner").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
+    assert json.loads((folder / "planner" / "training.json").read_text()) == summary
+    assert [entry.name for entry in folder.iterdir() if entry.name.startswith(".")] == []
+    assert list((folder / "work").iterdir()) == []
+
+
+def test_the_adapter_prefers_the_chosen_plan(undisturbed, model):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _, folder, _ = undisturbed
+    tokenizer = AutoTokenizer.from_pretrained(folder / "planner")
+    base = AutoModelForCausalLM.from_pretrained(model)
+    planner = PeftModel.from_pretrained(base, folder / "planner")
+
+    def gain(plan: str) -> float:
+        messages = [
+            {"role": "user", "content": "heat the water 50"},
+            {"role": "assistant", "content": plan},
+        ]
+        ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
+        labels = ids["input_ids"]
+        after = planner(**ids, labels=labels).loss
+        with planner.disable_adapter():
+            before = planner(**ids, labels=labels).loss
+        return (before - after).item()
+
+    assert gain("go to the kitchen find water heat it 50") > gain("look around wait look around 50")
+
+
+def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, pairs, tmp_path):
+    config = TrainingConfig(**SETTINGS)
+    planner, work = tmp_path / "planner", tmp_path / "work"
+    command = [sys.executable, DRIVER, model, pairs, config.model_dump_json(), planner, work]
+    environment = os.environ | {"PYTHONPATH": str(DRIVER.parents[3])}
+    with (tmp_path / "driver.log").open("w") as log:
+        driver = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    deadline = time.monotonic() + 240
+    while not list(work.glob("*/checkpoint-*/COMPLETE")):
+        assert driver.poll() is None, (tmp_path / "driver.log").read_text()[-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    driver.wait()
+    psutil.wait_procs(family, timeout=60)
+    assert not planner.exists()
+
+    summary = train_dpo(pairs, str(model), config, planner, seed=7, storage_path=work)
+    whole = undisturbed[0]
+    assert 0 < summary["resumed_from"] < 30
+    assert summary["steps"] == whole["steps"]
+    assert len(summary["curve"]) == len(whole["curve"])
+    assert summary["loss_last"] == pytest.approx(whole["loss_last"], rel=0.05)
+
+
+def test_a_killed_worker_is_replaced(undisturbed, model, pairs, tmp_path):
+    killed = []
+
+    def kill_one(row):
+        if row.get("step") == 12 and not killed:
+            workers = [
+                process
+                for process in psutil.Process().children(recursive=True)
+                if "RayTrainWorker" in " ".join(process.cmdline())
+            ]
+            killed.append(workers[-1].pid)
+            os.kill(workers[-1].pid, signal.SIGKILL)
+
+    config = TrainingConfig(**SETTINGS | {"max_failures": 1, "max_steps": 60})
+    work = tmp_path / "work"
+    summary = train_dpo(
+        pairs, str(model), config, tmp_path / "p", seed=7, storage_path=work, on_report=kill_one
+    )
+    assert killed
+    assert summary["steps"] == 60
+    assert 0 < summary["resumed_from"] < 60
+    assert [row["step"] for row in summary["curve"]] == list(range(1, 61))
+
+
+def test_a_workers_error_is_one_line(cluster, model, pairs, tmp_path):
+    broken = tmp_path / "model"
+    broken.mkdir()
+    for file in model.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    (broken / "model.safetensors").write_bytes(b"not a tensor file")
+    config = TrainingConfig(**SETTINGS | {"max_failures": 0})
+    with pytest.raises(RuntimeError, match=r"training worker \d failed: \w*Error") as caught:
+        train_dpo(pairs, str(broken), config, tmp_path / "p", seed=7, storage_path=tmp_path / "w")
+    assert "\n" not in str(caught.value)
+    assert "Traceback" in next((tmp_path / "w").glob("*/failure.txt")).read_text()
+    assert not (tmp_path / "p").exists()
+
+
+def test_too_few_cpus_are_refused_at_once(cluster, model, pairs, tmp_path):
+    config = TrainingConfig(**SETTINGS | {"workers": 4, "cpus_per_worker": 2})
+    with pytest.raises(InputError, match="needs 8 CPUs"):
+        train_dpo(pairs, str(model), config, tmp_path / "p", seed=7, storage_path=tmp_path / "w")

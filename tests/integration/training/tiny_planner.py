@@ -1,0 +1,73 @@
+"""A tiny chat model, made from scratch, and pairs that it can tell apart within a few steps."""
+
+import json
+from pathlib import Path
+
+WORDS = ["go", "to", "the", "kitchen", "find", "water", "heat", "it", "wait", "look", "around"]
+TEMPLATE = (
+    "{% for m in messages %}<s> {{ m['role'] }} {{ m['content'] }} </s> {% endfor %}"
+    "{% if add_generation_prompt %}<s> assistant {% endif %}"
+)
+
+
+def make_model(folder: Path) -> Path:
+    """A Llama of about 30,000 weights with a tokenizer of whole words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    vocabulary = ["<unk>", "<s>", "</s>", "user", "assistant", *WORDS]
+    vocabulary += [str(number) for number in range(100)]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
+        chat_template=TEMPLATE,
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=2,
+        )
+    ).save_pretrained(folder)
+    return folder
+
+
+def make_pairs(file: Path, n: int = 24, long: int = 0) -> Path:
+    """Pairs whose chosen plan heats the water and whose rejected one looks around; the first
+    `long` of them are of 120 words and more."""
+
+    def score(mean: float) -> dict:
+        return {"task_id": "t", "plan_id": str(mean), "n": 2, "mean": mean, "stderr": 0.0}
+
+    rows = []
+    for i in range(n):
+        good = f"go to the kitchen find water heat it {i}" + " wait" * (120 if i < long else 0)
+        rows.append(
+            {
+                "task_id": f"t/{i}",
+                "prompt": [{"role": "user", "content": f"heat the water {i}"}],
+                "chosen": [{"role": "assistant", "content": good}],
+                "rejected": [{"role": "assistant", "content": f"look around wait look around {i}"}],
+                "chosen_score": score(1.0),
+                "rejected_score": score(0.0),
+                "rule": "best_worst",
+            }
+        )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
