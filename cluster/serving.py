@@ -26,6 +26,7 @@ from mpo_core.errors import ContextFull, InputError, ModelUnavailable
 from mpo_core.models import (
     Reply,
     continuation,
+    last_line,
     replies_of,
     says_context_full,
     weights_fingerprint,
@@ -192,8 +193,8 @@ class HandleModel:
                 return await asyncio.wait_for(anext(aiter(stream)), self._config.timeout_s)
             except (ray.exceptions.RayError, serve.exceptions.RayServeException, TimeoutError) as e:
                 if isinstance(e, ray.exceptions.RayTaskError) or attempt == self._config.retries:
-                    raise ModelUnavailable(f"model {self.name}: {_reason(e)}") from e
-                logger.warning("model %s, attempt %d: %s", self.name, attempt + 1, _reason(e))
+                    raise ModelUnavailable(f"model {self.name}: {last_line(e)}") from e
+                logger.warning("model %s, attempt %d: %s", self.name, attempt + 1, last_line(e))
                 await asyncio.sleep(min(0.5 * 2**attempt, 30))
         raise AssertionError("unreachable")
 
@@ -228,9 +229,8 @@ def _wait_until_running(app: str, names: str, timeout_s: float) -> None:
             return
         if status == "DEPLOY_FAILED":
             reasons = [d.message for d in application.deployments.values() if d.message]
-            raise InputError(
-                f"engine {names} did not start: {_reason(' '.join(reasons) or application.message)}"
-            )
+            reason = last_line("\n".join(reasons) or application.message)
+            raise InputError(f"engine {names} did not start: {reason}")
         time.sleep(0.5)
     raise InputError(
         f"engine {names} was not ready within {timeout_s:g} s; raise "
@@ -266,6 +266,12 @@ def _llm_config(engine: Engine, adapters: Path):
     if not on_gpu:
         # Compilation takes minutes on a CPU and saves seconds.
         engine_kwargs |= {"enforce_eager": True, "dtype": "bfloat16"}
+        # A prompt prefilled in parts makes vLLM rewind the request's random generator, which
+        # CPU generators cannot do: the engine dies of the first seeded request that it splits.
+        engine_kwargs |= {
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(model.max_model_len, 2048),
+        }
         environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     for variable in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME"):
         if variable in os.environ:
@@ -295,9 +301,3 @@ def _llm_config(engine: Engine, adapters: Path):
 
 def _deployment(engine: str) -> str:
     return f"AdapterServer:{engine.replace('/', '--').replace('.', '_')}"
-
-
-def _reason(error: BaseException | str) -> str:
-    """The last line of an error that may hold a whole remote traceback."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__

@@ -70,6 +70,7 @@ def episode_requests(
                 invalid_limit=agent.invalid_limit,
                 max_steps=agent.max_steps or run.suites[task.env].step_limit(task),
                 example=agent.example,
+                thoughts=agent.thoughts,
                 seed=config.seed,
                 prompts=run.prompts[task.env].fingerprint,
                 env=run.suites[task.env].protocol(),

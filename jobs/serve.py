@@ -24,7 +24,8 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
     if run.training_summary() and run.config.planner.serve == "adapter":
         say(f"  model {run.backend.trained_model(run.planner_dir).name}: the trained planner")
     say("Ctrl-C stops")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         signal.pause()
     except KeyboardInterrupt:

@@ -109,6 +109,8 @@ class AgentConfig(Section):
     """Step limit of every episode; by default the environment's own, per task type."""
     example: bool = True
     """Show one worked episode before the task."""
+    thoughts: bool = True
+    """Let the agent think before each action (ReAct); small models do better without."""
 
 
 class ScoringConfig(Section):

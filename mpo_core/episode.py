@@ -27,8 +27,9 @@ from mpo_core.types import (
 
 NO_ACTION = "Your answer holds no action. Answer with a line that starts with 'Action:'."
 
-# Where a model would go on to invent the environment's answer.
+# Where a model would go on to invent the environment's answer, or its own next turn.
 STOP = ("\nObservation:",)
+STOP_ACTING = ("\n",)
 
 
 class Protocol(Record):
@@ -40,6 +41,7 @@ class Protocol(Record):
     invalid_limit: int
     max_steps: int
     example: bool
+    thoughts: bool
     seed: int
     prompts: str
     """Fingerprint of the prompts."""
@@ -78,19 +80,26 @@ async def run_episode(
     Raises:
         EnvironmentLost, ModelUnavailable: nothing is known about the episode; run it again.
     """
-    start = time.monotonic()
+    started = time.monotonic()
     protocol, plan = request.protocol, request.plan.text if request.plan else None
     reset = await environment.reset(request.task)
     messages = prompts.opening(
-        reset.instruction, reset.observation, plan, protocol.plan_mode, protocol.example
+        reset.instruction,
+        reset.observation,
+        plan,
+        protocol.plan_mode,
+        example=protocol.example,
+        thoughts=protocol.thoughts,
     )
-    prefix = prompts.reply_prefix(plan, protocol.plan_mode)
+    plan_prefix = prompts.reply_prefix(plan, protocol.plan_mode)
+    start = "" if protocol.thoughts else "Action:"
     turns: list[Turn] = []
     score, success, invalid = 0.0, False, 0
     prompt_tokens = completion_tokens = 0
     end: EndReason | None = None
 
     while end is None:
+        prefix = plan_prefix + start
         asked = [*messages, {"role": "assistant", "content": prefix}] if prefix else messages
         try:
             [reply] = await model.chat(
@@ -98,7 +107,7 @@ async def run_episode(
                 temperature=protocol.temperature,
                 max_tokens=protocol.max_tokens,
                 seed=request_seed(request.key, len(turns)),
-                stop=STOP,
+                stop=STOP if protocol.thoughts else STOP_ACTING,
                 session=request.key,
             )
         except ContextFull:
@@ -107,8 +116,8 @@ async def run_episode(
         prompt_tokens += reply.prompt_tokens
         completion_tokens += reply.completion_tokens
 
-        text, action = read_action(reply.text)
-        messages.append({"role": "assistant", "content": prefix + text})
+        text, action = read_action(start + reply.text)
+        messages.append({"role": "assistant", "content": plan_prefix + text})
         if action is None:
             observation, understood, done = NO_ACTION, False, False
         else:
@@ -143,5 +152,5 @@ async def run_episode(
         end=end,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        seconds=round(time.monotonic() - start, 3),
+        seconds=round(time.monotonic() - started, 3),
     )

@@ -112,7 +112,7 @@ class EndpointModel:
                 ) from error
             except self._openai.APIError as error:
                 raise ModelUnavailable(
-                    f"model {self.name} at {self._client.base_url}: {error}"
+                    f"model {self.name} at {self._client.base_url}: {last_line(error)}"
                 ) from error
         return replies_of(answer)
 
@@ -169,6 +169,12 @@ def says_context_full(error: str) -> bool:
             "prompt is too long",
         )
     )
+
+
+def last_line(error: BaseException | str, most: int = 200) -> str:
+    """The last line of an error that may hold a whole remote traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][-most:] if lines else type(error).__name__
 
 
 def replies_of(answer) -> list[Reply]:

@@ -1,12 +1,15 @@
 """What the planner and the agent are told, and the three ways to hand an agent its plan.
 
 A prompt folder holds one folder an environment, with
-- `agent.txt`     the agent's instruction,
+- `agent.txt`     the agent's instruction, to think and act,
+- `agent_act.txt` the same for an agent that acts without a word (`agent.thoughts: false`),
 - `example.json`  one worked episode as chat messages: user (task and first observation),
                   assistant (thought and action), user (observation), ..., assistant,
-- `planner.txt`   the planner's prompt, with `{task}` where the task goes.
-`prompts_dir` names such a folder of your own; files that it lacks are the built-in ones. The
-reference repository's layout is read too: `prompt/instructions/*_inst.txt`,
+- `planner.txt`   the planner's prompt, with `{task}` where the task goes,
+- `planner_example.json`  (optional) one task and its plan as two chat messages.
+`prompts_dir` names such a folder of your own; files that it lacks are the built-in ones, but for
+the planner's example, which goes with its prompt. The reference repository's layout is read too:
+`prompt/instructions/*_inst.txt`,
 `prompt/icl_examples/*_icl.json` and the constants of `scripts/template.py`.
 
 The agent's conversation is append-only, so that an engine's prefix cache serves every turn.
@@ -15,7 +18,7 @@ The agent's conversation is append-only, so that an engine's prefix cache serves
 import ast
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mpo_core.errors import InputError
@@ -34,8 +37,10 @@ class Prompts:
     """One environment's prompts."""
 
     agent: str
+    agent_act: str
     example: list[Message]
     planner: str
+    planner_example: list[Message] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -43,7 +48,11 @@ class Prompts:
 
     def planner_messages(self, task: str) -> list[Message]:
         """What the planner is sent for a task."""
-        return [{"role": "user", "content": self.planner.replace("{task}", task)}]
+        if not self.planner_example:
+            return [_user(self.planner.replace("{task}", task))]
+        example_task, example_plan = self.planner_example
+        first = self.planner.replace("{task}", example_task["content"])
+        return [_user(first), example_plan, _user(f"Task: {task}")]
 
     def opening(
         self,
@@ -51,19 +60,24 @@ class Prompts:
         observation: str,
         plan: str | None,
         mode: PlanMode,
+        *,
         example: bool = True,
+        thoughts: bool = True,
     ) -> list[Message]:
         """The agent's conversation up to its first reply."""
+        agent = self.agent if thoughts else self.agent_act
         shown = self.example if example else []
+        if not thoughts:
+            shown = [_without_thought(message) for message in shown]
         asked = task
         if plan is not None and mode == "query":
             asked += f"\n\n{plan_block(plan)}"
         asked += f"\n\n{self.observation(observation, plan, mode, first=True)}"
         if not shown:
-            return [_user(f"{self.agent}\n\n{asked}")]
+            return [_user(f"{agent}\n\n{asked}")]
         first, *rest = shown
         return [
-            _user(f"{self.agent}\n\nHere is an example.\n\n{first['content']}"),
+            _user(f"{agent}\n\nHere is an example.\n\n{first['content']}"),
             *rest,
             _user(f"Now a new task begins.\n\n{asked}"),
         ]
@@ -80,7 +94,7 @@ class Prompts:
 
     @staticmethod
     def reply_prefix(plan: str | None, mode: PlanMode) -> str:
-        """What the agent's own replies begin with."""
+        """What the agent's own replies begin with when it is to think the plan itself."""
         if plan is not None and mode == "thought":
             return f"Thought: {plan_block(plan)}\n"
         return ""
@@ -115,19 +129,21 @@ def load_prompts(env: str, prompts_dir: Path | None = None) -> Prompts:
             f"{env}/example.json or {env}/planner.txt, or the reference repository's layout"
         )
     builtin = _own_files(env, BUILTIN)
-    return Prompts(**{name: found.get(name, builtin.get(name)) for name in _FILES})
-
-
-_FILES = {"agent": "agent.txt", "example": "example.json", "planner": "planner.txt"}
+    if "planner" in found:
+        builtin.pop("planner_example", None)
+    return Prompts(**(builtin | found))
 
 
 def _own_files(env: str, folder: Path) -> dict:
     found = {}
-    for name, file in _FILES.items():
-        path = folder / env / file
+    for name in ("agent", "agent_act", "planner"):
+        path = folder / env / f"{name}.txt"
         if path.is_file():
-            text = path.read_text()
-            found[name] = _example(text, path) if name == "example" else text.strip()
+            found[name] = path.read_text().strip()
+    for name in ("example", "planner_example"):
+        path = folder / env / f"{name}.json"
+        if path.is_file():
+            found[name] = _example(path.read_text(), path)
     found = {**_reference_files(env, folder), **found}
     if "planner" in found and "{task}" not in found["planner"]:
         raise InputError(f"{folder}: the planner prompt of {env} lacks {{task}}")
@@ -186,6 +202,13 @@ def _string_constant(path: Path, name: str) -> str | None:
             if name in names and isinstance(node.value.value, str):
                 return node.value.value
     return None
+
+
+def _without_thought(message: Message) -> Message:
+    if message["role"] != "assistant":
+        return message
+    _, action = read_action(message["content"])
+    return {"role": "assistant", "content": f"Action: {action}"}
 
 
 def _user(content: str) -> Message:

@@ -1,0 +1,59 @@
+# `make demo` and `make test` each do everything on a fresh machine with Python 3.11 and a C++
+# compiler: virtual environment, locked install, then the job.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+LOCK    = requirements/cpu.lock
+STAMP   = $(VENV)/.installed
+
+# The CPU build of torch: from a local folder of wheels where pip is configured with one, else from
+# PyTorch's own index, which uv knows by name. Never a CUDA build.
+FIND_LINKS = $(or $(UV_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+export UV_FIND_LINKS := $(FIND_LINKS)
+TORCH_WHEEL = $(wildcard $(addsuffix /torch-*+cpu-*.whl,$(FIND_LINKS)))
+TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
+
+.PHONY: demo test unit bench lint lock install clean help
+
+help:
+	@echo "make demo     the whole loop on this machine, about ten minutes; report in runs/demo/report"
+	@echo "make test     all tests"
+	@echo "make unit     the unit tests, seconds"
+	@echo "make bench    benchmarks; results in runs/bench"
+	@echo "make lint     ruff"
+	@echo "make lock     resolve requirements/*.lock anew"
+
+demo: install
+	$(BIN)/mpo run demo
+
+test: install
+	$(BIN)/ruff check
+	$(BIN)/pytest
+
+unit: install
+	$(BIN)/pytest tests/unit
+
+bench: install
+	$(BIN)/python benchmarks/scienceworld_host.py
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+install: $(STAMP)
+
+$(STAMP): $(LOCK) pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python $(TORCH_INDEX) $(LOCK)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $(STAMP)
+
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --python-version 3.11
+lock:
+	$(COMPILE) --extra cpu --extra dev $(TORCH_INDEX) --output-file requirements/cpu.lock
+	UV_FIND_LINKS= $(COMPILE) --extra gpu --python-platform x86_64-manylinux_2_28 \
+		--output-file requirements/gpu.lock
+
+clean:
+	rm -rf $(VENV)
