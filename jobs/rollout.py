@@ -71,6 +71,7 @@ def episode_requests(
                 max_steps=agent.max_steps or run.suites[task.env].step_limit(task),
                 example=agent.example,
                 thoughts=agent.thoughts,
+                list_actions=agent.list_actions,
                 seed=config.seed,
                 prompts=run.prompts[task.env].fingerprint,
                 env=run.suites[task.env].protocol(),

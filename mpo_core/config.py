@@ -109,6 +109,9 @@ class AgentConfig(Section):
     """Step limit of every episode; by default the environment's own, per task type."""
     example: bool = True
     """Show one worked episode before the task."""
+    list_actions: int = Field(0, ge=0)
+    """Valid actions to list with each observation, drawn at random over all verbs; a help for
+    small models, at the price of slower steps."""
     thoughts: bool = True
     """Let the agent think before each action (ReAct); small models do better without."""
 

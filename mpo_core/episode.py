@@ -6,6 +6,9 @@ whoever asked for the episode has it run again from its start.
 """
 
 import time
+from collections.abc import Sequence
+from itertools import chain, islice, zip_longest
+from random import Random
 from typing import Any
 
 from pydantic import Field
@@ -42,6 +45,7 @@ class Protocol(Record):
     max_steps: int
     example: bool
     thoughts: bool
+    list_actions: int
     seed: int
     prompts: str
     """Fingerprint of the prompts."""
@@ -72,6 +76,19 @@ class EpisodeRequest(Record):
         )
 
 
+def draw_actions(actions: Sequence[str], count: int, seed: int) -> list[str]:
+    """`count` of the valid actions: a verb at a time, so that no verb's many objects crowd out
+    the others."""
+    random = Random(seed)
+    by_verb: dict[str, list[str]] = {}
+    for action in sorted(actions):
+        by_verb.setdefault(action.split(" ", 1)[0], []).append(action)
+    for of_verb in by_verb.values():
+        random.shuffle(of_verb)
+    rounds = chain.from_iterable(zip_longest(*by_verb.values()))
+    return sorted(action for action in islice(filter(None, rounds), count))
+
+
 async def run_episode(
     request: EpisodeRequest, environment: Environment, model: ChatModel, prompts: Prompts
 ) -> Episode:
@@ -81,11 +98,21 @@ async def run_episode(
         EnvironmentLost, ModelUnavailable: nothing is known about the episode; run it again.
     """
     started = time.monotonic()
+    turns: list[Turn] = []
     protocol, plan = request.protocol, request.plan.text if request.plan else None
     reset = await environment.reset(request.task)
+
+    async def listed(observation: str) -> str:
+        """The observation, with some valid actions where the agent is to be shown them."""
+        if not protocol.list_actions:
+            return observation
+        seed = request_seed(request.key, len(turns), "actions")
+        actions = draw_actions(await environment.valid_actions(), protocol.list_actions, seed)
+        return f"{observation}\nSome possible actions: {'; '.join(actions)}"
+
     messages = prompts.opening(
         reset.instruction,
-        reset.observation,
+        await listed(reset.observation),
         plan,
         protocol.plan_mode,
         example=protocol.example,
@@ -93,7 +120,6 @@ async def run_episode(
     )
     plan_prefix = prompts.reply_prefix(plan, protocol.plan_mode)
     start = "" if protocol.thoughts else "Action:"
-    turns: list[Turn] = []
     score, success, invalid = 0.0, False, 0
     prompt_tokens = completion_tokens = 0
     end: EndReason | None = None
@@ -134,7 +160,7 @@ async def run_episode(
         elif len(turns) >= protocol.max_steps:
             end = "step_limit"
         else:
-            content = prompts.observation(observation, plan, protocol.plan_mode)
+            content = prompts.observation(await listed(observation), plan, protocol.plan_mode)
             messages.append({"role": "user", "content": content})
 
     return Episode(
