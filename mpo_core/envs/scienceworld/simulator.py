@@ -11,7 +11,7 @@ One loader (a `PythonInterface`) serves all worlds: it holds megabytes of tables
 needs, while a loaded world needs its `AgentInterface` alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mpo_core.envs.scienceworld.jvm import Jvm
 from mpo_core.envs.scienceworld.wire import Ref, call, new, release
@@ -116,8 +116,12 @@ class Simulator:
         return Reply(observation or EMPTY_ANSWER, world.score, world.completed, understood)
 
     def valid_actions(self, world: World) -> list[str]:
-        """Every action that the world would accept now. Draws from a copy of its randomness."""
-        return self._listing(world, "getValidActionObjectCombinations")
+        """Every action that the world would accept now; changes nothing in it."""
+        # Names that are not unique are told apart by drawing random numbers: not the world's.
+        [random] = self.jvm.run(new("java.util.Random", 0))
+        lines = self._listing(replace(world, random=random), "getValidActionObjectCombinations")
+        self._released.append(random)
+        return lines
 
     def gold_path(self) -> list[str]:
         """Actions that solve the task that was last loaded, if with `gold_path`."""

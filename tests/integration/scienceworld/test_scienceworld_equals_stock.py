@@ -1,0 +1,130 @@
+"""Interleaved sessions of one process against the stock environment alone in its own.
+
+Both sides hash objects by their id (see `patch.py`): left to chance, the stock environment does
+not even equal itself, as `test_the_stock_orders_like_objects_by_chance` shows.
+
+One action is left out: the answer to `objects` picks names by drawing random numbers, of which
+the stock environment has drawn more, since its `info` lists all valid actions at every step.
+
+SCIENCEWORLD_FULL=1 plays whole gold paths instead of their first 40 actions.
+"""
+
+import asyncio
+import os
+import random
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+from scienceworld.constants import JAR_PATH
+from stock import Script, Trace, play_stock, stock_environment, write_script
+
+from mpo_core.envs.scienceworld import ScienceWorld
+from mpo_core.envs.scienceworld.jvm import Jvm
+from mpo_core.envs.scienceworld.patch import write_patched_class
+from mpo_core.envs.scienceworld.simulator import Simulator
+from mpo_core.envs.scienceworld.tasks import TASK_TYPES, fold
+from mpo_core.envs.scienceworld.wire import call
+
+FULL = bool(os.environ.get("SCIENCEWORLD_FULL"))
+GOLD_ACTIONS, RANDOM_ACTIONS = (None, 40) if FULL else (40, 20)
+
+
+@pytest.fixture(scope="module")
+def scripts() -> list[Script]:
+    """One unseen task of each type with its actions."""
+    tasks = {task.type: task for task in reversed(ScienceWorld().tasks("unseen"))}
+    assert len(tasks) == 24
+    jvm = Jvm(heap_gb=1, call_timeout_s=120)
+    simulator = Simulator(jvm)
+    written = [write_script(simulator, t, GOLD_ACTIONS, RANDOM_ACTIONS) for t in tasks.values()]
+    jvm.stop()
+    return written
+
+
+@pytest.fixture(scope="module")
+def interleaved(scripts: list[Script]) -> list[tuple[Trace, list[float]]]:
+    return asyncio.run(play_interleaved(scripts, seed=1))
+
+
+@pytest.mark.timeout(3600 if FULL else 600)
+def test_interleaved_sessions_answer_as_the_stock_does_alone(scripts, interleaved, tmp_path):
+    write_patched_class(Path(JAR_PATH), tmp_path)
+    env = stock_environment(str(tmp_path))
+    unequal = []
+    for script, (ours, best) in zip(scripts, interleaved, strict=True):
+        theirs = play_stock(env, script)
+        assert ours.first == theirs.first, script.task.id
+        for number, action in enumerate(script.actions):
+            if ours.observations[number] != theirs.observations[number]:
+                unequal.append((script.task.id, number, action))
+        assert best == [max(0, p) / 100 for p in accumulate(theirs.percents, max)], script.task.id
+        assert ours.ended == theirs.ended, script.task.id
+    env.close()
+    assert unequal == []
+
+
+def test_the_order_of_interleaving_does_not_matter(scripts, interleaved):
+    assert asyncio.run(play_interleaved(scripts, seed=2)) == interleaved
+
+
+def test_the_stock_orders_like_objects_by_chance():
+    """The cause of what differs in `chemistry-mix-paint-secondary-color`: the order of a set."""
+    [task] = ScienceWorld(
+        ScienceWorld.Config(task_types=["chemistry-mix-paint-secondary-color"], tasks={"unseen": 1})
+    ).tasks("unseen")
+    look_at_paints = Script(task, ["teleport to art studio", "look around"])
+    env = stock_environment()
+    theirs = {play_stock(env, look_at_paints).observations[-1] for _ in range(12)}
+    env.close()
+
+    async def play_ours() -> set[str]:
+        return {
+            (await play_interleaved([look_at_paints], n))[0][0].observations[-1] for n in (1, 2)
+        }
+
+    [ours] = asyncio.run(play_ours())
+    assert len(theirs) > 1
+    assert {tuple(sorted(text.splitlines())) for text in (*theirs, ours)} == {
+        tuple(sorted(ours.splitlines()))
+    }
+
+
+def test_the_table_of_variations_and_folds_is_the_engines():
+    jvm = Jvm(heap_gb=1, call_timeout_s=120)
+    simulator = Simulator(jvm)
+    for task_type in TASK_TYPES:
+        simulator.discard(simulator.load(task_type.name, 0, "easy"))
+        loader = simulator._loader
+        assert jvm.run(call(loader, "getTaskMaxVariations", task_type.name)) == [
+            task_type.variations
+        ]
+        for split, method in [("train", "Train"), ("seen", "Dev"), ("unseen", "Test")]:
+            [engines] = jvm.run(call(loader, f"getVariations{method}"))
+            [text] = jvm.run(call(engines, "toString"))
+            numbers = [int(n) for n in text.removeprefix("Buffer").strip("[](List)").split(", ")]
+            assert numbers == list(fold(task_type.variations, split)), task_type.name
+    jvm.stop()
+
+
+async def play_interleaved(scripts: list[Script], seed: int) -> list[tuple[Trace, list[float]]]:
+    """Each script in a session of its own, all in one process, in a random order of actions."""
+    host = ScienceWorld().host()
+    envs = [await host.environment() for _ in scripts]
+    assert len(host.pids()) == 1
+    order = [i for i, script in enumerate(scripts) for _ in range(len(script.actions) + 1)]
+    random.Random(seed).shuffle(order)
+    traces: list[tuple[Trace, list[float]]] = [(Trace(""), []) for _ in scripts]
+    started = set()
+    for i in order:
+        trace, best = traces[i]
+        if i not in started:
+            started.add(i)
+            trace.first = (await envs[i].reset(scripts[i].task)).observation
+            continue
+        step = await envs[i].step(scripts[i].actions[len(best)])
+        trace.observations.append(step.observation)
+        trace.ended.append(step.done)
+        best.append(step.score)
+    await host.close()
+    return traces
