@@ -1,0 +1,33 @@
+"""Deterministic stand-ins for a planner and an agent: what they answer is a function of what they
+are asked."""
+
+import time
+
+from mpo_core.types import content_hash
+
+ACTIONS = (
+    "look around",
+    "inventory",
+    "teleport to kitchen",
+    "teleport to outside",
+    "teleport to greenhouse",
+    "focus on apple tree",
+    "pick up flower pot 8",
+    "wait1",
+    "dance on the ceiling",
+)
+
+
+def planner(messages: list[dict], seed: int) -> str:
+    number = int(content_hash(messages, seed), 16)
+    return f"Step 1: Go to place {number % 7}.\nStep 2: {ACTIONS[number % len(ACTIONS)]}."
+
+
+def agent(messages: list[dict], seed: int) -> str:
+    number = int(content_hash(messages, seed), 16)
+    return f"Thought: it is {number % 100}.\nAction: {ACTIONS[number % len(ACTIONS)]}"
+
+
+def slow_agent(messages: list[dict], seed: int) -> str:
+    time.sleep(0.02)
+    return agent(messages, seed)

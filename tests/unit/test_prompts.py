@@ -1,0 +1,89 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpo_core.errors import InputError
+from mpo_core.prompts import load_prompts, read_action
+
+
+@pytest.mark.parametrize(
+    ("reply", "action"),
+    [
+        ("Thought: I look.\nAction: look around", "look around"),
+        ("Action: open door\nObservation: It opens.\nAction: go", "open door"),
+        ("Action:   `look around.`  ", "look around"),
+        ('Action: "wait1"', "wait1"),
+        ("I look around.", None),
+        ("Action:", None),
+        ("Action: ", None),
+        ("Action: ...", None),
+        ("", None),
+    ],
+)
+def test_the_first_action_of_a_reply_is_its_action(reply, action):
+    assert read_action(reply)[1] == action
+
+
+@given(st.text())
+def test_whatever_a_model_writes_has_an_action_of_one_line_or_none(reply):
+    text, action = read_action(reply)
+    assert reply.startswith(text) or action is None
+    assert action is None or (action and "\n" not in action)
+
+
+def test_what_follows_the_action_is_dropped():
+    assert read_action("Thought: a\nAction: b\nObservation: c")[0] == "Thought: a\nAction: b"
+
+
+def test_conversations_alternate_and_end_with_the_user():
+    prompts = load_prompts("scienceworld")
+    for example in (True, False):
+        for mode in ("query", "observation", "thought"):
+            opening = prompts.opening("Task.", "A room.", "Step 1: X.", mode, example=example)
+            roles = [message["role"] for message in opening]
+            assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+
+
+def test_ones_own_files_replace_the_built_in_ones(tmp_path):
+    folder = tmp_path / "scienceworld"
+    folder.mkdir()
+    (folder / "agent.txt").write_text("My agent.")
+    (folder / "planner.txt").write_text("My planner: {task} in {braces}")
+    own, builtin = load_prompts("scienceworld", tmp_path), load_prompts("scienceworld")
+    assert own.agent == "My agent." and own.example == builtin.example
+    assert own.planner_messages("T") == [{"role": "user", "content": "My planner: T in {braces}"}]
+    assert own.fingerprint != builtin.fingerprint
+
+
+def test_the_reference_repositorys_layout_is_read(tmp_path):
+    (tmp_path / "prompt" / "instructions").mkdir(parents=True)
+    (tmp_path / "prompt" / "icl_examples").mkdir()
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "prompt" / "instructions" / "sciworld_inst.txt").write_text("Reference agent.")
+    turns = [{"role": "user", "content": "T"}, {"role": "assistant", "content": "Action: a"}]
+    example = json.dumps([turns, turns])
+    (tmp_path / "prompt" / "icl_examples" / "sciworld_icl.json").write_text(example)
+    (tmp_path / "scripts" / "template.py").write_text(
+        'import os; os._exit(1)\nSCIWORLD_TEMPLATE = """Plan {task} with {{obj}}."""\n'
+    )
+    prompts = load_prompts("scienceworld", tmp_path)
+    assert prompts.agent == "Reference agent."
+    assert prompts.example == turns
+    assert prompts.planner_messages("T")[0]["content"] == "Plan T with {obj}."
+
+
+def test_an_unusable_folder_is_named(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        load_prompts("scienceworld", tmp_path / "none")
+    with pytest.raises(InputError, match="no prompts for scienceworld"):
+        load_prompts("scienceworld", tmp_path)
+    (tmp_path / "scienceworld").mkdir()
+    (tmp_path / "scienceworld" / "planner.txt").write_text("No place for it.")
+    with pytest.raises(InputError, match=r"lacks \{task\}"):
+        load_prompts("scienceworld", tmp_path)
+    (tmp_path / "scienceworld" / "planner.txt").unlink()
+    (tmp_path / "scienceworld" / "example.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match="JSON list of messages"):
+        load_prompts("scienceworld", tmp_path)

@@ -1,0 +1,52 @@
+import pytest
+
+from cluster.resources import Need, check_fits, local_cpus, resource_plan
+from jobs.configs import named_config
+from mpo_core.errors import InputError
+
+
+def plan(*overrides, preset="demo"):
+    return resource_plan(named_config(preset, overrides))
+
+
+def test_a_plan_counts_what_each_phase_holds():
+    asked = plan("training.workers=2", "cluster.rollout_actors=3")
+    assert asked.rollout == Need(3)
+    assert asked.training == Need(2)
+    assert asked.serving.cpus == pytest.approx(2.2)
+
+
+def test_the_two_node_preset_needs_two_nodes_of_eight_gpus():
+    asked = plan(preset="scienceworld-llama3.1-8b-2node")
+    have = Need(2 * 64, 16)
+    assert asked.together.gpus == 16
+    assert check_fits(asked, have, None) is False
+    with pytest.raises(InputError, match="the cluster has 64 CPUs and 8 GPUs"):
+        check_fits(asked, Need(64, 8), None)
+
+
+def test_on_one_gpu_serving_and_training_take_turns():
+    asked = plan(
+        "models.llama-8b.replicas=1",
+        "training.workers=1",
+        preset="scienceworld-llama3.1-8b",
+    )
+    assert check_fits(asked, Need(64, 1), None) is True
+    assert check_fits(asked, Need(64, 2), None) is False
+    with pytest.raises(InputError, match="take turns"):
+        check_fits(asked, Need(64, 1), False)
+
+
+def test_what_does_not_fit_is_said_in_one_line_with_what_to_lower():
+    with pytest.raises(InputError, match=r"rollouts need .* has 4 CPUs: lower") as caught:
+        check_fits(plan("cluster.rollout_actors=40"), Need(4), None)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"training need .*training\.workers"):
+        check_fits(plan("training.workers=6", "training.batch_size=6"), Need(5), None)
+
+
+def test_a_local_cluster_counts_what_is_needed_but_not_without_limit(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert local_cpus(plan(), None) == 5
+    assert local_cpus(plan("cluster.rollout_actors=100"), None) == 8
+    assert local_cpus(plan(), 3) == 3

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpo_core.evaluation import arm_result, bootstrap_ci
+from mpo_core.pairs import best_worst
+from mpo_core.scoring import load_scores, save_scores, score_plans
+from mpo_core.types import Episode, Plan, PlanScore
+from tests.fakes import PROMPTS, request, task
+
+
+def episode(asked, reward: float, success: bool = False) -> Episode:
+    return Episode(
+        key=asked.key,
+        task_id=asked.task.id,
+        plan_id=asked.plan.id if asked.plan else None,
+        plan=asked.plan.text if asked.plan else None,
+        plan_mode="query",
+        model="m",
+        repetition=asked.repetition,
+        messages=[],
+        turns=[],
+        reward=reward,
+        success=success,
+        end="step_limit",
+    )
+
+
+def test_a_score_is_the_mean_of_the_episodes_that_were_asked_for():
+    asked = [request(plan="Step 1: A.", repetition=k) for k in range(4)]
+    other = request(plan="Step 1: B.")
+    episodes = [episode(r, x) for r, x in zip(asked, (0, 0.5, 1, 0.5), strict=True)]
+    [score] = score_plans(asked, [*episodes, episode(other, 1.0)])
+    assert (score.n, score.mean) == (4, 0.5)
+    assert score.stderr == pytest.approx(np.std([0, 0.5, 1, 0.5], ddof=1) / 2)
+
+
+def test_two_samples_of_one_text_are_one_plan_scored_once():
+    asked = [request(plan="Step 1: A."), request(plan="Step 1: A.")]
+    [score] = score_plans(asked, [episode(asked[0], 0.25)])
+    assert (score.n, score.mean) == (1, 0.25)
+
+
+def test_a_missing_episode_is_an_error_not_a_smaller_mean():
+    asked = [request(repetition=k) for k in range(2)]
+    with pytest.raises(ValueError, match="still owed"):
+        score_plans(asked, [episode(asked[0], 1.0)])
+
+
+def test_scores_survive_their_file(tmp_path):
+    scores = [PlanScore(task_id="t", plan_id="p", n=3, mean=1 / 3, stderr=0.1)]
+    save_scores(scores, tmp_path / "scores.parquet")
+    assert load_scores(tmp_path / "scores.parquet") == scores
+
+
+def scored(means: list[float], number: int = 0):
+    plans = [Plan.of(task(number).id, f"Step 1: {k}.", "test", k) for k in range(len(means))]
+    scores = [
+        PlanScore(task_id=p.task_id, plan_id=p.id, n=1, mean=m, stderr=0)
+        for p, m in zip(plans, means, strict=True)
+    ]
+    return plans, scores
+
+
+def test_the_best_plan_is_chosen_over_the_worst():
+    plans, scores = scored([0.2, 0.9, 0.0, 0.5])
+    [pair] = best_worst([task()], plans, scores, {"toy": PROMPTS})
+    assert pair.prompt == [{"role": "user", "content": "Plan for: Open door 0."}]
+    assert pair.chosen == [{"role": "assistant", "content": "Step 1: 1."}]
+    assert pair.rejected == [{"role": "assistant", "content": "Step 1: 2."}]
+    assert (pair.chosen_score.mean, pair.rejected_score.mean) == (0.9, 0.0)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=6), st.floats(0, 1))
+def test_a_pair_differs_by_more_than_the_margin_and_ties_give_none(means, margin):
+    plans, scores = scored(means)
+    pairs = best_worst([task()], plans, scores, {"toy": PROMPTS}, margin)
+    assert len(pairs) == (max(means) - min(means) > margin)
+    for pair in pairs:
+        assert pair.chosen_score.mean == max(means)
+        assert pair.rejected_score.mean == min(means)
+
+
+def test_plans_are_paired_within_their_task_only():
+    one, two = scored([0.0, 0.0], 0), scored([1.0, 1.0], 1)
+    tasks = [task(0), task(1)]
+    assert best_worst(tasks, one[0] + two[0], one[1] + two[1], {"toy": PROMPTS}) == []
+
+
+def test_an_arm_is_summarised_over_tasks():
+    asked = [request(n, repetition=k) for n in range(2) for k in range(3)]
+    rewards = [1, 1, 1, 0, 0, 0.6]
+    result = arm_result([episode(r, x, x == 1) for r, x in zip(asked, rewards, strict=True)])
+    assert result.mean_reward == pytest.approx(0.6)
+    assert (result.success_rate, result.n_episodes, result.n_tasks) == (0.5, 6, 2)
+    assert result.ci95 == pytest.approx((0.2, 1.0))
+
+
+def test_the_interval_covers_the_mean_95_times_in_100():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(300):
+        low, high = bootstrap_ci(rng.normal(0.5, 0.2, size=40), resamples=400, seed=seed)
+        hits += low <= 0.5 <= high
+    assert 0.90 <= hits / 300 <= 0.98
+
+
+def test_an_arm_without_episodes_is_an_error():
+    with pytest.raises(ValueError, match="no episodes"):
+        arm_result([])
