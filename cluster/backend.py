@@ -36,18 +36,21 @@ class ClusterBackend:
         self._engines = None
         self._free_engines = False
         self._connected = False
+        self._port = 0
 
     def connect(self) -> None:
         """Join the configured cluster, or start a private one on this machine.
 
         Raises:
-            InputError: no cluster at the address, or the config does not fit it.
+            InputError: no cluster at the address, the config does not fit it, or the HTTP port
+                is taken.
         """
         if self._connected:
             return
+        cluster = self._config.cluster
+        self._port = free_port(cluster.http_port)
         import ray
 
-        cluster = self._config.cluster
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         address = cluster.address or os.environ.get("RAY_ADDRESS")
         quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
@@ -165,7 +168,7 @@ class ClusterBackend:
             cluster = self._config.cluster
             engines = Engines(
                 self._config.run_dir / "planner" / "served",
-                free_port(cluster.http_port),
+                self._port,
                 cluster.engine_start_timeout_s,
             )
             engines.start(

@@ -20,7 +20,9 @@ from jobs.train import train_planner
 
 def run_pipeline(run: Run) -> dict[str, Any]:
     """All stages in order; returns the summary."""
-    run.tracker  # noqa: B018 (an unreachable store is found out before the work, not after)
+    # A cluster without room and an unreachable store are found out before the work, not after.
+    run.backend.connect()
+    run.tracker  # noqa: B018
     collect_tasks(run)
     collect_plans(run, "base", "train")
     collect_scores(run)

@@ -16,6 +16,9 @@ class LocalBackend:
     def __init__(self, config: Config) -> None:
         self._config = config
 
+    def connect(self) -> None:
+        """Nothing to start."""
+
     def fingerprint(self, name: str) -> str:
         """Identity of a model of the config; needs no connection."""
         model = self._config.models[name]

@@ -1,0 +1,112 @@
+"""What a user can get wrong ends in one line on stderr and exit code 2, with nothing left behind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def mpo(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *arguments],
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def assert_one_line(answer: subprocess.CompletedProcess, says: str) -> None:
+    lines = [line for line in answer.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("mpo: error: ")]
+    assert answer.returncode == 2, answer.stderr
+    assert len(errors) == 1 and errors[0] == lines[-1], answer.stderr
+    assert says in errors[0]
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("trainng.beta=1", "trainng: unknown key"),
+        ("models.smollm2.source=/no/such/model", "/no/such/model: no such model folder"),
+        ("envs.scienceworld.split_files={train: /no/such/file.json}", "/no/such/file.json"),
+        ("prompts_dir=/no/such/folder", "/no/such/folder: no such folder"),
+        ("cluster.rollout_actors=500", "lower models.*.replicas or cluster.rollout_actors"),
+        ("cluster.logical_cpus=1", "the cluster has 1 CPUs"),
+        ("envs.scienceworld.task_types=[fly-to-the-moon]", "fly-to-the-moon"),
+    ],
+)
+def test_a_config_that_cannot_run_is_refused_before_anything_starts(override, says, tmp_path):
+    answer = mpo("run", "demo", f"runs_dir={tmp_path / 'runs'}", override)
+    assert_one_line(answer, says)
+    assert not (tmp_path / "runs" / "demo" / "plans").exists()
+
+
+def test_a_split_file_of_another_kind_is_named(tmp_path):
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps({"a": 1}))
+    answer = mpo("tasks", "scienceworld", "--split", "train", "--split-file", str(wrong))
+    assert_one_line(answer, str(wrong))
+
+
+def test_a_taken_port_is_named(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answer = mpo(
+            "run", "demo", f"runs_dir={tmp_path}", f"cluster.http_port={port}"
+        )
+    assert_one_line(answer, f"port {port} is taken")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(small_disk, tmp_path):
+    from tests.integration.pipeline.test_kill_driver import OVERRIDES
+
+    arguments = ["run", "demo", f"runs_dir={small_disk}", *OVERRIDES, "tracking.enabled=false"]
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(900 * 1024))
+    answer = mpo(*arguments)
+    assert_one_line(answer, "No space left on device")
+    ledger = small_disk / "small" / "episodes" / "scoring.jsonl"
+    kept = ledger.read_bytes()
+    assert kept.endswith(b"\n") or not kept
+    filler.unlink()
+    answer = mpo(*arguments)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert ledger.read_bytes().startswith(kept)
+
+
+def test_stages_without_what_they_stand_on_say_what_to_run_first(tmp_path):
+    runs_dir = f"runs_dir={tmp_path}"
+    assert_one_line(mpo("pairs", "demo", runs_dir), "run `mpo rollout`")
+    assert_one_line(mpo("train", "demo", runs_dir), "run `mpo pairs`")
+    assert_one_line(mpo("rollout", "demo", runs_dir), "no such file")
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
+    answer = mpo("run", "demo", f"runs_dir={tmp_path}", "--dry-run")
+    assert answer.returncode == 0
+    assert "8 train, 12 unseen" in answer.stdout and "96 scoring, 36 evaluation" in answer.stdout
+    assert not list(tmp_path.glob("*/episodes"))

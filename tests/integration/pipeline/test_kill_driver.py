@@ -1,0 +1,100 @@
+"""The loop in one process, with real ScienceWorld and scripted models, killed and started again."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mpo_core.ledger import read_records
+from mpo_core.types import Episode
+
+ROOT = Path(__file__).parents[3]
+OVERRIDES = [
+    "name=small",
+    "cluster.enabled=false",
+    "models.planner.scripted=tests.scripted:planner",
+    "models.agent.scripted=tests.scripted:slow_agent",
+    "planner.model=planner",
+    "agent.model=agent",
+    "agent.thoughts=true",
+    "agent.list_actions=0",
+    "agent.invalid_limit=10",
+    "envs.scienceworld.tasks={train: 4, seen: 0, unseen: 4}",
+    "planner.per_task=3",
+    "scoring.repetitions=2",
+    "evaluation.arms=[none, base]",
+    "cluster.episodes_in_flight=4",
+]
+# Owed: 4 tasks x 3 plans x 2 repetitions, less repeated plan texts; and 4 tasks x 2 arms.
+UNTIMED = ("tasks", "arms", "arms_by_split", "plans", "episodes", "pairs", "envs", "models")
+
+
+def command(runs_dir: Path) -> list[str]:
+    return [sys.executable, "-m", "jobs.pipeline", "demo", f"runs_dir={runs_dir}", *OVERRIDES]
+
+
+def start(runs_dir: Path) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command(runs_dir),
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors[-2000:]
+
+
+def results(runs_dir: Path) -> tuple[dict, dict[str, float]]:
+    run = runs_dir / "small"
+    summary = json.loads((run / "report" / "summary.json").read_text())
+    episodes = [
+        episode
+        for name in ("scoring", "evaluation")
+        for episode in read_records(run / "episodes" / f"{name}.jsonl", Episode)
+    ]
+    rewards = {episode.key: episode.reward for episode in episodes}
+    assert len(rewards) == len(episodes), "an episode is in the ledger twice"
+    return {name: summary[name] for name in UNTIMED}, rewards
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    runs_dir = tmp_path_factory.mktemp("undisturbed")
+    began = time.monotonic()
+    finish(start(runs_dir))
+    return (*results(runs_dir), time.monotonic() - began)
+
+
+def test_a_driver_killed_at_ten_random_moments_ends_as_if_undisturbed(undisturbed, tmp_path):
+    summary, rewards, seconds = undisturbed
+    moments = random.Random(7)
+    for _ in range(10):
+        process = start(tmp_path)
+        # From the imports to the last stage; as the run gets on, later kills come after its end.
+        time.sleep(moments.uniform(0.3, 1.0) * seconds * 0.8)
+        process.kill()
+        process.wait()
+    finish(start(tmp_path))
+    summary_after, rewards_after = results(tmp_path)
+    assert rewards_after == rewards
+    assert summary_after == summary
+
+
+def test_a_finished_run_started_again_plays_nothing(undisturbed, tmp_path):
+    finish(start(tmp_path))
+    ledger = tmp_path / "small" / "episodes" / "scoring.jsonl"
+    before = ledger.read_bytes()
+    finish(start(tmp_path))
+    assert ledger.read_bytes() == before
+    assert results(tmp_path)[0] == undisturbed[0]
