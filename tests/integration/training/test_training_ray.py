@@ -16,14 +16,16 @@ from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
 
 DRIVER = Path(__file__).with_name("training_driver.py")
+# Enough that a training outlives the two seconds that its workers outlive a killed driver.
+STEPS = 120
 SETTINGS = {
     "batch_size": 8,
     "micro_batch_size": 2,
     "learning_rate": 1e-2,
     "lora": {"rank": 4, "alpha": 8},
     "precision": "fp32",
-    "max_steps": 30,
-    "save_steps": 5,
+    "max_steps": STEPS,
+    "save_steps": 10,
     "max_length": 64,
 }
 
@@ -49,20 +51,20 @@ def test_two_workers_train_an_adapter_on_deepspeed(undisturbed):
     summary, _, _ = undisturbed
     assert summary["engine"] == "DeepSpeedEngine"
     assert summary["world_size"] == 2
-    assert summary["steps"] == 30
+    assert summary["steps"] == STEPS
     assert summary["resumed_from"] == 0
     assert (summary["n_pairs"], summary["n_cut"], summary["n_dropped"]) == (24, 0, 0)
     assert summary["loss_first"] == pytest.approx(0.693, abs=1e-3)
     assert summary["loss_last"] < 0.6
     assert summary["metrics"]["reward_accuracy"] == 1.0
-    assert [row["step"] for row in summary["curve"]] == list(range(1, 31))
+    assert [row["step"] for row in summary["curve"]] == list(range(1, STEPS + 1))
 
 
 def test_progress_reaches_the_driver_step_by_step(undisturbed):
     _, _, rows = undisturbed
     steps = [row for row in rows if "step" in row]
-    assert [row["step"] for row in steps] == list(range(1, 31))
-    assert all(row["max_steps"] == 30 and "loss" in row for row in steps)
+    assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
+    assert all(row["max_steps"] == STEPS and "loss" in row for row in steps)
     assert any("status" in row for row in rows)
 
 
@@ -114,12 +116,12 @@ def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, 
     family = psutil.Process(driver.pid).children(recursive=True)
     driver.kill()
     driver.wait()
-    psutil.wait_procs(family, timeout=60)
+    psutil.wait_procs(family, timeout=10)
     assert not planner.exists()
 
     summary = train_dpo(pairs, str(model), config, planner, seed=7, storage_path=work)
     whole = undisturbed[0]
-    assert 0 < summary["resumed_from"] < 30
+    assert 0 < summary["resumed_from"] < STEPS
     assert summary["steps"] == whole["steps"]
     assert len(summary["curve"]) == len(whole["curve"])
     assert summary["loss_last"] == pytest.approx(whole["loss_last"], rel=0.05)
@@ -138,15 +140,15 @@ def test_a_killed_worker_is_replaced(undisturbed, model, pairs, tmp_path):
             killed.append(workers[-1].pid)
             os.kill(workers[-1].pid, signal.SIGKILL)
 
-    config = TrainingConfig(**SETTINGS | {"max_failures": 1, "max_steps": 60})
+    config = TrainingConfig(**SETTINGS | {"max_failures": 1})
     work = tmp_path / "work"
     summary = train_dpo(
         pairs, str(model), config, tmp_path / "p", seed=7, storage_path=work, on_report=kill_one
     )
     assert killed
-    assert summary["steps"] == 60
-    assert 0 < summary["resumed_from"] < 60
-    assert [row["step"] for row in summary["curve"]] == list(range(1, 61))
+    assert summary["steps"] == STEPS
+    assert 0 < summary["resumed_from"] < STEPS
+    assert [row["step"] for row in summary["curve"]] == list(range(1, STEPS + 1))
 
 
 def test_a_workers_error_is_one_line(cluster, model, pairs, tmp_path):
