@@ -53,7 +53,7 @@ class ClusterBackend:
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         address = cluster.address or os.environ.get("RAY_ADDRESS")
-        quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address:
             try:
                 ray.init(address=address, **quiet)

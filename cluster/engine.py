@@ -4,6 +4,7 @@
 suite have a shared file system.
 """
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -43,7 +44,13 @@ class AdapterServer(LLMServer):
     """One replica of an engine."""
 
     async def __init__(self, llm_config, **kwargs) -> None:
+        self._adapter_lock = asyncio.Lock()
         await super().__init__(llm_config, model_downloader=FolderAdapters, **kwargs)
+
+    async def _maybe_resolve_lora_from_multiplex(self) -> None:
+        # One request at a time: vLLM refuses an adapter that a concurrent request is loading too.
+        async with self._adapter_lock:
+            await super()._maybe_resolve_lora_from_multiplex()
 
     async def _start_engine(self) -> None:
         # Without the usage report of the base class, which also starts an actor for it.

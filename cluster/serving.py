@@ -62,6 +62,9 @@ class Engines:
         Raises:
             InputError: an engine failed to start, or did not within the time limit.
         """
+        # What an engine's start says at length is in the replicas' logs.
+        for noisy in ("vllm", "ray.serve"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
         from ray.serve.llm import build_openai_app
 
         self._adapters.mkdir(parents=True, exist_ok=True)
@@ -186,13 +189,14 @@ class HandleModel:
         raise ModelUnavailable(f"model {self.name}: {error.message}")
 
     async def _answer(self, request, session: str):
-        """The engine's answer; a dead replica or a time-out is tried again, with backoff."""
+        """The engine's answer, tried again with backoff: a dead replica is replaced by Serve, one
+        whose engine died is found out by its health checks within half a minute."""
         for attempt in range(self._config.retries + 1):
             try:
                 stream = self._engine_handle(session).chat.remote(request)
                 return await asyncio.wait_for(anext(aiter(stream)), self._config.timeout_s)
             except (ray.exceptions.RayError, serve.exceptions.RayServeException, TimeoutError) as e:
-                if isinstance(e, ray.exceptions.RayTaskError) or attempt == self._config.retries:
+                if attempt == self._config.retries:
                     raise ModelUnavailable(f"model {self.name}: {last_line(e)}") from e
                 logger.warning("model %s, attempt %d: %s", self.name, attempt + 1, last_line(e))
                 await asyncio.sleep(min(0.5 * 2**attempt, 30))

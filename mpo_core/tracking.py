@@ -45,10 +45,10 @@ class MlflowTracker:
             InputError: the tracking store cannot be reached or is of another version.
         """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
         import mlflow  # Seconds of imports.
 
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         self._mlflow = mlflow
         uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
         uri = uri or f"sqlite:///{(runs_dir / 'mlflow.db').resolve()}"

@@ -1,4 +1,4 @@
-"""What a user can get wrong ends in one line on stderr and exit code 2, with nothing left behind."""
+"""What a user gets wrong ends in one line on stderr and exit code 2, and leaves nothing behind."""
 
 import json
 import os
@@ -63,9 +63,7 @@ def test_a_taken_port_is_named(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        answer = mpo(
-            "run", "demo", f"runs_dir={tmp_path}", f"cluster.http_port={port}"
-        )
+        answer = mpo("run", "demo", f"runs_dir={tmp_path}", f"cluster.http_port={port}")
     assert_one_line(answer, f"port {port} is taken")
 
 

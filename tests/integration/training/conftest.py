@@ -1,7 +1,8 @@
 import os
 
 import pytest
-from tiny_planner import make_model, make_pairs
+
+from tests.integration.training.tiny_planner import make_model, make_pairs
 
 # Read when Ray and the libraries of its workers are imported.
 os.environ.update(

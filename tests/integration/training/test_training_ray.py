@@ -127,7 +127,7 @@ def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, 
     assert summary["loss_last"] == pytest.approx(whole["loss_last"], rel=0.05)
 
 
-def test_a_killed_worker_is_replaced(undisturbed, model, pairs, tmp_path):
+def test_a_killed_worker_is_replaced(cluster, model, pairs, tmp_path):
     killed = []
 
     def kill_one(row):

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_planner import make_pairs
+
+from tests.integration.training.tiny_planner import make_pairs
 
 SETTINGS = {
     "batch_size": 8,

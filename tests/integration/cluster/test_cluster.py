@@ -1,0 +1,182 @@
+"""Real Ray, real vLLM with SmolLM2, real ScienceWorld: one cluster for all tests of this file."""
+
+import asyncio
+import os
+import signal
+
+import httpx
+import psutil
+import pytest
+import torch
+
+from cluster.backend import ClusterBackend
+from jobs.configs import named_config
+from mpo_core.envs.scienceworld import ScienceWorld
+from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.ledger import Ledger, read_records
+from mpo_core.prompts import load_prompts, plan_block
+from mpo_core.rollout import play_owed
+from mpo_core.types import Episode, Plan
+
+PLANS = ("Step 1: Go outside.\nStep 2: Focus on an egg.", "Step 1: Wait in the kitchen.")
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    config = named_config(
+        "demo",
+        [
+            f"runs_dir={tmp_path_factory.mktemp('runs')}",
+            "models.smollm2.replicas=1",
+            "cluster.episodes_in_flight=8",
+            "cluster.logical_cpus=6",
+        ],
+    )
+    backend = ClusterBackend(config)
+    backend.model("smollm2")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def suite():
+    tasks = {"tasks": {"train": 4}, "task_types": ["find-animal", "find-plant"]}
+    return ScienceWorld(ScienceWorld.Config.model_validate(tasks))
+
+
+def requests(suite, backend, mode: str, *, repetitions: int = 1, steps: int = 3):
+    prompts = load_prompts("scienceworld")
+    protocol = Protocol(
+        plan_mode=mode,
+        temperature=0.8,
+        max_tokens=8,
+        invalid_limit=10,
+        max_steps=steps,
+        example=False,
+        thoughts=True,
+        list_actions=0,
+        seed=1,
+        prompts=prompts.fingerprint,
+        env=suite.protocol(),
+    )
+    return [
+        EpisodeRequest.of(
+            task, Plan.of(task.id, plan, "test"), backend.fingerprint("smollm2"), protocol, k
+        )
+        for task in suite.tasks("train")
+        for plan in PLANS
+        for k in range(repetitions)
+    ]
+
+
+def play(backend, suite, asked, path, on_episode=lambda episode: None) -> list[Episode]:
+    async def main():
+        suites, prompts = {"scienceworld": suite}, {"scienceworld": load_prompts("scienceworld")}
+        model = backend.model("smollm2")
+        with Ledger(path, Episode, key=lambda e: e.key) as ledger:
+            async with backend.players(suites, prompts, model) as (play_one, places):
+                await play_owed(
+                    asked, play_one, ledger, concurrency=places, attempts=5, on_episode=on_episode
+                )
+
+    asyncio.run(main())
+    return read_records(path, Episode)
+
+
+def processes(name: str) -> list[psutil.Process]:
+    """This test's own processes whose command line holds `name`."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if name in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("mode", ["query", "observation", "thought"])
+def test_every_episode_was_given_exactly_the_plan_it_is_filed_under(mode, backend, suite, tmp_path):
+    asked = requests(suite, backend, mode)
+    filed = {request.key: request for request in asked}
+    episodes = play(backend, suite, asked, tmp_path / "episodes.jsonl")
+    assert {episode.key for episode in episodes} == set(filed)
+    for episode in episodes:
+        request = filed[episode.key]
+        assert (episode.task_id, episode.plan) == (request.task.id, request.plan.text)
+        given = {"query": 1, "observation": episode.steps, "thought": episode.steps}[mode]
+        conversation = "\n".join(message["content"] for message in episode.messages)
+        assert conversation.count(plan_block(episode.plan)) == given
+        assert not any(other in conversation for other in PLANS if other != episode.plan)
+
+
+def test_killing_a_jvm_an_actor_and_a_replica_loses_and_invents_nothing(backend, suite, tmp_path):
+    asked = requests(suite, backend, "query", repetitions=4, steps=4)
+    victims = ["java-runtime/bin/java", "ray::RolloutActor", "ray::ServeReplica:mpo:AdapterServer"]
+    killed = []
+
+    def kill_next(episode: Episode) -> None:
+        if len(killed) < len(victims):
+            found = processes(victims[len(killed)])
+            if found:
+                os.kill(found[0].pid, signal.SIGKILL)
+                killed.append(found[0].pid)
+
+    episodes = play(backend, suite, asked, tmp_path / "episodes.jsonl", kill_next)
+    assert len(killed) == 3
+    assert sorted(e.key for e in episodes) == sorted(request.key for request in asked)
+    assert all(1 <= episode.steps <= 4 for episode in episodes)
+    assert all(episode.end in ("step_limit", "done", "failed") for episode in episodes)
+
+
+def test_an_adapter_is_loaded_at_run_time_and_again_by_a_new_replica(backend, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from mpo_core.builtin_models import resolve_source
+
+    source = resolve_source("builtin:smollm2-135m-instruct")
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    lora = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear"))
+    for name, weight in lora.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    lora.save_pretrained(tmp_path / "adapter")
+
+    def answers(client) -> str:
+        async def ask():
+            [reply] = await client.chat(
+                [{"role": "user", "content": "What is water?"}], max_tokens=12
+            )
+            return reply.text
+
+        return asyncio.run(ask())
+
+    base = answers(backend.model("smollm2"))
+    trained = backend.trained_model(tmp_path / "adapter")
+    changed = answers(trained)
+    assert changed != base
+    assert trained.fingerprint == backend.trained_fingerprint(tmp_path / "adapter")
+    [replica] = processes("ray::ServeReplica:mpo:AdapterServer")
+    os.kill(replica.pid, signal.SIGKILL)
+    assert answers(backend.trained_model(tmp_path / "adapter")) == changed
+    assert answers(backend.model("smollm2")) == base
+
+
+def test_the_http_server_speaks_openai_and_listens_on_loopback_only(backend):
+    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+    answer = httpx.post(
+        f"{backend.url}/chat/completions", json=body | {"model": "smollm2"}, timeout=120
+    )
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["content"]
+    answer = httpx.post(f"{backend.url}/chat/completions", json=body | {"model": "x"}, timeout=120)
+    assert answer.status_code == 404
+    open_to_all = [
+        (process.name(), connection.laddr.port)
+        for process in processes("")
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+    ]
+    assert not open_to_all
