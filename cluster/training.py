@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -95,15 +96,16 @@ def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -
     job.work.mkdir(parents=True, exist_ok=True)
     (job.work / SNAPSHOT_FILE).unlink(missing_ok=True)
     (job.work / PROGRESS_FILE).write_text("")
+    (job.work / FAILURE_FILE).unlink(missing_ok=True)
     from ray.train import TrainingFailedError
 
     with _follow(job.work / PROGRESS_FILE, job.method, on_report):
         try:
             result = _trainer(job).fit()
         except TrainingFailedError as error:
-            message, trace = _cause(error)
-            (job.work / FAILURE_FILE).write_text(trace)
-            raise RuntimeError(f"{message} (traceback: {job.work / FAILURE_FILE})") from None
+            failure = job.work / FAILURE_FILE
+            where = f" (traceback: {failure})" if failure.exists() else ""
+            raise RuntimeError(_cause(error) + where) from None
     outcome = result.return_value
     if "input_error" in outcome:
         raise InputError(outcome["input_error"])
@@ -137,7 +139,7 @@ def _trainer(job: TrainingJob) -> Any:
         """Runs in Ray Train's controller, which alone hears of a failure it retries."""
 
         def after_exception(self, run_context, worker_exceptions):
-            _append(progress, {"status": _first_cause(worker_exceptions)[0]})
+            _append(progress, {"status": _first_cause(worker_exceptions)})
 
     # Ray Train's patch of print() breaks libraries that capture standard output (dill does).
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
@@ -203,6 +205,12 @@ def _worker(settings: dict[str, Any]) -> dict[str, Any]:
         return {"input_error": str(error)}
     except NotDeepSpeed as error:
         return {"refused": str(error)}
+    except Exception:
+        # Ray Train hands on the exception without where it came from.
+        rank = ray.train.get_context().get_world_rank()
+        with (job.work / FAILURE_FILE).open("a") as file:
+            file.write(f"worker {rank}:\n{traceback.format_exc()}\n")
+        raise
 
 
 def _require_resources(config: TrainingConfig) -> None:
@@ -220,24 +228,20 @@ def _require_resources(config: TrainingConfig) -> None:
             )
 
 
-def _cause(error: Exception) -> tuple[str, str]:
-    """One line that names the worker's own error, and the whole traceback."""
+def _cause(error: Exception) -> str:
+    """One line that names the worker's own error."""
     failures = getattr(error, "worker_failures", None)
     if failures:
         return _first_cause(failures)
-    inner = getattr(error, "controller_failure", error)
-    return f"Ray Train failed: {_line(inner)}", str(error)
+    return f"Ray Train failed: {_line(getattr(error, 'controller_failure', error))}"
 
 
-def _first_cause(failures: dict[int, Exception]) -> tuple[str, str]:
+def _first_cause(failures: dict[int, Exception]) -> str:
     def is_consequence(rank: int) -> bool:
         return any(sign in str(failures[rank]).lower() for sign in COLLATERAL)
 
     rank = min(failures, key=lambda r: (is_consequence(r), r))
-    # Ray wraps what the training function raised; a worker that died has no such wrapping.
-    own = getattr(failures[rank], "_base_exc", failures[rank])
-    trace = "\n".join(f"worker {r}:\n{failure}\n" for r, failure in sorted(failures.items()))
-    return f"training worker {rank} failed: {_line(own)}", trace
+    return f"training worker {rank} failed: {_line(failures[rank])}"
 
 
 def _line(error: Exception) -> str:
