@@ -23,11 +23,7 @@ def collect_plans(run: Run, version: Version, split: Split) -> list[Plan]:
         done = sum(plan.origin == origin for plan in ledger)
         total = len(tasks) * sampling.per_task
         if done < total:
-            model = (
-                run.backend.model(run.config.planner.model)
-                if version == "base"
-                else run.backend.trained_model(run.planner_dir)
-            )
+            model = run.model(version)
             with (
                 run.timed("plans") as amounts,
                 Progress(f"plans {version} {split}", total, done, "plans") as progress,

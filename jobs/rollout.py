@@ -9,6 +9,7 @@ from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.ledger import Ledger
+from mpo_core.models import ChatModel
 from mpo_core.rollout import play_owed
 from mpo_core.scoring import save_scores, score_plans
 from mpo_core.types import Episode, Plan, PlanScore, Task
@@ -35,7 +36,7 @@ def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> list[Episod
     """The requested episodes, in the requests' order; those that the ledger lacks are played."""
     with episode_ledger(run, name) as ledger:
         if any(request.key not in ledger for request in requests):
-            asyncio.run(_play(run, name, requests, ledger))
+            asyncio.run(_play(run, name, requests, ledger, run.model("agent")))
         return [ledger[request.key] for request in requests]
 
 
@@ -84,11 +85,14 @@ def episode_requests(
 
 
 async def _play(
-    run: Run, name: str, requests: Sequence[EpisodeRequest], ledger: Ledger[Episode]
+    run: Run,
+    name: str,
+    requests: Sequence[EpisodeRequest],
+    ledger: Ledger[Episode],
+    model: ChatModel,
 ) -> None:
     keys = {request.key for request in requests}
     done = sum(key in ledger for key in keys)
-    model = run.backend.model(run.config.agent.model)
     async with run.backend.players(run.suites, run.prompts, model) as (play_one, places):
         with run.timed(name) as amounts, Progress(name, len(keys), done, "episodes") as progress:
             try:

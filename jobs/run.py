@@ -13,6 +13,7 @@ from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
 from mpo_core.local import LocalBackend
+from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
 from mpo_core.types import Split, Task
@@ -72,6 +73,17 @@ class Run:
             return NoTracker()
         params = flat(self.config.model_dump(mode="json"))
         return MlflowTracker(self.config.tracking, self.config.runs_dir, self.dir, params)
+
+    def model(self, version: str) -> ChatModel:
+        """A client for the `agent`, or the planner before (`base`) or after (`mpo`) training.
+
+        Starts the engines where they are not yet up.
+        """
+        with self.timed("engines"):
+            if version == "mpo":
+                return self.backend.trained_model(self.planner_dir)
+            role = self.config.agent if version == "agent" else self.config.planner
+            return self.backend.model(role.model)
 
     @property
     def planner_dir(self) -> Path:
