@@ -3,8 +3,11 @@
 Both sides hash objects by their id (see `patch.py`): left to chance, the stock environment does
 not even equal itself, as `test_the_stock_orders_like_objects_by_chance` shows.
 
-One action is left out: the answer to `objects` picks names by drawing random numbers, of which
-the stock environment has drawn more, since its `info` lists all valid actions at every step.
+The stock's `info` lists all valid actions at every step, and to tell like things apart by name it
+draws from the world's random numbers. What happens by chance afterwards then differs, which is:
+- the names in the answer to `objects` (left out here);
+- in `grow-fruit`, which flowers the bees pollinate, some 50 actions into the gold path. Played
+  with that list switched off, the stock equals ours here too.
 
 SCIENCEWORLD_FULL=1 plays whole gold paths instead of their first 40 actions.
 """
@@ -32,6 +35,7 @@ from mpo_core.types import Task
 
 FULL = bool(os.environ.get("SCIENCEWORLD_FULL"))
 GOLD_ACTIONS, RANDOM_ACTIONS = (None, 40) if FULL else (40, 20)
+DRAWS_RANDOM_NUMBERS = {"grow-fruit"}
 OTHER_ACTIONS = ("help", "task", "fly to the moon", "", "wait", "inventory", "0", "look around")
 
 
@@ -72,17 +76,28 @@ def interleaved(scripts: list[Script]) -> list[tuple[Trace, list[float]]]:
 def test_interleaved_sessions_answer_as_the_stock_does_alone(scripts, interleaved, tmp_path):
     write_patched_class(Path(JAR_PATH), tmp_path)
     env = stock_environment(str(tmp_path))
-    unequal = []
-    for script, (ours, best) in zip(scripts, interleaved, strict=True):
-        theirs = play_stock(env, script)
-        assert ours.first == theirs.first, script.task.id
-        for number, action in enumerate(script.actions):
-            if ours.observations[number] != theirs.observations[number]:
-                unequal.append((script.task.id, number, action))
-        assert best == [max(0, p) / 100 for p in accumulate(theirs.percents, max)], script.task.id
-        assert ours.ended == theirs.ended, script.task.id
+    unequal = [
+        script
+        for script, (ours, best) in zip(scripts, interleaved, strict=True)
+        if not same(ours, best, play_stock(env, script))
+    ]
+    # Without the list of valid actions in `info`, which draws random numbers, these equal too.
+    env.get_valid_action_object_combinations = list
+    played = {script.task.id: answers for script, answers in zip(scripts, interleaved, strict=True)}
+    for script in unequal:
+        assert same(*played[script.task.id], play_stock(env, script)), script.task.id
     env.close()
-    assert unequal == []
+    assert {script.task.type for script in unequal} <= DRAWS_RANDOM_NUMBERS
+
+
+def same(ours: Trace, best: list[float], theirs: Trace) -> bool:
+    """Whether observations and ends are identical, and our score is the best of theirs so far."""
+    return (
+        ours.first == theirs.first
+        and ours.observations == theirs.observations
+        and ours.ended == theirs.ended
+        and best == [max(0, percent) / 100 for percent in accumulate(theirs.percents, max)]
+    )
 
 
 def test_the_order_of_interleaving_does_not_matter(scripts, interleaved):
