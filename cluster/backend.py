@@ -72,14 +72,8 @@ class ClusterBackend:
             cpus = local_cpus(self._plan, cluster.logical_cpus)
             have = Need(cpus, local_gpus())
             self._free_engines = check_fits(self._plan, have, cluster.free_engines_for_training)
-            # An address of loopback keeps every port of the private cluster on it.
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                _node_ip_address="127.0.0.1",
-                include_dashboard=False,
-                **quiet,
-            )
+            _stay_on_loopback()
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         self._connected = True
 
     def fingerprint(self, name: str) -> str:
@@ -181,6 +175,18 @@ class ClusterBackend:
         if self._engines is not None:
             self._engines.stop()
             self._engines = None
+
+
+def _stay_on_loopback() -> None:
+    """Make a private cluster's processes listen on loopback only.
+
+    Ray resolves even 127.0.0.1 to the machine's public address, unless it takes the machine for
+    one that cannot have clusters, as it does on macOS by this variable.
+    """
+    from ray._private import ray_constants
+
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # For Ray's processes,
+    ray_constants.ENABLE_RAY_CLUSTER = False  # and for this one, which has read it already.
 
 
 def free_port(asked: int = 0) -> int:

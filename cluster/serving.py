@@ -276,7 +276,11 @@ def _llm_config(engine: Engine, adapters: Path):
             "enable_chunked_prefill": False,
             "max_num_batched_tokens": max(model.max_model_len, 2048),
         }
-        environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        environment |= {
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_HOST_IP": "127.0.0.1",
+        }
     for variable in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME"):
         if variable in os.environ:
             environment[variable] = os.environ[variable]
