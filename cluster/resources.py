@@ -64,6 +64,8 @@ def resource_plan(config: Config) -> ResourcePlan:
     serving = Need(SERVE_CPUS) if served else Need(0)
     for model in served.values():
         serving += _engine_need(model)
+    if config.trains and config.planner.serve == "engine":
+        serving += _engine_need(served[config.planner.model])
     cluster, training = config.cluster, config.training
     return ResourcePlan(
         serving=serving,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.configs import named_config, preset_names
+from jobs.configs import named_config, preset_names, settings
 from mpo_core.config import Config
 from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
 from mpo_core.types import Split
@@ -155,6 +155,13 @@ def tasks(
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table)
+
+
+@app.command(epilog="Examples:\n\n`mpo config demo`\n\n`mpo config demo | grep training`")
+def config(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Print every setting of a config, its value and what it means."""
+    for key, value, meaning in settings(named_config(config, overrides or [])):
+        print(f"{key} = {value}" + (f"  # {meaning}" if meaning else ""))
 
 
 @app.command(epilog="Example: `mpo doctor demo`")

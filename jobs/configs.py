@@ -1,7 +1,10 @@
 """Configs by name: a preset of this package, or a YAML file of one's own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from mpo_core.config import Config, load_config
 from mpo_core.errors import InputError
@@ -16,6 +19,19 @@ def named_config(source: str, overrides: Sequence[str] = ()) -> Config:
 
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def settings(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every setting below a section: dotted key, value, documentation."""
+    for name, field in type(section).model_fields.items():
+        value, key = getattr(section, name), f"{prefix}{name}"
+        if isinstance(value, BaseModel):
+            yield from settings(value, f"{key}.")
+        elif isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values()):
+            for entry, inner in value.items():
+                yield from settings(inner, f"{key}.{entry}.")
+        else:
+            yield key, value, " ".join((field.description or "").split())
 
 
 def _find(source: str) -> Path:

@@ -1,6 +1,6 @@
 """The one config tree: YAML plus `dotted.key=value`, checked whole before anything starts.
 
-The string under a field is its documentation (`mpo config` prints it). Relative paths are relative
+The string under a field is its documentation; `mpo config` prints it. Relative paths are relative
 to the folder the command is run in. `load_config` raises `InputError` with one line per fault.
 """
 
@@ -230,7 +230,7 @@ class Config(Section):
     runs_dir: Path = Path("runs")
     seed: int = 42
     envs: dict[str, SerializeAsAny[BaseModel]] = Field(min_length=1)
-    """Environment name -> its settings; `mpo tasks NAME --help` lists them."""
+    """Environment name -> its settings."""
     models: dict[str, ModelConfig] = Field(min_length=1)
     """Name -> chat model. A served model's name is its engine's."""
     planner: PlannerConfig

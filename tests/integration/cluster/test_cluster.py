@@ -8,9 +8,12 @@ import httpx
 import psutil
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from cluster.backend import ClusterBackend
 from jobs.configs import named_config
+from mpo_core.builtin_models import resolve_source
 from mpo_core.envs.scienceworld import ScienceWorld
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.ledger import Ledger, read_records
@@ -129,38 +132,49 @@ def test_killing_a_jvm_an_actor_and_a_replica_loses_and_invents_nothing(backend,
     assert all(episode.end in ("step_limit", "done", "failed") for episode in episodes)
 
 
-def test_an_adapter_is_loaded_at_run_time_and_again_by_a_new_replica(backend, tmp_path):
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    from mpo_core.builtin_models import resolve_source
-
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory):
+    """A LoRA adapter with random weights that change what the model says."""
+    folder = tmp_path_factory.mktemp("planner") / "adapter"
     source = resolve_source("builtin:smollm2-135m-instruct")
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
     lora = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear"))
+    torch.manual_seed(0)
     for name, weight in lora.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.2)
-    lora.save_pretrained(tmp_path / "adapter")
+    lora.save_pretrained(folder)
+    return folder
 
-    def answers(client) -> str:
-        async def ask():
-            [reply] = await client.chat(
-                [{"role": "user", "content": "What is water?"}], max_tokens=12
-            )
-            return reply.text
 
-        return asyncio.run(ask())
+def answers(model) -> list[str]:
+    """What a model says when it is asked four times at once."""
+    question = [{"role": "user", "content": "What is water?"}]
 
+    async def ask():
+        replies = await asyncio.gather(*(model.chat(question, max_tokens=12) for _ in range(4)))
+        return [reply.text for [reply] in replies]
+
+    return asyncio.run(ask())
+
+
+def test_an_adapter_is_loaded_at_run_time_and_again_by_a_new_replica(backend, adapter):
     base = answers(backend.model("smollm2"))
-    trained = backend.trained_model(tmp_path / "adapter")
+    trained = backend.trained_model(adapter)
     changed = answers(trained)
     assert changed != base
-    assert trained.fingerprint == backend.trained_fingerprint(tmp_path / "adapter")
+    assert trained.fingerprint == backend.trained_fingerprint(adapter)
     [replica] = processes("ray::ServeReplica:mpo:AdapterServer")
     os.kill(replica.pid, signal.SIGKILL)
-    assert answers(backend.trained_model(tmp_path / "adapter")) == changed
+    assert answers(backend.trained_model(adapter)) == changed
     assert answers(backend.model("smollm2")) == base
+
+
+def test_a_trained_planner_can_have_an_engine_of_its_own(backend, adapter, monkeypatch):
+    monkeypatch.setattr(backend._config.planner, "serve", "engine")
+    own = backend.trained_model(adapter)
+    assert own.fingerprint != backend.fingerprint("smollm2")
+    assert answers(own) != answers(backend.model("smollm2"))
 
 
 def test_the_http_server_speaks_openai_and_listens_on_loopback_only(backend):

@@ -1,0 +1,34 @@
+"""A trained planner as a model folder of its own."""
+
+from pathlib import Path
+from tempfile import mkdtemp
+
+from mpo_core.models import weights_fingerprint
+
+
+def merged(base: str, planner: Path) -> Path:
+    """A folder with the planner's whole weights: the planner's own, or its adapter merged in.
+
+    The merged model is written once, beside the planner, and is there whole or not at all.
+
+    Args:
+        base: folder or hub id of the model that the adapter was trained on.
+        planner: folder of a LoRA adapter or of a whole model.
+    """
+    if not (planner / "adapter_config.json").is_file():
+        return planner
+    # Named after the weights: an adapter trained anew is merged anew.
+    folder = planner.with_name(weights_fingerprint(planner))
+    if folder.is_dir():
+        return folder
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+    whole = PeftModel.from_pretrained(model, planner).merge_and_unload()
+    partial = Path(mkdtemp(prefix=f".{folder.name}-", dir=planner.parent))
+    whole.save_pretrained(partial)
+    AutoTokenizer.from_pretrained(base).save_pretrained(partial)
+    partial.chmod(0o755)
+    partial.rename(folder)
+    return folder
