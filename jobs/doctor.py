@@ -32,10 +32,10 @@ def examine(config: Config | None = None) -> list[Check]:
 
 
 def _java() -> Check:
-    from mpo_core.envs.scienceworld.jvm import java_executable
+    from mpo_core.envs.scienceworld.jvm import bundled_java
 
     try:
-        java = java_executable()
+        java = bundled_java()
         answer = subprocess.run(
             [java, "-version"], check=True, capture_output=True, text=True, timeout=30
         )

@@ -31,7 +31,10 @@ def collect_tasks(run: Run) -> None:
 
 def load_tasks(run: Run, split: Split) -> list[Task]:
     """The split's tasks with their instructions. Raises InputError where they are not collected."""
-    return read_records(run.dir / "tasks" / f"{split}.jsonl", Task)
+    path = run.dir / "tasks" / f"{split}.jsonl"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run `mpo plans` with the same config first")
+    return read_records(path, Task)
 
 
 def list_tasks(env: str, split: Split | None, split_file: Path | None) -> list[Task]:

@@ -32,18 +32,23 @@ class Ledger(Generic[R]):
         self._records: dict[str, R] = {}
 
     def __enter__(self) -> "Ledger[R]":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: after a failed write, no rest of it may linger and reach the disk later.
-        file = open(self.path, "a+b", buffering=0)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: after a failed write, no rest of it may linger and reach the disk later.
+            file = self.path.open("a+b", buffering=0)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(self._read())
         except BlockingIOError as error:
             file.close()
             raise InputError(
                 f"{self.path}: another process is writing this run; wait for it or stop it"
             ) from error
-        whole = self._read()
-        file.truncate(whole)
+        except InputError:
+            file.close()
+            raise
         self._file = file
         return self
 

@@ -100,7 +100,16 @@ def test_stages_without_what_they_stand_on_say_what_to_run_first(tmp_path):
     runs_dir = f"runs_dir={tmp_path}"
     assert_one_line(mpo("pairs", "demo", runs_dir), "run `mpo rollout`")
     assert_one_line(mpo("train", "demo", runs_dir), "run `mpo pairs`")
-    assert_one_line(mpo("rollout", "demo", runs_dir), "no such file")
+    assert_one_line(mpo("rollout", "demo", runs_dir), "run `mpo plans`")
+
+
+def test_the_doctor_finds_this_machine_fit_for_the_demo_and_says_what_is_not():
+    answer = mpo("doctor", "demo")
+    assert answer.returncode == 0, answer.stdout
+    assert "Java" in answer.stdout and "room on this machine" in answer.stdout
+    answer = mpo("doctor", "demo", "models.smollm2.source=/no/such/model")
+    assert answer.returncode == 2
+    assert "set models.smollm2.source" in " ".join(answer.stdout.split())
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
