@@ -102,9 +102,8 @@ class ClusterBackend:
         engines = self._running_engines()
         if self._config.planner.serve == "adapter":
             return engines.model(engines.publish(base, planner))
-        from mpo_core.training.export import merged
-
         from cluster.serving import Engine
+        from mpo_core.training.export import merged
 
         name = f"{base}-{self.trained_fingerprint(planner).rpartition('+')[2]}"
         source = str(merged(self._sources[base], planner))
@@ -178,7 +177,10 @@ class ClusterBackend:
 
 
 def _stay_on_loopback() -> None:
-    """Make a private cluster's processes listen on loopback only.
+    """Make a private cluster's processes listen on loopback.
+
+    But for the ports by which Serve's replicas call each other: these Ray binds to every address,
+    behind the token that it makes for every private cluster.
 
     Ray resolves even 127.0.0.1 to the machine's public address, unless it takes the machine for
     one that cannot have clusters, as it does on macOS by this variable.

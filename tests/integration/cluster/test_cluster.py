@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 
+import grpc
 import httpx
 import psutil
 import pytest
@@ -177,7 +178,7 @@ def test_a_trained_planner_can_have_an_engine_of_its_own(backend, adapter, monke
     assert answers(own) != answers(backend.model("smollm2"))
 
 
-def test_the_http_server_speaks_openai_and_listens_on_loopback_only(backend):
+def test_the_http_server_speaks_openai(backend):
     body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
     answer = httpx.post(
         f"{backend.url}/chat/completions", json=body | {"model": "smollm2"}, timeout=120
@@ -186,11 +187,22 @@ def test_the_http_server_speaks_openai_and_listens_on_loopback_only(backend):
     assert answer.json()["choices"][0]["message"]["content"]
     answer = httpx.post(f"{backend.url}/chat/completions", json=body | {"model": "x"}, timeout=120)
     assert answer.status_code == 404
+
+
+def test_what_listens_beyond_loopback_answers_only_to_the_clusters_token(backend):
+    """Ray Serve's replicas bind the port by which they call each other to every address."""
+    backend.model("smollm2")
     open_to_all = [
-        (process.name(), connection.laddr.port)
+        (" ".join(process.cmdline()), connection.laddr.port)
         for process in processes("")
         for connection in process.net_connections()
         if connection.status == psutil.CONN_LISTEN
         and connection.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
     ]
-    assert not open_to_all
+    assert all(name.startswith("ray::ServeReplica:") for name, _ in open_to_all), open_to_all
+    for _, port in open_to_all:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", timeout=30)
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
