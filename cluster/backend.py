@@ -15,11 +15,9 @@ from mpo_core.builtin_models import resolve_source
 from mpo_core.config import Config
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
-from mpo_core.models import ChatModel, connect, weights_fingerprint
+from mpo_core.models import ChatModel, client_fingerprint, connect
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
-
-logger = logging.getLogger(__name__)
 
 
 class ClusterBackend:
@@ -80,10 +78,9 @@ class ClusterBackend:
         """Identity of a model of the config; needs no connection."""
         from cluster.serving import served_fingerprint
 
-        model = self._config.models[name]
         if name in self._served:
             return served_fingerprint(self._sources[name])
-        return model.scripted or model.name or name
+        return client_fingerprint(name, self._config.models[name])
 
     def model(self, name: str) -> ChatModel:
         """A client for a model of the config; starts the engines where one is served here."""
@@ -93,8 +90,9 @@ class ClusterBackend:
 
     def trained_fingerprint(self, planner: Path) -> str:
         """Identity of a trained planner; needs no connection."""
-        version = weights_fingerprint(planner).rpartition("-")[2]
-        return f"{self.fingerprint(self._config.planner.model)}+{version}"
+        from cluster.serving import adapter_version
+
+        return f"{self.fingerprint(self._config.planner.model)}+{adapter_version(planner)}"
 
     def trained_model(self, planner: Path) -> ChatModel:
         """A client for a trained planner: an adapter of its base's engine, or its own engine."""
@@ -102,10 +100,10 @@ class ClusterBackend:
         engines = self._running_engines()
         if self._config.planner.serve == "adapter":
             return engines.model(engines.publish(base, planner))
-        from cluster.serving import Engine
+        from cluster.serving import Engine, adapter_version
         from mpo_core.training.export import merged
 
-        name = f"{base}-{self.trained_fingerprint(planner).rpartition('+')[2]}"
+        name = f"{base}-{adapter_version(planner)}"
         source = str(merged(self._sources[base], planner))
         engines.start([Engine(name, self._served[base], source)], route=name)
         return engines.model(name)

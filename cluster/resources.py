@@ -122,4 +122,4 @@ def local_cpus(plan: ResourcePlan, asked: int | None) -> int:
     if asked is not None:
         return asked
     wanted = max(machine, int(-(-plan.together.cpus // 1)))
-    return min(wanted, max(4 * machine, 4))
+    return min(wanted, 4 * machine)

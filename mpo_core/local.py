@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from mpo_core.config import Config
 from mpo_core.envs.base import Suite
-from mpo_core.models import ChatModel, connect
+from mpo_core.models import ChatModel, client_fingerprint, connect
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play, Player
 
@@ -21,8 +21,7 @@ class LocalBackend:
 
     def fingerprint(self, name: str) -> str:
         """Identity of a model of the config; needs no connection."""
-        model = self._config.models[name]
-        return model.scripted or model.name or name
+        return client_fingerprint(name, self._config.models[name])
 
     def model(self, name: str) -> ChatModel:
         return connect(name, self._config.models[name])

@@ -190,6 +190,11 @@ def replies_of(answer) -> list[Reply]:
     ]
 
 
+def client_fingerprint(name: str, config: ModelConfig) -> str:
+    """Identity of a model that is not served here; needs no connection."""
+    return config.scripted or config.name or name
+
+
 def connect(name: str, config: ModelConfig) -> ChatModel:
     """A client for a model that this process can reach without the cluster."""
     if config.scripted:
