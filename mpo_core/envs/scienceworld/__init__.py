@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from mpo_core.config import Section
+from mpo_core.envs.draw import TaskLimits
 from mpo_core.envs.scienceworld.host import HostSettings, ScienceWorldEnvironment, ScienceWorldHost
 from mpo_core.envs.scienceworld.jvm import Jvm
 from mpo_core.envs.scienceworld.simulator import Simulator
@@ -27,14 +28,6 @@ SIMPLIFICATIONS = (
     "noElectricalAction",
 )
 HEAP_GB_PER_SESSION = 1 / 128
-
-
-class TaskLimits(Section):
-    """Tasks of each split at most, spread evenly over the types; null for all."""
-
-    train: int | None = Field(None, ge=0)
-    seen: int | None = Field(None, ge=0)
-    unseen: int | None = Field(None, ge=0)
 
 
 class ScienceWorldConfig(Section):

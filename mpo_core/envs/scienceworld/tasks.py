@@ -8,19 +8,18 @@ simulator cuts the variations of each type into a train, a dev and a test fold. 
 - *seen*: up to 10 variations of the dev fold, 199 tasks in all.
 - *train*: up to 120 variations of the train fold, 1408 tasks in all.
 
-*Seen* and *train* are drawn by a hash of the task's id, so every machine draws the same ones, and
-a smaller limit draws a subset. The paper's own lists (194 and 1483 tasks) were drawn at random
-by their authors, who left out some tasks and took 357 train tasks from the dev fold; to use
-exactly these, give the published index files as `split_files`.
+*Seen* and *train* are drawn by a hash of the task's id (`mpo_core.envs.draw`), so every machine
+draws the same ones, and a smaller limit draws a subset. The paper's own lists (194 and 1483
+tasks) were drawn at random by their authors, who left out some tasks and took 357 train tasks
+from the dev fold; to use exactly these, give the published index files as `split_files`.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, zip_longest
 from pathlib import Path
 
+from mpo_core.envs.draw import draw
 from mpo_core.errors import InputError
 from mpo_core.types import Split, Task
 
@@ -115,18 +114,19 @@ def fold(variations: int, split: Split) -> range:
             return range(dev, variations)
 
 
-def split_variations(task_type: TaskType, split: Split) -> list[int]:
-    """A type's variations in a split, ascending."""
-    return sorted(_draw(task_type, split))
-
-
 def split_tasks(
     split: Split, names: Iterable[str] | None = None, limit: int | None = None
 ) -> list[Task]:
     """A split's tasks, of the named types, spread evenly over these under a limit."""
-    chosen = [BY_NAME[name] for name in names] if names is not None else list(TASK_TYPES)
-    drawn = {task_type.name: _draw(task_type, split) for task_type in chosen}
-    return _tasks(split, spread(drawn, limit))
+    chosen = [BY_NAME[name] for name in names] if names is not None else TASK_TYPES
+    cap = {"train": TRAIN_CAP, "seen": SEEN_CAP, "unseen": UNSEEN_CAP}[split]
+    tasks = []
+    for task_type in chosen:
+        whole = fold(task_type.variations, split)
+        if split == "unseen":
+            whole = whole[:UNSEEN_CAP]
+        tasks += draw([_task(split, task_type.name, v) for v in whole], cap)
+    return draw(tasks, limit)
 
 
 def file_tasks(
@@ -147,43 +147,18 @@ def file_tasks(
             )
         if task_type.name in drawn:
             drawn[task_type.name].append(variation)
-    ordered = {
-        name: sorted(found, key=lambda v, name=name: _rank(name, v))
-        for name, found in drawn.items()
-    }
-    return _tasks(split, spread(ordered, limit))
+    tasks = [_task(split, name, v) for name, found in drawn.items() for v in sorted(found)]
+    return draw(tasks, limit)
 
 
-def spread(drawn: Mapping[str, list[int]], limit: int | None) -> dict[str, list[int]]:
-    """Take at most `limit` variations in all, one of each type in turn, in each list's order."""
-    rounds = zip_longest(*([(name, v) for v in found] for name, found in drawn.items()))
-    taken = [pair for pair in chain.from_iterable(rounds) if pair is not None][:limit]
-    return {name: [v for other, v in taken if other == name] for name in drawn}
-
-
-def task_id(name: str, variation: int) -> str:
-    return f"scienceworld/{name}/{variation}"
-
-
-def _draw(task_type: TaskType, split: Split) -> list[int]:
-    """A type's variations in a split, in the order in which a limit takes them."""
-    whole = fold(task_type.variations, split)
-    if split == "unseen":
-        whole = whole[:UNSEEN_CAP]
-    cap = {"train": TRAIN_CAP, "seen": SEEN_CAP, "unseen": UNSEEN_CAP}[split]
-    return sorted(whole, key=lambda v: _rank(task_type.name, v))[:cap]
-
-
-def _rank(name: str, variation: int) -> str:
-    return hashlib.sha256(task_id(name, variation).encode()).hexdigest()
-
-
-def _tasks(split: Split, drawn: Mapping[str, list[int]]) -> list[Task]:
-    return [
-        Task(id=task_id(name, v), env="scienceworld", type=name, split=split, variation=v)
-        for name, found in drawn.items()
-        for v in sorted(found)
-    ]
+def _task(split: Split, name: str, variation: int) -> Task:
+    return Task(
+        id=f"scienceworld/{name}/{variation}",
+        env="scienceworld",
+        type=name,
+        split=split,
+        variation=variation,
+    )
 
 
 def _read_index(path: Path) -> list:

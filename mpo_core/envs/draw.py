@@ -1,0 +1,41 @@
+"""How a limit on tasks is met: evenly over the task types, by a hash of the task's id.
+
+Every machine draws the same tasks, wherever its files lie, and a smaller limit draws a subset of
+what a larger one does.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+
+from pydantic import Field
+
+from mpo_core.config import Section
+from mpo_core.types import Task
+
+
+class TaskLimits(Section):
+    """Tasks of each split at most, spread evenly over the types; null for all."""
+
+    train: int | None = Field(None, ge=0)
+    seen: int | None = Field(None, ge=0)
+    unseen: int | None = Field(None, ge=0)
+
+
+def draw(tasks: Sequence[Task], limit: int | None) -> list[Task]:
+    """At most `limit` of the tasks, in their own order.
+
+    The types, in the order in which `tasks` has them, give one task each in turn; within a type,
+    the hash of the id decides which comes first.
+    """
+    by_type: dict[str, list[Task]] = {}
+    for task in sorted(tasks, key=_rank):
+        by_type.setdefault(task.type, []).append(task)
+    types = dict.fromkeys(task.type for task in tasks)
+    rounds = chain.from_iterable(zip_longest(*(by_type[name] for name in types)))
+    taken = {task.id for task in [task for task in rounds if task is not None][:limit]}
+    return [task for task in tasks if task.id in taken]
+
+
+def _rank(task: Task) -> str:
+    return hashlib.sha256(task.id.encode()).hexdigest()
