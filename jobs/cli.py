@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -134,27 +134,55 @@ def serve(config: ConfigArgument, overrides: Overrides = None) -> None:
 
 @app.command(
     epilog="Examples:\n\n`mpo tasks scienceworld`\n\n`mpo tasks scienceworld --split unseen --list`"
+    "\n\n`mpo tasks alfworld --data /data/alfworld` (also says what is wrong with the folder)\n\n"
+    "`mpo tasks alfworld generate --seed 1 --train 600 --seen 60 --unseen 60 --out games`"
 )
 def tasks(
-    env: Annotated[str, typer.Argument(help="Environment, for example scienceworld.")],
+    env: Annotated[str, typer.Argument(help="Environment: scienceworld, alfworld, or your own.")],
+    action: Annotated[
+        Literal["show", "generate"],
+        typer.Argument(help="`show` counts or lists tasks; `generate` writes new ones."),
+    ] = "show",
+    *,
     split: Annotated[Split | None, typer.Option(help="Only this split.")] = None,
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only this task type.")] = None,
+    list_ids: Annotated[bool, typer.Option("--list", help="Print the task ids.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Data folder to look at.")] = None,
     split_file: Annotated[
         Path | None, typer.Option(help="A published index file to read the split from.")
     ] = None,
-    list_ids: Annotated[bool, typer.Option("--list", help="Print the task ids.")] = False,
+    out: Annotated[Path | None, typer.Option(help="generate: the folder to write.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="generate: same seed, same tasks.")] = 0,
+    train: Annotated[int, typer.Option(min=0, help="generate: training tasks.")] = 24,
+    seen: Annotated[int, typer.Option(min=0, help="generate: tasks in rooms of training.")] = 12,
+    unseen: Annotated[int, typer.Option(min=0, help="generate: tasks in other rooms.")] = 12,
+    prior_power: Annotated[
+        float,
+        typer.Option(min=0, help="generate: 0 puts things anywhere, above 1 where they belong."),
+    ] = 1.0,
 ) -> None:
-    """Count or list an environment's tasks."""
-    from jobs.tasks import count_tasks, list_tasks
+    """Count, list or generate an environment's tasks."""
+    from jobs.tasks import count_tasks, environment, generate_tasks, list_tasks
 
-    if list_ids:
-        for task in list_tasks(env, split, split_file):
-            print(task.id)
+    if action == "generate":
+        if out is None:
+            raise InputError("--out: say which folder to write the tasks into")
+        counts: dict[Split, int] = {"train": train, "seen": seen, "unseen": unseen}
+        console.print(f"{generate_tasks(env, out, counts, seed, prior_power)}", soft_wrap=True)
         return
-    header, rows = count_tasks(env, split, split_file)
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*map(str, row))
-    console.print(table)
+    suite = environment(env, data, split, split_file)
+    found = list_tasks(suite, split, types)
+    if list_ids:
+        for task in found:
+            print(task.id)
+    else:
+        header, rows = count_tasks(found, split)
+        table = Table(*header)
+        for row in rows:
+            table.add_row(*map(str, row))
+        console.print(table)
+    for fault in suite.faults():
+        print(f"left out: {fault}", file=sys.stderr)
 
 
 @app.command(epilog="Examples:\n\n`mpo config demo`\n\n`mpo config demo | grep training`")
@@ -236,7 +264,7 @@ def _print_work(opened) -> None:
 def _print_report(run_dir: Path, summary: dict) -> None:
     from mpo_core.report import table_rows
 
-    header, *rows = table_rows(summary["arms"])
+    header, *rows = table_rows(summary["table"])
     table = Table(*header, title=f"{summary['name']}: held-out tasks")
     for row in rows:
         table.add_row(*row)

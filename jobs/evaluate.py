@@ -6,10 +6,13 @@ from jobs.plans import collect_plans
 from jobs.rollout import SCORING, episode_requests, play
 from jobs.run import Run
 from jobs.tasks import load_tasks
-from mpo_core.evaluation import arm_result
+from mpo_core.config import Arm
+from mpo_core.episode import EpisodeRequest
+from mpo_core.evaluation import Attempt, results_by
+from mpo_core.expert import expert_request
 from mpo_core.ledger import read_records
 from mpo_core.report import write_report
-from mpo_core.types import Episode, Plan
+from mpo_core.types import Episode, Plan, Split
 
 EVALUATION = "evaluation"
 PLAN_COLUMNS = ("id", "task_id", "text", "origin", "sample")
@@ -32,40 +35,34 @@ EPISODE_COLUMNS = (
 
 def evaluate(run: Run) -> dict[str, Any]:
     """Play what is owed of `episodes/evaluation.jsonl`; write and return `report/summary.json`."""
-    config, requests, arm_of = run.config, [], []
+    config, asked = run.config, []
     for arm in config.evaluation.arms:
         for split in config.evaluation.splits:
-            plans = None if arm == "none" else collect_plans(run, arm, split)
-            asked = episode_requests(
-                run,
-                load_tasks(run, split),
-                plans,
-                config.evaluation.repetitions,
-                config.evaluation.temperature,
-            )
-            requests += asked
-            arm_of += [(arm, split)] * len(asked)
-    by_arm: dict[str, list[Episode]] = {arm: [] for arm in config.evaluation.arms}
-    by_split: dict[str, list[Episode]] = {}
-    for (arm, split), episode in zip(arm_of, play(run, EVALUATION, requests), strict=True):
-        by_arm[arm].append(episode)
-        by_split.setdefault(f"{arm}/{split}", []).append(episode)
-
-    summary = _summary(run, by_arm, by_split)
+            asked += [(arm, request) for request in _requests(run, arm, split)]
+    episodes = play(run, EVALUATION, [request for _, request in asked])
+    attempts = [
+        Attempt(arm, request.task, episode)
+        for (arm, request), episode in zip(asked, episodes, strict=True)
+    ]
+    summary = _summary(run, attempts)
     write_report(run.dir / "report", config.name, summary)
     _track(run, summary)
     return summary
 
 
-def _summary(
-    run: Run, by_arm: dict[str, list[Episode]], by_split: dict[str, list[Episode]]
-) -> dict[str, Any]:
-    resamples, seed = run.config.evaluation.bootstrap, run.config.seed
+def _requests(run: Run, arm: Arm, split: Split) -> list[EpisodeRequest]:
+    tasks, evaluation = load_tasks(run, split), run.config.evaluation
+    if arm == "expert":
+        return [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
+    plans = None if arm == "none" else collect_plans(run, arm, split)
+    return episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
 
-    def results(groups: dict[str, list[Episode]]) -> dict[str, Any]:
-        return {
-            name: arm_result(group, resamples, seed).model_dump() for name, group in groups.items()
-        }
+
+def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
+    config = run.config
+
+    def results(*fields: str) -> list[dict[str, Any]]:
+        return results_by(fields, attempts, config.evaluation.bootstrap, config.seed)
 
     timings = run.timings()
     played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
@@ -73,15 +70,16 @@ def _summary(
     training = run.training_summary() if run.config.trains else {}
     return {
         "name": run.config.name,
-        "seed": run.config.seed,
+        "seed": config.seed,
         "envs": {name: suite.protocol() for name, suite in run.suites.items()},
         "models": {
             "agent": run.backend.fingerprint(run.config.agent.model),
             "planner": run.backend.fingerprint(run.config.planner.model),
         },
         "tasks": {split: len(load_tasks(run, split)) for split in run.splits},
-        "arms": results(by_arm),
-        "arms_by_split": results(by_split),
+        "arms": {row.pop("arm"): row for row in results("arm")},
+        "table": [{"seed": config.seed, **row} for row in results("env", "split", "arm")],
+        "types": results("env", "split", "type", "arm"),
         "plans": len(_plans(run)),
         "episodes": sum(len(_episodes(run, name)) for name in (SCORING, EVALUATION)),
         "pairs": _lines(run, "pairs/pairs.jsonl"),
@@ -98,6 +96,9 @@ def _track(run: Run, summary: dict[str, Any]) -> None:
         for arm, result in summary["arms"].items()
         for name in ("mean_reward", "success_rate", "mean_steps")
     }
+    for row in summary["table"]:
+        metrics[f"{row['env']}/{row['split']}/{row['arm']}/mean_reward"] = row["mean_reward"]
+        metrics[f"{row['env']}/{row['split']}/{row['arm']}/success_rate"] = row["success_rate"]
     for name in ("plans", "episodes", "pairs", "tokens_per_s", "env_steps_per_s"):
         metrics[name] = summary[name]
     for stage, seconds in summary["wall_seconds"].items():

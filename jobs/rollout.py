@@ -8,6 +8,7 @@ from jobs.progress import Progress
 from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.expert import EXPERT, Recital
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.rollout import play_owed
@@ -35,8 +36,11 @@ def collect_scores(run: Run) -> list[PlanScore]:
 def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> list[Episode]:
     """The requested episodes, in the requests' order; those that the ledger lacks are played."""
     with episode_ledger(run, name) as ledger:
-        if any(request.key not in ledger for request in requests):
-            asyncio.run(_play(run, name, requests, ledger, run.model("agent")))
+        owed = [request for request in requests if request.key not in ledger]
+        if owed:
+            asked = any(request.model != EXPERT for request in owed)
+            model = run.model("agent") if asked else Recital(())
+            asyncio.run(_play(run, name, requests, ledger, model))
         return [ledger[request.key] for request in requests]
 
 

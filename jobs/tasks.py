@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from jobs.progress import Progress
 from jobs.run import Run
 from mpo_core.config import validated
-from mpo_core.envs.base import suite_class
+from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records, write_records
 from mpo_core.planning import describe
@@ -37,38 +38,66 @@ def load_tasks(run: Run, split: Split) -> list[Task]:
     return read_records(path, Task)
 
 
-def list_tasks(env: str, split: Split | None, split_file: Path | None) -> list[Task]:
-    """An environment's tasks with its default settings, or those of a published index file."""
+def environment(env: str, data: Path | None, split: Split | None, split_file: Path | None) -> Suite:
+    """An environment with its default settings, but for the data that it is to use."""
     if split_file is not None and split is None:
         raise InputError("--split-file: say with --split which split it holds")
+    settings: dict[str, Any] = {"split_files": {split: split_file}} if split_file else {}
+    if data is not None:
+        settings["data"] = data
     suite_type = suite_class(env)
-    settings = {"split_files": {split: split_file}} if split_file else {}
-    suite = suite_type(validated(suite_type.Config, settings, f"mpo tasks {env}"))
-    return [task for name in ([split] if split else SPLITS) for task in suite.tasks(name)]
+    return suite_type(validated(suite_type.Config, settings, f"mpo tasks {env}"))
+
+
+def list_tasks(suite: Suite, split: Split | None, types: Sequence[str] | None) -> list[Task]:
+    """The tasks of one split or all, of the named types or all."""
+    tasks = [task for name in ([split] if split else SPLITS) for task in suite.tasks(name)]
+    known = sorted({task.type for task in tasks})
+    for name in types or ():
+        if name not in known:
+            raise InputError(f"--type: no task of type {name!r}; there are: {', '.join(known)}")
+    return [task for task in tasks if not types or task.type in types]
 
 
 def count_tasks(
-    env: str, split: Split | None, split_file: Path | None
+    tasks: Sequence[Task], split: Split | None
 ) -> tuple[list[str], list[list[str | int]]]:
     """Number of tasks by type and split: a table's header and rows, the sums last."""
-    counts = Counter((task.type, task.split) for task in list_tasks(env, split, split_file))
+    counts = Counter((task.type, task.split) for task in tasks)
     splits = [split] if split else SPLITS
-    types = dict.fromkeys(type_ for type_, _ in counts)
-    rows = [[type_, *(counts[type_, name] for name in splits)] for type_ in sorted(types)]
+    types = sorted({type_ for type_, _ in counts})
+    rows = [[type_, *(counts[type_, name] for name in splits)] for type_ in types]
     sums = [sum(counts[type_, name] for type_ in types) for name in splits]
     return ["type", *splits], [*rows, ["all", *sums]]
 
 
+def generate_tasks(
+    env: str, out: Path, counts: dict[Split, int], seed: int, prior_power: float
+) -> Any:
+    """Write tasks of one's own into the folder `out`; returns the environment's report on it."""
+    generate = getattr(suite_class(env), "generate", None)
+    if generate is None:
+        raise InputError(f"{env}: its tasks are not generated; only list and count them")
+    if not any(counts.values()):
+        raise InputError("--train, --seen, --unseen: nothing to generate; ask for some tasks")
+    with Progress(f"{env} tasks", sum(counts.values()), 0, "tasks") as progress:
+        return generate(out, counts, seed, prior_power, on_game=lambda: progress.advance(1, 0))
+
+
 async def _describe(run: Run, tasks: list[Task], progress: Progress) -> list[Task]:
-    described = []
+    described = {task.id: task for task in tasks if task.description}
+    progress.advance(len(described), 0)
     for env, suite in run.suites.items():
+        unknown = [task for task in tasks if task.env == env and not task.description]
+        if not unknown:
+            continue
         host = suite.host()
         try:
-            of_env = [task for task in tasks if task.env == env]
-            described += await describe(of_env, host, on_task=lambda: progress.advance(1, 0))
+            found = await describe(unknown, host, on_task=lambda: progress.advance(1, 0))
         finally:
             await host.close()
-    return described
+        described |= {task.id: task for task in found}
+    return [described[task.id] for task in tasks]
 
 
 def _ids(tasks: list[Task]) -> list[tuple[str, str]]:

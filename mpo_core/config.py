@@ -24,6 +24,7 @@ from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
 from mpo_core.types import PlanMode, Split
 
+Arm = Literal["none", "base", "mpo", "expert"]
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -185,8 +186,9 @@ class TrainingConfig(Section):
 
 class EvaluationConfig(Section):
     splits: list[Split] = ["seen", "unseen"]
-    arms: list[Literal["none", "base", "mpo"]] = ["none", "base", "mpo"]
-    """Plans to compare: none, the untrained planner's, the trained planner's."""
+    arms: list[Arm] = ["none", "base", "mpo"]
+    """Plans to compare: none, the untrained planner's, the trained planner's; `expert` is the
+    environment's own solution, as an upper bound."""
     repetitions: PositiveInt = 1
     temperature: float = Field(0.0, ge=0)
     bootstrap: PositiveInt = 10_000

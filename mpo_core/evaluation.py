@@ -1,11 +1,13 @@
 """Evaluation: the arms compared on held-out tasks, with intervals that say how sure one can be."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel
 
-from mpo_core.types import Episode
+from mpo_core.types import Episode, Task
 
 
 class ArmResult(BaseModel):
@@ -18,6 +20,32 @@ class ArmResult(BaseModel):
     mean_steps: float
     n_episodes: int
     n_tasks: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An episode of the evaluation, with the arm it belongs to."""
+
+    arm: str
+    task: Task
+    episode: Episode
+
+
+def results_by(
+    fields: Sequence[Literal["env", "split", "type", "arm"]],
+    attempts: Sequence[Attempt],
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """One row for each group of attempts that agree in `fields`: these, then an `ArmResult`."""
+    groups: dict[tuple[str, ...], list[Episode]] = {}
+    for attempt in attempts:
+        known = {"arm": attempt.arm, **attempt.task.model_dump(include={"env", "split", "type"})}
+        groups.setdefault(tuple(known[field] for field in fields), []).append(attempt.episode)
+    return [
+        dict(zip(fields, group, strict=True)) | arm_result(episodes, resamples, seed).model_dump()
+        for group, episodes in groups.items()
+    ]
 
 
 def arm_result(episodes: Sequence[Episode], resamples: int = 10_000, seed: int = 0) -> ArmResult:

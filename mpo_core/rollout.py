@@ -12,6 +12,7 @@ from mpo_core.aio import together
 from mpo_core.envs.base import Host, Suite
 from mpo_core.episode import EpisodeRequest, run_episode
 from mpo_core.errors import EnvironmentLost, ModelUnavailable
+from mpo_core.expert import EXPERT, Recital
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts
@@ -37,8 +38,11 @@ class Player:
         """Raises EnvironmentLost or ModelUnavailable when the episode must be run again."""
         environment = await self.host(request.task.env).environment()
         try:
+            model = self._model
+            if request.model == EXPERT:
+                model = Recital(await environment.expert_actions(request.task))
             prompts = self._prompts[request.task.env]
-            return await run_episode(request, environment, self._model, prompts)
+            return await run_episode(request, environment, model, prompts)
         finally:
             await environment.close()
 

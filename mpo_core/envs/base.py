@@ -81,6 +81,10 @@ class Suite(Protocol):
         """The split's tasks, in an order that is the same on every machine."""
         ...
 
+    def faults(self) -> Sequence[str]:
+        """What is wrong with the environment's data, a line each; such tasks are left out."""
+        ...
+
     def step_limit(self, task: Task) -> int: ...
 
     def expert_actions(self, task: Task) -> Sequence[str]:

@@ -1,72 +1,116 @@
 """What a run found: a summary for machines, a table for people, a picture."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mpo_core.ledger import write_text
 
-ARM_NAMES = {"none": "no plan", "base": "base planner's plans", "mpo": "MPO plans"}
+ARM_NAMES = {
+    "none": "no plan",
+    "base": "base planner's plans",
+    "mpo": "MPO plans",
+    "expert": "expert (no step limit)",
+}
+Rows = Sequence[Mapping[str, Any]]
 
 
-def table_rows(arms: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """The arms as the cells of a table, its header first."""
-    rows = [["plans", "mean reward [95% CI]", "success", "steps", "tasks", "n"]]
-    for arm, result in arms.items():
-        low, high = result["ci95"]
-        rows.append(
+def table_rows(rows: Rows) -> list[list[str]]:
+    """Results as the cells of a table, its header first."""
+    cells = [
+        ["environment", "split", "plans", "mean reward [95% CI]", "success", "steps", "tasks", "n"]
+    ]
+    for row in rows:
+        low, high = row["ci95"]
+        cells.append(
             [
-                ARM_NAMES.get(arm, arm),
-                f"{result['mean_reward']:.3f} [{low:.3f}, {high:.3f}]",
-                f"{result['success_rate']:.0%}",
-                f"{result['mean_steps']:.1f}",
-                str(result["n_tasks"]),
-                str(result["n_episodes"]),
+                row["env"],
+                row["split"],
+                ARM_NAMES.get(row["arm"], row["arm"]),
+                f"{row['mean_reward']:.3f} [{low:.3f}, {high:.3f}]",
+                f"{row['success_rate']:.0%}",
+                f"{row['mean_steps']:.1f}",
+                str(row["n_tasks"]),
+                str(row["n_episodes"]),
             ]
         )
-    return rows
+    return cells
+
+
+def type_rows(rows: Rows) -> list[list[str]]:
+    """Mean reward by task type and arm as the cells of a table, its header first."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    cells = [["environment", "split", "task type", *(ARM_NAMES.get(a, a) for a in arms), "tasks"]]
+    by_type: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        by_type.setdefault((row["env"], row["split"], row["type"]), {})[row["arm"]] = row
+    for place, of_arm in sorted(by_type.items()):
+        means = [f"{of_arm[arm]['mean_reward']:.3f}" if arm in of_arm else "" for arm in arms]
+        tasks = max(row["n_tasks"] for row in of_arm.values())
+        cells.append([*place, *means, str(tasks)])
+    return cells
 
 
 def markdown(name: str, summary: Mapping[str, Any]) -> str:
     """The report as a page."""
-    header, *rows = table_rows(summary["arms"])
     lines = [
         f"# {name}",
         "",
         f"{summary['tasks']['train']} training tasks, {summary['plans']} plans, "
         f"{summary['episodes']} episodes, {summary['pairs']} preference pairs.",
         "",
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        *_table(table_rows(summary["table"])),
         "",
         "Mean reward with its 95% bootstrap interval over tasks; n: episodes.",
         "",
         "![Mean reward by arm](arms.png)",
+        "",
+        "## Mean reward by task type",
+        "",
+        *_table(type_rows(summary["types"])),
     ]
     return "\n".join(lines) + "\n"
 
 
-def plot(arms: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Mean reward by arm, with its interval and the tasks' number."""
+def _table(cells: list[list[str]]) -> list[str]:
+    header, *rows = ["| " + " | ".join(row) + " |" for row in cells]
+    return [header, "|" + "---|" * len(cells[0]), *rows]
+
+
+def plot(rows: Rows, path: Path) -> None:
+    """Mean reward by arm, with its interval: a panel an environment and split."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [ARM_NAMES.get(arm, arm) for arm in arms]
-    means = [result["mean_reward"] for result in arms.values()]
-    below = [result["mean_reward"] - result["ci95"][0] for result in arms.values()]
-    above = [result["ci95"][1] - result["mean_reward"] for result in arms.values()]
-    figure, axes = plt.subplots(figsize=(6, 0.6 + 0.6 * len(names)), layout="constrained")
-    axes.errorbar(means, names, xerr=[below, above], fmt="o", capsize=4, color="#1f5fa8")
-    axes.set_xlim(0, max(1e-3, *(m + a for m, a in zip(means, above, strict=True))) * 1.1)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        panels.setdefault((row["env"], row["split"]), []).append(row)
+    tallest = max(map(len, panels.values()))
+    figure, grid = plt.subplots(
+        len(panels),
+        figsize=(6, len(panels) * (0.9 + 0.4 * tallest)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    right = max(row["ci95"][1] for row in rows)
+    for ((env, split), of_panel), axes in zip(panels.items(), grid[:, 0], strict=True):
+        names = [ARM_NAMES.get(row["arm"], row["arm"]) for row in of_panel]
+        means = [row["mean_reward"] for row in of_panel]
+        below = [row["mean_reward"] - row["ci95"][0] for row in of_panel]
+        above = [row["ci95"][1] - row["mean_reward"] for row in of_panel]
+        axes.errorbar(means, names, xerr=[below, above], fmt="o", capsize=4, color="#1f5fa8")
+        axes.set_xlim(-0.02 * max(right, 1e-3), max(right, 1e-3) * 1.1)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        tasks = max(row["n_tasks"] for row in of_panel)
+        axes.set_title(f"{env}, {split} ({tasks} tasks)", fontsize="medium", loc="left")
+        axes.grid(axis="x", alpha=0.3)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
     axes.set_xlabel("mean reward, 95% interval over tasks")
-    axes.grid(axis="x", alpha=0.3)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -74,6 +118,6 @@ def plot(arms: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 def write_report(folder: Path, name: str, summary: Mapping[str, Any]) -> None:
     """`summary.json`, `report.md` and `arms.png`; the summary last, as the sign of a whole one."""
     folder.mkdir(parents=True, exist_ok=True)
-    plot(summary["arms"], folder / "arms.png")
+    plot(summary["table"], folder / "arms.png")
     write_text(folder / "report.md", markdown(name, summary))
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")

@@ -109,6 +109,9 @@ class ScienceWorld:
             return file_tasks(path, split, config.task_types, limit)
         return split_tasks(split, config.task_types, limit)
 
+    def faults(self) -> Sequence[str]:
+        return ()
+
     def step_limit(self, task: Task) -> int:
         return BY_NAME[task.type].step_limit
 

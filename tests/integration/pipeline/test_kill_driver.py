@@ -31,7 +31,7 @@ OVERRIDES = [
     "cluster.episodes_in_flight=4",
 ]
 # Owed: 4 tasks x 3 plans x 2 repetitions, less repeated plan texts; and 4 tasks x 2 arms.
-UNTIMED = ("tasks", "arms", "arms_by_split", "plans", "episodes", "pairs", "envs", "models")
+UNTIMED = ("tasks", "arms", "table", "types", "plans", "episodes", "pairs", "envs", "models")
 
 
 def command(runs_dir: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""ALFWorld: household tasks in one room of a house, as text."""
