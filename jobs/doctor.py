@@ -6,12 +6,25 @@ import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from mpo_core.config import Config
+from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
+from mpo_core.types import Split
 
-PACKAGES = ("ray", "torch", "transformers", "trl", "deepspeed", "peft", "mlflow", "scienceworld")
+PACKAGES = (
+    "ray",
+    "torch",
+    "transformers",
+    "trl",
+    "deepspeed",
+    "peft",
+    "mlflow",
+    "scienceworld",
+    "alfworld",
+    "textworld",
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ def examine(config: Config | None = None) -> list[Check]:
     checks = [_java(), _compiler(), _gpu(), _vllm(), *map(_package, PACKAGES)]
     checks += [_cpus(), _memory(), _disk(config.runs_dir if config else Path("runs"))]
     if config is not None:
-        checks += [_port(config), *_models(config), _room(config)]
+        checks += [*_tasks(config), _port(config), *_models(config), _room(config)]
     return checks
 
 
@@ -105,6 +118,25 @@ def _disk(runs_dir: Path) -> Check:
     if free < 5:
         return Check("disk", "fault", f"{free:.1f} GiB free at {existing}", "free at least 5 GiB")
     return Check("disk", "ok", f"{free:.0f} GiB free at {existing}")
+
+
+def _tasks(config: Config) -> list[Check]:
+    checks = []
+    for name, section in config.envs.items():
+        suite = suite_class(name)(section)
+        try:
+            counts = {split: len(suite.tasks(split)) for split in get_args(Split)}
+        except InputError as error:
+            checks.append(Check(f"tasks of {name}", "fault", str(error), f"set envs.{name}"))
+            continue
+        found = ", ".join(f"{count} {split}" for split, count in counts.items())
+        faults = len(suite.faults())
+        if faults:
+            found, remedy = f"{found}; {faults} unusable", f"see mpo tasks {name}"
+            checks.append(Check(f"tasks of {name}", "warn", found, remedy))
+        else:
+            checks.append(Check(f"tasks of {name}", "ok", found))
+    return checks
 
 
 def _port(config: Config) -> Check:

@@ -1,6 +1,7 @@
 """A run: its config, folder, environments, models and record of time, shared by all stages."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
 from mpo_core.types import Split, Task
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -35,6 +38,15 @@ class Run:
         self.prompts: dict[str, Prompts] = {
             name: load_prompts(name, config.prompts_dir) for name in config.envs
         }
+        for name, suite in self.suites.items():
+            if faults := suite.faults():
+                log.warning(
+                    "%s: %d tasks cannot be used, the first: %s (all: mpo tasks %s)",
+                    name,
+                    len(faults),
+                    faults[0],
+                    name,
+                )
         for split in self.splits:
             if not self.tasks(split):
                 raise InputError(f"envs: no {split} task is left by the settings")

@@ -67,6 +67,7 @@ class ToyEnvironment:
         return Reset(task.description, "A closed door.")
 
     async def step(self, action: str) -> Step:
+        assert self.steps >= 0, "reset first"
         self.steps += 1
         if self.lost_after is not None and self.steps > self.lost_after:
             raise EnvironmentLost("gone")
@@ -77,6 +78,10 @@ class ToyEnvironment:
         done = action in ("enter", "explode")
         understood = action in ("knock", "enter", "explode", "look")
         return Step(f"You {action}.", self.score, done, self.score == 1.0, understood)
+
+    async def expert_actions(self, task: Task) -> list[str]:
+        self.steps = -1  # Whoever asks must reset before the next step.
+        return ["knock", "enter"]
 
     async def valid_actions(self) -> list[str]:
         return ["knock", "enter", "look"]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpo_core.evaluation import arm_result, bootstrap_ci
+from mpo_core.evaluation import Attempt, arm_result, bootstrap_ci, results_by
 from mpo_core.pairs import best_worst
 from mpo_core.scoring import load_scores, save_scores, score_plans
 from mpo_core.types import Episode, Plan, PlanScore
@@ -109,3 +109,17 @@ def test_the_interval_covers_the_mean_95_times_in_100():
 def test_an_arm_without_episodes_is_an_error():
     with pytest.raises(ValueError, match="no episodes"):
         arm_result([])
+
+
+def test_results_are_split_by_what_is_asked_and_count_every_attempt_once():
+    attempts = [
+        Attempt(arm, request(n).task, episode(request(n), reward))
+        for arm, rewards in {"none": [0, 1], "mpo": [1, 1]}.items()
+        for n, reward in enumerate(rewards)
+    ]
+    rows = results_by(("env", "arm"), attempts)
+    assert [(r["env"], r["arm"], r["mean_reward"], r["n_episodes"]) for r in rows] == [
+        ("toy", "none", 0.5, 2),
+        ("toy", "mpo", 1.0, 2),
+    ]
+    assert [r["n_episodes"] for r in results_by(("type",), attempts)] == [4]
