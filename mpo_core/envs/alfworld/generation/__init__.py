@@ -1,0 +1,233 @@
+"""Generates ALFWorld games, in the released layout and format, from the alfworld package's tables.
+
+    DIR/{train,valid_seen,valid_unseen}/<type>-<Object>-None-<Place or Lamp>-<scene>/trial_<hash>/
+        game.tw-pddl  traj_data.json
+    DIR/generation.json
+
+A room is drawn (`rooms.py`) with things where they are likely to be (`prior.yaml`), its task's
+shortest walkthrough is written down (`walkthrough.py`) and played in the real engine until it wins
+(`proof.py`). A game that cannot be proven is replaced by the next draw.
+
+Invariants:
+- The same arguments write the same bytes, whatever the number of workers, the order in which they
+  finish, and which of them die on the way.
+- No two games have the same task and everything in the same places.
+- The folder is there whole or not at all.
+"""
+
+import json
+import math
+import os
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+from mpo_core.envs.alfworld.generation import pddl
+from mpo_core.envs.alfworld.generation.prior import PRIOR_FILE
+from mpo_core.envs.alfworld.generation.proof import Players
+from mpo_core.envs.alfworld.generation.rooms import Room, draw
+from mpo_core.envs.alfworld.generation.tables import tables
+from mpo_core.envs.alfworld.generation.walkthrough import walkthrough
+from mpo_core.errors import InputError
+from mpo_core.types import Split, content_hash
+
+GENERATOR_VERSION = 1
+"""Raise it with any change that changes the games."""
+FOLDERS: Mapping[Split, str] = {
+    "train": "train",
+    "seen": "valid_seen",
+    "unseen": "valid_unseen",
+}
+RECORD = "generation.json"
+MOST_DRAWS = 20
+"""Draws for one game, before the reasons are taken for a fault of the installation."""
+
+
+@dataclass(frozen=True)
+class GenerationReport:
+    games: dict[Split, int]
+    replaced: int
+    """Draws that became no game."""
+    reasons: dict[str, int]
+    """Why, and how often."""
+    seconds: float
+
+
+@dataclass
+class Slot:
+    """A game to be made, and the draw that it has come to."""
+
+    split: Split
+    number: int
+    attempt: int = 0
+
+
+def generate(
+    out: Path,
+    counts: Mapping[Split, int],
+    seed: int = 0,
+    prior_power: float = 1.0,
+    *,
+    workers: int | None = None,
+    on_game: Callable[[], None] = lambda: None,
+) -> GenerationReport:
+    """Write a data root of `counts` games a split to `out`, a folder that is not there or empty.
+
+    `prior_power` sharpens (> 1) or flattens (< 1; 0: none) the prior of where things are.
+    `workers` processes prove the games, by default one a core. `on_game` is called, on this
+    thread, for each game that is proven. Fewer games of a split are the first of more.
+
+    Raises:
+        InputError: an argument that makes no sense, `out` has something in it, or games cannot be
+            played here at all.
+    """
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    _check(out, counts, prior_power, workers)
+    started = time.monotonic()
+    reasons: Counter[str] = Counter()
+    with _built_aside(out) as folder, Players(workers) as players:
+        slots = [Slot(split, number) for split in FOLDERS for number in range(counts.get(split, 0))]
+        taken: set[tuple] = set()
+        while slots:
+            rooms = [_next_room(slot, seed, prior_power, taken, reasons) for slot in slots]
+            games = [
+                _write(folder / FOLDERS[slot.split], room)
+                for slot, room in zip(slots, rooms, strict=True)
+            ]
+            faults = players.prove(games, on_game)
+            slots = [slot for slot, fault in zip(slots, faults, strict=True) if fault]
+            for game, fault in zip(games, faults, strict=True):
+                if fault:
+                    reasons[fault] += 1
+                    _remove(game)
+        record = _record(counts, seed, prior_power)
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return GenerationReport(
+        games={split: counts.get(split, 0) for split in FOLDERS},
+        replaced=sum(reasons.values()),
+        reasons=dict(reasons.most_common()),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check(out: Path, counts: Mapping[Split, int], prior_power: float, workers: int) -> None:
+    if unknown := sorted(set(counts) - set(FOLDERS)):
+        raise InputError(f"counts: unknown split {unknown[0]!r}; use {', '.join(FOLDERS)}")
+    if any(count < 0 for count in counts.values()) or not any(counts.values()):
+        raise InputError(f"counts: {dict(counts)} asks for no games; give numbers of 1 or more")
+    if not (math.isfinite(prior_power) and prior_power >= 0):
+        raise InputError(
+            f"prior_power: {prior_power} is not a number of 0 or more; 1 is as written"
+        )
+    if workers < 1:
+        raise InputError(f"workers: {workers} is too few; give 1 or more")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: not a folder; give another --out")
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out}: not empty; give another --out, or remove it first")
+
+
+@contextmanager
+def _built_aside(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that becomes `out` when the block ends well, and else goes."""
+    folder = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        folder.mkdir(parents=True)
+        for name in FOLDERS.values():
+            (folder / name).mkdir()
+        yield folder
+        try:
+            folder.rename(out)
+        except OSError:
+            # Another process may have made the same games meanwhile: then there they are.
+            if not _same_record(folder, out):
+                raise
+            shutil.rmtree(folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise InputError(f"{out}: {error.strerror}; give another --out") from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _same_record(one: Path, other: Path) -> bool:
+    return (other / RECORD).is_file() and (
+        (other / RECORD).read_bytes() == (one / RECORD).read_bytes()
+    )
+
+
+def _next_room(
+    slot: Slot, seed: int, power: float, taken: set[tuple], reasons: Counter[str]
+) -> Room:
+    """The slot's next draw that is like no other game."""
+    while slot.attempt < MOST_DRAWS:
+        room = draw(seed, slot.split, slot.number, slot.attempt, power)
+        slot.attempt += 1
+        if room.arrangement not in taken:
+            taken.add(room.arrangement)
+            return room
+        reasons["the same as another"] += 1
+    common = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+    raise InputError(
+        f"{slot.split}: no game {slot.number} in {MOST_DRAWS} draws: {common}; ask for fewer "
+        "games or another seed, or reinstall alfworld"
+    )
+
+
+def _write(split: Path, room: Room) -> Path:
+    """Write a room as a game into the split's folder; returns the game's file."""
+    problem = pddl.problem(room)
+    trial = f"trial_{content_hash(problem, room.text)}"
+    folder = split / room.goal.name / trial
+    folder.mkdir(parents=True)
+    game = {
+        "pddl_domain": tables().domain,
+        "grammar": pddl.grammar(room),
+        "pddl_problem": problem,
+        "solvable": True,
+        "walkthrough": walkthrough(room),
+    }
+    trajectory = {
+        "task_id": trial,
+        "task_type": room.goal.type,
+        "pddl_params": {
+            "mrecep_target": "",
+            "object_sliced": False,
+            "object_target": room.goal.object,
+            "parent_target": room.goal.place,
+            "toggle_target": room.goal.lamp,
+        },
+        "scene": {"floor_plan": f"FloorPlan{room.goal.scene}", "scene_num": room.goal.scene},
+        "turk_annotations": {"anns": [{"task_desc": room.text}]},
+    }
+    (folder / "game.tw-pddl").write_text(json.dumps(game), encoding="utf-8")
+    (folder / "traj_data.json").write_text(json.dumps(trajectory, indent=2), encoding="utf-8")
+    return folder / "game.tw-pddl"
+
+
+def _remove(game: Path) -> None:
+    shutil.rmtree(game.parent)
+    if not any(game.parent.parent.iterdir()):
+        game.parent.parent.rmdir()
+
+
+def _record(counts: Mapping[Split, int], seed: int, prior_power: float) -> dict:
+    """What decides the games; nothing of the time or the machine."""
+    return {
+        "generator": GENERATOR_VERSION,
+        "seed": seed,
+        "counts": {split: counts.get(split, 0) for split in FOLDERS},
+        "prior_power": prior_power,
+        "prior": sha256(PRIOR_FILE.read_bytes()).hexdigest(),
+        "packages": {
+            name: version(name) for name in ("alfworld", "textworld", "fast-downward-textworld")
+        },
+    }
