@@ -23,7 +23,7 @@ from typing import Any
 
 from alfworld.agents.utils.misc import Demangler
 from textworld.generator.game import EntityInfo
-from textworld.logic import Type, TypeHierarchy
+from textworld.logic import Proposition, Type, TypeHierarchy, Variable
 
 from mpo_core.envs.alfworld.grammar import Argument, Arguments, Facts, Narrator, parse_grammar
 from mpo_core.envs.alfworld.library import START, Library
@@ -99,6 +99,18 @@ class Session:
             observation = game.narrator.tell(operator.feedback, self._facts, operator.mapped)
             self._commands = game.commands(self._state, self._facts)
         return State(observation, sorted(self._commands), game.library.won(self._state))
+
+    def facts(self) -> list[Proposition]:
+        """What is true now, of things named as in the commands, in a fixed order."""
+        names = self._game._names
+        true = (
+            Proposition(predicate, [Variable(names[thing], kind) for thing, kind in arguments])
+            for predicate, by_types in self._facts.items()
+            if not predicate.startswith("not_")
+            for group in by_types.values()
+            for arguments in group
+        )
+        return sorted(true, key=lambda fact: (fact.name, fact.names))
 
     def close(self) -> None:
         """Let go of the game."""
