@@ -1,0 +1,34 @@
+"""What an agent wrote, as the game's own command.
+
+Forgiven: case, spaces, full stops and the like at the end, articles, and how putting is worded:
+the engine's `move O to R`, the paper's `put O in/on R`, and `in`, `on`, `into`, `onto`. In
+released games whose own command is `put O in/on R`, `move O to R` is understood as well.
+
+A command is understood only as one that the game admits now, and only if it can mean no other.
+"""
+
+import re
+from collections.abc import Collection
+from functools import lru_cache
+
+ARTICLES = {"a", "an", "the"}
+END = " \t\r\n.,;:!?"
+PUT = re.compile(r"(?:put|move) (\S.*?) (?:in ?/ ?on|into ?/ ?onto|in|on|into|onto|to) (\S.*)")
+
+
+def resolve(text: str, admissible: Collection[str]) -> str | None:
+    """The admissible command that `text` means; None where it means none, or more than one."""
+    if text.strip() in admissible:
+        return text.strip()
+    wanted = plain(text)
+    meant = [command for command in admissible if plain(command) == wanted]
+    return meant[0] if len(meant) == 1 else None
+
+
+@lru_cache(8192)
+def plain(text: str) -> str:
+    """A command without what is forgiven; the same for all wordings of one command."""
+    words = text.lower().strip(END).split()
+    command = " ".join(word for word in words if word not in ARTICLES)
+    put = PUT.fullmatch(command)
+    return f"move {put[1]} to {put[2]}" if put else command
