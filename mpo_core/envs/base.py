@@ -56,6 +56,13 @@ class Environment(Protocol):
         """Every action that the environment would accept now. May cost as much as many steps."""
         ...
 
+    async def expert_actions(self, task: Task) -> list[str]:
+        """Actions that solve the task from its start.
+
+        Ends the episode under way: call `reset` next.
+        """
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -86,10 +93,6 @@ class Suite(Protocol):
         ...
 
     def step_limit(self, task: Task) -> int: ...
-
-    def expert_actions(self, task: Task) -> Sequence[str]:
-        """A sequence of actions that solves the task (blocking; starts a host of its own)."""
-        ...
 
     def protocol(self) -> dict[str, Any]:
         """The settings that change what an episode is (part of every episode's key)."""

@@ -13,8 +13,6 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from mpo_core.config import Section
 from mpo_core.envs.draw import TaskLimits
 from mpo_core.envs.scienceworld.host import HostSettings, ScienceWorldEnvironment, ScienceWorldHost
-from mpo_core.envs.scienceworld.jvm import Jvm
-from mpo_core.envs.scienceworld.simulator import Simulator
 from mpo_core.envs.scienceworld.tasks import BY_NAME, file_tasks, split_tasks
 from mpo_core.types import Split, Task
 
@@ -114,20 +112,6 @@ class ScienceWorld:
 
     def step_limit(self, task: Task) -> int:
         return BY_NAME[task.type].step_limit
-
-    def expert_actions(self, task: Task) -> Sequence[str]:
-        """The simulator's own solution of a task (blocking; starts a Java process).
-
-        Often longer than the step limit: it looks at everything on its way and waits where it
-        need not.
-        """
-        jvm = Jvm(self.config.heap_gb, self.config.call_timeout_s, self.config.java)
-        try:
-            simulator = Simulator(jvm)
-            simulator.load(task.type, task.variation, self.config.simplification, gold_path=True)
-            return simulator.gold_path()
-        finally:
-            jvm.stop()
 
     def protocol(self) -> dict[str, Any]:
         return {"simplification": self.config.simplification}

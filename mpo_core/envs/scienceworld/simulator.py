@@ -65,6 +65,17 @@ class Simulator:
         [self._loader] = jvm.run(new("scienceworld.runtime.pythonapi.PythonInterface"))
         self._random_slot, self._random_owner = self._find_random_slot()
 
+    @property
+    def pid(self) -> int:
+        return self.jvm.pid
+
+    @property
+    def lost(self) -> str | None:
+        return self.jvm.lost
+
+    def stop(self) -> None:
+        self.jvm.stop()
+
     def load(
         self, task_type: str, variation: int, simplification: str, gold_path: bool = False
     ) -> World:

@@ -17,12 +17,14 @@ def task_of(name: str) -> Task:
 
 
 def test_the_gold_path_solves_a_task_and_the_score_never_falls():
-    worlds, task = suite(), task_of("find-plant")
-    actions = worlds.expert_actions(task)
+    task = task_of("find-plant")
 
     async def play():
-        host = worlds.host()
+        host = suite().host()
         env = await host.environment()
+        actions = await env.expert_actions(task)
+        with pytest.raises(RuntimeError, match="reset"):
+            await env.step(actions[0])
         start = await env.reset(task)
         assert start.instruction.startswith("Your task is to find a(n) plant.")
         assert start.observation.startswith("This room is called the")
@@ -40,13 +42,13 @@ def test_the_gold_path_solves_a_task_and_the_score_never_falls():
 
 
 def test_a_negative_score_fails_the_episode_and_keeps_the_best_score():
-    worlds, task = suite(), task_of("find-plant")
-    actions = worlds.expert_actions(task)
-    halfway = actions[: next(i for i, a in enumerate(actions) if a.startswith("focus"))]
+    task = task_of("find-plant")
 
     async def play():
-        host = worlds.host()
+        host = suite().host()
         env = await host.environment()
+        actions = await env.expert_actions(task)
+        halfway = actions[: next(i for i, a in enumerate(actions) if a.startswith("focus"))]
         await env.reset(task)
         before = [await env.step(action) for action in halfway][-1]
         failed = await env.step("focus on agent")
