@@ -115,7 +115,7 @@ async def run_episode(
         await listed(reset.observation),
         plan,
         protocol.plan_mode,
-        example=protocol.example,
+        example=prompts.example(request.task.type) if protocol.example else (),
         thoughts=protocol.thoughts,
     )
     plan_prefix = prompts.reply_prefix(plan, protocol.plan_mode)

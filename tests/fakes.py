@@ -12,10 +12,12 @@ from mpo_core.types import Plan, Task
 PROMPTS = Prompts(
     agent="Play.",
     agent_act="Act.",
-    example=[
-        {"role": "user", "content": "Find a key.\n\nA room."},
-        {"role": "assistant", "content": "Thought: I look.\nAction: look"},
-    ],
+    examples={
+        "": [
+            {"role": "user", "content": "Find a key.\n\nA room."},
+            {"role": "assistant", "content": "Thought: I look.\nAction: look"},
+        ]
+    },
     planner="Plan for: {task}",
 )
 

@@ -4,7 +4,8 @@ A prompt folder holds one folder an environment, with
 - `agent.txt`     the agent's instruction, to think and act,
 - `agent_act.txt` the same for an agent that acts without a word (`agent.thoughts: false`),
 - `example.json`  one worked episode as chat messages: user (task and first observation),
-                  assistant (thought and action), user (observation), ..., assistant,
+                  assistant (thought and action), user (observation), ..., assistant; or an
+                  object with one for each task type or beginning of a type's name,
 - `planner.txt`   the planner's prompt, with `{task}` where the task goes,
 - `planner_example.json`  (optional) one task and its plan as two chat messages.
 `prompts_dir` names such a folder of your own; files that it lacks are the built-in ones, but for
@@ -18,8 +19,10 @@ The agent's conversation is append-only, so that an engine's prefix cache serves
 import ast
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from mpo_core.errors import InputError
 from mpo_core.types import Message, PlanMode, content_hash
@@ -38,7 +41,8 @@ class Prompts:
 
     agent: str
     agent_act: str
-    example: list[Message]
+    examples: dict[str, list[Message]]
+    """Beginning of a task type's name -> its worked episode; "" is every type's."""
     planner: str
     planner_example: list[Message] = field(default_factory=list)
 
@@ -54,6 +58,14 @@ class Prompts:
         first = self.planner.replace("{task}", example_task["content"])
         return [_user(first), example_plan, _user(f"Task: {task}")]
 
+    def example(self, task_type: str) -> list[Message]:
+        """The worked episode for a task type. Raises InputError where there is none."""
+        fitting = [name for name in self.examples if task_type.startswith(name)]
+        if not fitting:
+            known = ", ".join(self.examples)
+            raise InputError(f"prompts: no example for task type {task_type}; there are: {known}")
+        return self.examples[max(fitting, key=len)]
+
     def opening(
         self,
         task: str,
@@ -61,12 +73,12 @@ class Prompts:
         plan: str | None,
         mode: PlanMode,
         *,
-        example: bool = True,
+        example: Sequence[Message] = (),
         thoughts: bool = True,
     ) -> list[Message]:
-        """The agent's conversation up to its first reply."""
+        """The agent's conversation up to its first reply, after a worked episode if given one."""
         agent = self.agent if thoughts else self.agent_act
-        shown = self.example if example else []
+        shown = example
         if not thoughts:
             shown = [_without_thought(message) for message in shown]
         asked = task
@@ -131,7 +143,11 @@ def load_prompts(env: str, prompts_dir: Path | None = None) -> Prompts:
     builtin = _own_files(env, BUILTIN)
     if "planner" in found:
         builtin.pop("planner_example", None)
-    return Prompts(**(builtin | found))
+    prompts = builtin | found
+    needed = [f.name for f in fields(Prompts) if f.default_factory is MISSING]
+    if lacking := [name for name in needed if name not in prompts]:
+        raise InputError(f"prompts of {env}: no {' and no '.join(lacking)}; set prompts_dir")
+    return Prompts(**prompts)
 
 
 def _own_files(env: str, folder: Path) -> dict:
@@ -140,10 +156,12 @@ def _own_files(env: str, folder: Path) -> dict:
         path = folder / env / f"{name}.txt"
         if path.is_file():
             found[name] = path.read_text().strip()
-    for name in ("example", "planner_example"):
-        path = folder / env / f"{name}.json"
-        if path.is_file():
-            found[name] = _example(path.read_text(), path)
+    path = folder / env / "example.json"
+    if path.is_file():
+        found["examples"] = _examples(path)
+    path = folder / env / "planner_example.json"
+    if path.is_file():
+        found["planner_example"] = _example(_json(path), path)
     found = {**_reference_files(env, folder), **found}
     if "planner" in found and "{task}" not in found["planner"]:
         raise InputError(f"{folder}: the planner prompt of {env} lacks {{task}}")
@@ -160,7 +178,7 @@ def _reference_files(env: str, folder: Path) -> dict:
             found.setdefault("agent", instruction.read_text().strip())
         example = root / "icl_examples" / f"{name}_icl.json"
         if example.is_file():
-            found.setdefault("example", _example(example.read_text(), example))
+            found.setdefault("examples", _examples(example))
     for template in (folder / "scripts" / "template.py", folder / "template.py"):
         if template.is_file():
             text = _string_constant(template, f"{name.upper()}_TEMPLATE")
@@ -171,16 +189,25 @@ def _reference_files(env: str, folder: Path) -> dict:
     return found
 
 
-def _example(text: str, path: Path) -> list[Message]:
+def _examples(path: Path) -> dict[str, list[Message]]:
+    """A file's example, or its examples by task type."""
+    found = _json(path)
+    if not isinstance(found, dict):
+        return {"": _example(found, path)}
+    if not found:
+        raise InputError(f"{path}: no examples")
+    return {name: _example(turns, path) for name, turns in found.items()}
+
+
+def _example(turns: Any, path: Path) -> list[Message]:
     try:
-        turns = json.loads(text)
         if turns and isinstance(turns[0], list):  # The reference keeps a list of examples.
             turns = turns[0]
         messages = [
             {"role": "user" if i % 2 == 0 else "assistant", "content": turn["content"]}
             for i, turn in enumerate(turns)
         ]
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except (TypeError, KeyError, IndexError) as error:
         raise InputError(f"{path}: expected a JSON list of messages with 'content'") from error
     if len(messages) % 2:
         # An example must end with the agent's reply, for the task that follows is the user's.
@@ -188,6 +215,13 @@ def _example(text: str, path: Path) -> list[Message]:
     if not messages:
         raise InputError(f"{path}: the example has no turns")
     return messages
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
 
 
 def _string_constant(path: Path, name: str) -> str | None:

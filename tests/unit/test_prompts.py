@@ -39,7 +39,7 @@ def test_what_follows_the_action_is_dropped():
 
 def test_conversations_alternate_and_end_with_the_user():
     prompts = load_prompts("scienceworld")
-    for example in (True, False):
+    for example in (prompts.example("boil"), ()):
         for mode in ("query", "observation", "thought"):
             opening = prompts.opening("Task.", "A room.", "Step 1: X.", mode, example=example)
             roles = [message["role"] for message in opening]
@@ -52,7 +52,7 @@ def test_ones_own_files_replace_the_built_in_ones(tmp_path):
     (folder / "agent.txt").write_text("My agent.")
     (folder / "planner.txt").write_text("My planner: {task} in {braces}")
     own, builtin = load_prompts("scienceworld", tmp_path), load_prompts("scienceworld")
-    assert own.agent == "My agent." and own.example == builtin.example
+    assert own.agent == "My agent." and own.examples == builtin.examples
     assert own.planner_messages("T") == [{"role": "user", "content": "My planner: T in {braces}"}]
     assert own.fingerprint != builtin.fingerprint
 
@@ -70,8 +70,33 @@ def test_the_reference_repositorys_layout_is_read(tmp_path):
     )
     prompts = load_prompts("scienceworld", tmp_path)
     assert prompts.agent == "Reference agent."
-    assert prompts.example == turns
+    assert prompts.example("boil") == turns
     assert prompts.planner_messages("T")[0]["content"] == "Plan T with {obj}."
+
+
+def test_examples_go_by_the_longest_beginning_of_a_task_types_name(tmp_path):
+    def example(action):
+        return [{"role": "user", "content": "T"}, {"role": "assistant", "content": action}]
+
+    (tmp_path / "prompt" / "icl_examples").mkdir(parents=True)
+    by_type = {"pick": [example("a")], "pick_two": [example("b"), example("c")]}
+    path = tmp_path / "prompt" / "icl_examples" / "alfworld_icl.json"
+    path.write_text(json.dumps(by_type))
+    prompts = load_prompts("alfworld", tmp_path)
+    assert prompts.example("pick_two_obj_and_place") == example("b")
+    assert prompts.example("pick_heat_then_place_in_recep") == example("a")
+    with pytest.raises(InputError, match="no example for task type look_at"):
+        prompts.example("look_at_obj_in_light")
+
+
+@pytest.mark.parametrize("env", ["scienceworld", "alfworld"])
+def test_every_task_type_has_a_whole_example(env):
+    prompts = load_prompts(env)
+    for messages in prompts.examples.values():
+        roles = [message["role"] for message in messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        replies = [m["content"] for m in messages if m["role"] == "assistant"]
+        assert all(read_action(reply)[1] and "Thought:" in reply for reply in replies)
 
 
 def test_an_unusable_folder_is_named(tmp_path):
