@@ -20,7 +20,8 @@ def resolve(text: str, admissible: Collection[str]) -> str | None:
     """The admissible command that `text` means; None where it means none, or more than one."""
     if text.strip() in admissible:
         return text.strip()
-    wanted = plain(text)
+    # What agents write is not kept: it is long and seldom comes again.
+    wanted = plain.__wrapped__(text)
     meant = [command for command in admissible if plain(command) == wanted]
     return meant[0] if len(meant) == 1 else None
 
