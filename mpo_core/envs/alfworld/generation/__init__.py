@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +46,7 @@ FOLDERS: Mapping[Split, str] = {
     "unseen": "valid_unseen",
 }
 RECORD = "generation.json"
-MOST_DRAWS = 20
+MOST_DRAWS = 8
 """Draws for one game, before the reasons are taken for a fault of the installation."""
 
 
@@ -69,6 +69,39 @@ class Slot:
     attempt: int = 0
 
 
+@dataclass
+class Draws:
+    """What has been drawn so far, in a fixed order: no draw depends on a verdict of its round."""
+
+    folder: Path
+    seed: int
+    power: float
+    reasons: Counter[str] = field(default_factory=Counter)
+    _taken: set[tuple] = field(default_factory=set)
+
+    def write_next(self, slot: Slot) -> Path:
+        """Write the slot's next draw that is like no other game; returns the game's file."""
+        while slot.attempt < MOST_DRAWS:
+            room = draw(self.seed, slot.split, slot.number, slot.attempt, self.power)
+            slot.attempt += 1
+            if room.arrangement not in self._taken:
+                self._taken.add(room.arrangement)
+                return _write(self.folder / FOLDERS[slot.split], room)
+            self.reasons["the same as another"] += 1
+        common = "; ".join(f"{why} ({count})" for why, count in self.reasons.most_common(3))
+        raise InputError(
+            f"{slot.split}: no game {slot.number} in {MOST_DRAWS} draws: {common}; ask for fewer "
+            "games or another seed, or reinstall alfworld"
+        )
+
+    def refuse(self, game: Path, fault: str) -> None:
+        """Remove a game that was not proven."""
+        self.reasons[fault] += 1
+        shutil.rmtree(game.parent)
+        if not any(game.parent.parent.iterdir()):
+            game.parent.parent.rmdir()
+
+
 def generate(
     out: Path,
     counts: Mapping[Split, int],
@@ -88,31 +121,25 @@ def generate(
         InputError: an argument that makes no sense, `out` has something in it, or games cannot be
             played here at all.
     """
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    out = out.absolute()
+    workers = workers if workers is not None else os.cpu_count() or 1
     _check(out, counts, prior_power, workers)
     started = time.monotonic()
-    reasons: Counter[str] = Counter()
+    slots = [Slot(split, number) for split in FOLDERS for number in range(counts.get(split, 0))]
     with _built_aside(out) as folder, Players(workers) as players:
-        slots = [Slot(split, number) for split in FOLDERS for number in range(counts.get(split, 0))]
-        taken: set[tuple] = set()
+        draws = Draws(folder, seed, prior_power)
         while slots:
-            rooms = [_next_room(slot, seed, prior_power, taken, reasons) for slot in slots]
-            games = [
-                _write(folder / FOLDERS[slot.split], room)
-                for slot, room in zip(slots, rooms, strict=True)
-            ]
-            faults = players.prove(games, on_game)
-            slots = [slot for slot, fault in zip(slots, faults, strict=True) if fault]
-            for game, fault in zip(games, faults, strict=True):
+            verdicts = players.prove(map(draws.write_next, slots), on_game)
+            slots = [slot for slot, (_, fault) in zip(slots, verdicts, strict=True) if fault]
+            for game, fault in verdicts:
                 if fault:
-                    reasons[fault] += 1
-                    _remove(game)
+                    draws.refuse(game, fault)
         record = _record(counts, seed, prior_power)
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return GenerationReport(
         games={split: counts.get(split, 0) for split in FOLDERS},
-        replaced=sum(reasons.values()),
-        reasons=dict(reasons.most_common()),
+        replaced=draws.reasons.total(),
+        reasons=dict(draws.reasons.most_common()),
         seconds=time.monotonic() - started,
     )
 
@@ -136,49 +163,38 @@ def _check(out: Path, counts: Mapping[Split, int], prior_power: float, workers: 
 
 @contextmanager
 def _built_aside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` when the block ends well, and else goes."""
+    """A folder beside `out` that becomes `out` when the block ends well, and else goes.
+
+    Only a kill leaves it: hidden, and by another name than any that is looked for.
+    """
     folder = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{out}: {error.strerror}; give another --out") from error
+    try:
         for name in FOLDERS.values():
             (folder / name).mkdir()
         yield folder
-        try:
-            folder.rename(out)
-        except OSError:
-            # Another process may have made the same games meanwhile: then there they are.
-            if not _same_record(folder, out):
-                raise
-            shutil.rmtree(folder)
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise InputError(f"{out}: {error.strerror}; give another --out") from error
+        _publish(folder, out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
+def _publish(folder: Path, out: Path) -> None:
+    try:
+        folder.rename(out)
+    except OSError as error:
+        # Another process may have made the same games meanwhile: then there they are.
+        if not _same_record(folder, out):
+            raise InputError(f"{out}: {error.strerror}; give another --out") from error
+        shutil.rmtree(folder)
+
+
 def _same_record(one: Path, other: Path) -> bool:
     return (other / RECORD).is_file() and (
         (other / RECORD).read_bytes() == (one / RECORD).read_bytes()
-    )
-
-
-def _next_room(
-    slot: Slot, seed: int, power: float, taken: set[tuple], reasons: Counter[str]
-) -> Room:
-    """The slot's next draw that is like no other game."""
-    while slot.attempt < MOST_DRAWS:
-        room = draw(seed, slot.split, slot.number, slot.attempt, power)
-        slot.attempt += 1
-        if room.arrangement not in taken:
-            taken.add(room.arrangement)
-            return room
-        reasons["the same as another"] += 1
-    common = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-    raise InputError(
-        f"{slot.split}: no game {slot.number} in {MOST_DRAWS} draws: {common}; ask for fewer "
-        "games or another seed, or reinstall alfworld"
     )
 
 
@@ -213,19 +229,13 @@ def _write(split: Path, room: Room) -> Path:
     return folder / "game.tw-pddl"
 
 
-def _remove(game: Path) -> None:
-    shutil.rmtree(game.parent)
-    if not any(game.parent.parent.iterdir()):
-        game.parent.parent.rmdir()
-
-
 def _record(counts: Mapping[Split, int], seed: int, prior_power: float) -> dict:
     """What decides the games; nothing of the time or the machine."""
     return {
         "generator": GENERATOR_VERSION,
         "seed": seed,
         "counts": {split: counts.get(split, 0) for split in FOLDERS},
-        "prior_power": prior_power,
+        "prior_power": float(prior_power),
         "prior": sha256(PRIOR_FILE.read_bytes()).hexdigest(),
         "packages": {
             name: version(name) for name in ("alfworld", "textworld", "fast-downward-textworld")

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -59,8 +59,12 @@ class Player:
         except OSError as error:
             raise PlayerLost from error
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         self._process.kill()
+
+    def stop(self) -> None:
+        """Kill the process and let go of it."""
+        self.kill()
         self._process.wait()
         self._process.stdout.close()
         with contextlib.suppress(OSError):
@@ -96,17 +100,25 @@ class Players:
 
     def __exit__(self, *_) -> None:
         self._closing = True
+        # A thread that waits for a killed process hears of it; only then may its pipes be closed.
         for player in list(self._running):
-            player.stop()
+            player.kill()
         self._pool.shutdown(cancel_futures=True)
+        for player in self._running:
+            player.stop()
 
-    def prove(self, games: Sequence[Path], on_proven: Callable[[], None]) -> list[str | None]:
-        """Each game's verdict, in the order given; `on_proven` is called as each game is proven."""
-        verdicts = [self._pool.submit(self._verdict, game) for game in games]
+    def prove(
+        self, games: Iterable[Path], on_proven: Callable[[], None]
+    ) -> list[tuple[Path, str | None]]:
+        """The games and their verdicts, in order; `on_proven` is called as each is proven.
+
+        The first are played while the last are still being made.
+        """
+        verdicts = {self._pool.submit(self._verdict, game): game for game in games}
         for verdict in as_completed(verdicts):
             if verdict.result() is None:
                 on_proven()
-        return [verdict.result() for verdict in verdicts]
+        return [(game, verdict.result()) for verdict, game in verdicts.items()]
 
     def _verdict(self, game: Path) -> str | None:
         player = self._idle.get()
@@ -165,7 +177,7 @@ def main() -> None:
         try:
             verdict = fault_of(Path(game))
         except Exception as error:
-            verdict = f"{type(error).__name__} in the engine"
+            verdict = f"{type(error).__name__}: {error}".replace(game, "game")
         signal.alarm(0)
         answers.write(json.dumps(verdict) + "\n")
         answers.flush()

@@ -139,6 +139,7 @@ def furnished(scene: Scene) -> tuple[Receptacle, ...]:
     return tuple(sorted(placed))
 
 
+@cache
 def homes(scene: Scene, thing: str) -> list[str]:
     """The kinds of the scene's receptacles that may hold the thing at the start."""
     kinds = sorted({receptacle.kind for receptacle in furnished(scene)})
@@ -147,6 +148,7 @@ def homes(scene: Scene, thing: str) -> list[str]:
     return [kind for kind in kinds if thing in tables().holds.get(kind, ())]
 
 
+@cache
 def inhabitants(scene: Scene) -> list[str]:
     """The kinds of objects that can be taken and that have a place in the scene."""
     return [thing for thing in tables().pickupable(scene) if homes(scene, thing)]

@@ -55,8 +55,10 @@ class Receptacle:
     """Where an agent stands to use it; several receptacles may share one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
+    """A room's layout. There is one object for each, so it is told apart by identity."""
+
     number: int
     room: str
     receptacles: tuple[Receptacle, ...]
