@@ -84,14 +84,21 @@ def rollout(config: ConfigArgument, overrides: Overrides = None) -> None:
     console.print(f"{len(scores)} plans scored in {opened.dir / 'scores.parquet'}")
 
 
-@app.command(epilog="Example: `mpo pairs demo pairs.min_margin=0.1`")
+@app.command(
+    epilog="Examples:\n\n`mpo pairs demo pairs.min_margin=0.1`\n\n"
+    "`mpo pairs demo pairs.rule=significant pairs.level=0.1`"
+)
 def pairs(config: ConfigArgument, overrides: Overrides = None) -> None:
     """Make preference pairs of the scored plans."""
-    from jobs.pairs import collect_pairs, pairs_path
+    from jobs.pairs import collect_pairs, pairs_path, yields
 
     with _run(config, overrides) as opened:
         found = collect_pairs(opened)
-    console.print(f"{len(found)} pairs in {pairs_path(opened)}")
+        table = Table("rule", "pairs", "tasks", title="what each rule gives")
+        for rule, amounts in yields(opened).items():
+            table.add_row(rule, str(amounts["pairs"]), str(amounts["tasks"]))
+    console.print(table)
+    console.print(f"{len(found)} pairs in {pairs_path(opened)}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `mpo train demo training.learning_rate=1e-5`")

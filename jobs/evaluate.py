@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jobs.pairs import yields
 from jobs.plans import collect_plans
 from jobs.rollout import SCORING, episode_requests, play
 from jobs.run import Run
@@ -83,6 +84,7 @@ def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
         "plans": len(_plans(run)),
         "episodes": sum(len(_episodes(run, name)) for name in (SCORING, EVALUATION)),
         "pairs": _lines(run, "pairs/pairs.jsonl"),
+        "pair_rules": yields(run) if (run.dir / "scores.parquet").is_file() else {},
         "dpo": {key: value for key, value in training.items() if key != "curve"} or None,
         "wall_seconds": {stage: amounts["seconds"] for stage, amounts in timings.items()},
         "tokens_per_s": round(sum(s.get("completion_tokens", 0) for s in played) / seconds, 2),
@@ -101,6 +103,8 @@ def _track(run: Run, summary: dict[str, Any]) -> None:
         metrics[f"{row['env']}/{row['split']}/{row['arm']}/success_rate"] = row["success_rate"]
     for name in ("plans", "episodes", "pairs", "tokens_per_s", "env_steps_per_s"):
         metrics[name] = summary[name]
+    for rule, amounts in summary["pair_rules"].items():
+        metrics[f"pairs/{rule}"] = amounts["pairs"]
     for stage, seconds in summary["wall_seconds"].items():
         metrics[f"seconds/{stage}"] = seconds
     run.tracker.log_metrics(metrics)

@@ -7,25 +7,40 @@ from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_records
-from mpo_core.pairs import best_worst
+from mpo_core.pairs import RULES, make_pairs
 from mpo_core.scoring import load_scores
 from mpo_core.types import PreferencePair
 
 
 def collect_pairs(run: Run) -> list[PreferencePair]:
-    """Write `pairs/pairs.jsonl`; tasks whose plans tie give no pair."""
+    """Write `pairs/pairs.jsonl` by the config's rule; tasks whose plans tie give no pair."""
+    pairs = _pairs(run, run.config.pairs.rule)
+    write_records(pairs_path(run), pairs)
+    return pairs
+
+
+def yields(run: Run) -> dict[str, dict[str, int]]:
+    """What every rule would give: its pairs, and the tasks that have one."""
+    found = {rule: _pairs(run, rule) for rule in RULES}
+    return {
+        rule: {"pairs": len(pairs), "tasks": len({pair.task_id for pair in pairs})}
+        for rule, pairs in found.items()
+    }
+
+
+def _pairs(run: Run, rule: str) -> list[PreferencePair]:
     scores = run.dir / "scores.parquet"
     if not scores.is_file():
         raise InputError(f"{scores}: no scores; run `mpo rollout` with the same config first")
-    pairs = best_worst(
+    return make_pairs(
+        rule,
         load_tasks(run, "train"),
         load_plans(run, "base", "train"),
         load_scores(scores),
         run.prompts,
-        run.config.pairs.min_margin,
+        min_margin=run.config.pairs.min_margin,
+        level=run.config.pairs.level,
     )
-    write_records(pairs_path(run), pairs)
-    return pairs
 
 
 def pairs_path(run: Run) -> Path:

@@ -1,9 +1,7 @@
 """Monte Carlo scores of plans: the mean final reward of the episodes played under them."""
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
 
 import pandas as pd
 
@@ -31,13 +29,7 @@ def score_plans(
         plan = (request.task.id, request.plan.id)
         rewards.setdefault(plan, {})[request.key] = by_key[request.key].reward
     return [
-        PlanScore(
-            task_id=task_id,
-            plan_id=plan_id,
-            n=len(values),
-            mean=fmean(values.values()),
-            stderr=stdev(values.values()) / math.sqrt(len(values)) if len(values) > 1 else 0.0,
-        )
+        PlanScore.of(task_id, plan_id, list(values.values()))
         for (task_id, plan_id), values in rewards.items()
     ]
 

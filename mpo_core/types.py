@@ -10,6 +10,9 @@ Invariants:
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -118,6 +121,21 @@ class PlanScore(Record):
     mean: float
     stderr: float
     """Standard error of the mean; 0 for a single episode, where it is unknown."""
+    rewards: tuple[float, ...]
+    """The final reward of each episode."""
+
+    @classmethod
+    def of(cls, task_id: str, plan_id: str, rewards: Sequence[float]) -> "PlanScore":
+        """The score that these rewards give."""
+        n = len(rewards)
+        return cls(
+            task_id=task_id,
+            plan_id=plan_id,
+            n=n,
+            mean=fmean(rewards),
+            stderr=stdev(rewards) / math.sqrt(n) if n > 1 else 0.0,
+            rewards=tuple(rewards),
+        )
 
 
 class PreferencePair(Record):

@@ -69,8 +69,16 @@ def markdown(name: str, summary: Mapping[str, Any]) -> str:
         "## Mean reward by task type",
         "",
         *_table(type_rows(summary["types"])),
+        "",
+        "## Preference pairs that each rule gives",
+        "",
+        *_table([["rule", "pairs", "tasks"], *_rules(summary["pair_rules"])]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _rules(found: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
+    return [[rule, str(n["pairs"]), str(n["tasks"])] for rule, n in found.items()]
 
 
 def _table(cells: list[list[str]]) -> list[str]:

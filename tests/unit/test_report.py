@@ -52,9 +52,11 @@ def test_a_report_is_a_page_a_picture_and_a_summary(tmp_path):
         "pairs": 2,
         "table": ROWS,
         "types": TYPES,
+        "pair_rules": {"best_worst": {"pairs": 2, "tasks": 2}},
     }
     write_report(tmp_path, "mine", summary)
     assert json.loads((tmp_path / "summary.json").read_text())["pairs"] == 2
     page = (tmp_path / "report.md").read_text()
     assert "| alfworld | seen | look | 0.250 | 0.750 | 4 |" in page
+    assert "| best_worst | 2 | 2 |" in page
     assert (tmp_path / "arms.png").read_bytes().startswith(b"\x89PNG")

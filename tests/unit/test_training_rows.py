@@ -9,7 +9,7 @@ from mpo_core.types import PlanScore, PreferencePair
 
 def make_pair() -> PreferencePair:
     def score(mean: float) -> PlanScore:
-        return PlanScore(task_id="t", plan_id=str(mean), n=2, mean=mean, stderr=0)
+        return PlanScore.of("t", str(mean), [mean, mean])
 
     def message(role: str, text: str) -> list[dict[str, str]]:
         return [{"role": role, "content": text}]
