@@ -44,6 +44,8 @@ FEWEST, MOST = 15, 30
 FILL = 0.6
 """Most of a room's whole space that is taken at the start."""
 MOST_OF_A_KIND = 3
+REACH = 0.4
+"""Metres from where an agent stands to a fixture."""
 PRESENT = 0.85
 """Chance that a kind of object that the room has is there at all."""
 
@@ -133,7 +135,7 @@ def furnished(scene: Scene) -> tuple[Receptacle, ...]:
                 (point for point in scene.floor if point not in taken),
                 key=lambda p: (abs(p[0] - corner[0]) + abs(p[1] - corner[1]), p),
             )
-            key = _place_id(kind, x * GRID + rng.uniform(0.3, 0.6), 0.9, z * GRID)
+            key = _place_id(kind, x * GRID + REACH, 0.9, z * GRID)
             spot = Spot(x, z, rng.choice((0, 90, 180, 270)), 30)
             placed.append(Receptacle(key, kind, spot))
     return tuple(sorted(placed))
