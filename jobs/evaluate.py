@@ -72,6 +72,7 @@ def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
     return {
         "name": run.config.name,
         "seed": config.seed,
+        "shuffled": config.scoring.shuffle,
         "envs": {name: suite.protocol() for name, suite in run.suites.items()},
         "models": {
             "agent": run.backend.fingerprint(run.config.agent.model),

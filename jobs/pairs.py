@@ -8,7 +8,7 @@ from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_records
 from mpo_core.pairs import RULES, make_pairs
-from mpo_core.scoring import load_scores
+from mpo_core.scoring import load_scores, shuffled
 from mpo_core.types import PreferencePair
 
 
@@ -29,14 +29,17 @@ def yields(run: Run) -> dict[str, dict[str, int]]:
 
 
 def _pairs(run: Run, rule: str) -> list[PreferencePair]:
-    scores = run.dir / "scores.parquet"
-    if not scores.is_file():
-        raise InputError(f"{scores}: no scores; run `mpo rollout` with the same config first")
+    path = run.dir / "scores.parquet"
+    if not path.is_file():
+        raise InputError(f"{path}: no scores; run `mpo rollout` with the same config first")
+    scores = load_scores(path)
+    if run.config.scoring.shuffle:
+        scores = shuffled(scores, run.config.seed)
     return make_pairs(
         rule,
         load_tasks(run, "train"),
         load_plans(run, "base", "train"),
-        load_scores(scores),
+        scores,
         run.prompts,
         min_margin=run.config.pairs.min_margin,
         level=run.config.pairs.level,

@@ -121,6 +121,9 @@ class ScoringConfig(Section):
     repetitions: PositiveInt = 5
     """Episodes per plan (N in the paper)."""
     temperature: float = Field(0.8, ge=0)
+    shuffle: bool = False
+    """Control: permute the scores among the plans of each task before pairing. Such a run must not
+    gain; one that does shows an artefact."""
 
 
 class PairsConfig(Section):

@@ -13,6 +13,7 @@ ARM_NAMES = {
     "mpo": "MPO plans",
     "expert": "expert (no step limit)",
 }
+SHUFFLED = "**Control:** the scores were permuted among the plans of each task before pairing."
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -59,6 +60,7 @@ def markdown(name: str, summary: Mapping[str, Any]) -> str:
         "",
         f"{summary['tasks']['train']} training tasks, {summary['plans']} plans, "
         f"{summary['episodes']} episodes, {summary['pairs']} preference pairs.",
+        *(["", SHUFFLED] if summary["shuffled"] else []),
         "",
         *_table(table_rows(summary["table"])),
         "",

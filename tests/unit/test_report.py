@@ -46,6 +46,7 @@ def test_task_types_stand_in_rows_and_arms_in_columns():
 
 def test_a_report_is_a_page_a_picture_and_a_summary(tmp_path):
     summary = {
+        "shuffled": True,
         "tasks": {"train": 3},
         "plans": 12,
         "episodes": 36,
@@ -58,5 +59,6 @@ def test_a_report_is_a_page_a_picture_and_a_summary(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["pairs"] == 2
     page = (tmp_path / "report.md").read_text()
     assert "| alfworld | seen | look | 0.250 | 0.750 | 4 |" in page
+    assert "Control:" in page
     assert "| best_worst | 2 | 2 |" in page
     assert (tmp_path / "arms.png").read_bytes().startswith(b"\x89PNG")

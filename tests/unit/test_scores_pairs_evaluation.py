@@ -8,7 +8,7 @@ from scipy.stats import permutation_test
 
 from mpo_core.evaluation import Attempt, arm_result, bootstrap_ci, results_by
 from mpo_core.pairs import RULES, chance_of, make_pairs
-from mpo_core.scoring import load_scores, save_scores, score_plans
+from mpo_core.scoring import load_scores, save_scores, score_plans, shuffled
 from mpo_core.types import Episode, Plan, PlanScore
 from tests.fakes import PROMPTS, request, task
 
@@ -55,6 +55,16 @@ def test_scores_survive_their_file(tmp_path):
     scores = [PlanScore.of("t", "p", [0, 0, 1 / 3])]
     save_scores(scores, tmp_path / "scores.parquet")
     assert load_scores(tmp_path / "scores.parquet") == scores
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(0, 9))
+def test_shuffled_scores_are_the_tasks_own_in_another_order(rewards, seed):
+    scores = [PlanScore.of(t, f"p{k}", [r]) for t in ("a", "b") for k, r in enumerate(rewards)]
+    mixed = shuffled(scores, seed)
+    assert [(s.task_id, s.plan_id) for s in mixed] == [(s.task_id, s.plan_id) for s in scores]
+    for name in ("a", "b"):
+        assert sorted(s.mean for s in mixed if s.task_id == name) == sorted(rewards)
+    assert shuffled(scores, seed) == mixed
 
 
 def scored(means: list[float], number: int = 0):
