@@ -97,12 +97,14 @@ class Room:
 def draw(seed: int, split: Split, number: int, attempt: int, power: float) -> Room:
     """The `attempt`-th candidate for a split's game `number`.
 
-    Types of task take turns, and so do the kinds of room in which a type is found.
+    Types of task take turns, and so do the kinds of room in which a type is found; the splits
+    begin with different ones.
     """
     rng = random.Random(f"{seed}/{split}/{number}/{attempt}")
     task_type = TASK_TYPES[number % len(TASK_TYPES)]
     rooms = tables().rooms_of[task_type]
-    room = rooms[sum(divmod(number, len(TASK_TYPES))) % len(rooms)]
+    turn = sum(divmod(number, len(TASK_TYPES))) + list(tables().scenes).index(split)
+    room = rooms[turn % len(rooms)]
     scene = rng.choice(
         [s for s in tables().scenes[split] if s.room == room and _goals(s, task_type, split)]
     )
