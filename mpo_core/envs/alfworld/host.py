@@ -5,7 +5,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mpo_core.envs.alfworld.games import GAME, SPLIT_FOLDERS
+from mpo_core.envs.alfworld.games import game_file
 from mpo_core.envs.alfworld.process import GameProcess
 from mpo_core.envs.base import Reset, Step
 from mpo_core.envs.processes import Pool, Seat
@@ -106,7 +106,7 @@ class ALFWorldEnvironment:
     async def _begin(self, method: str, task: Task) -> Any:
         self._playing = False
         await self._seat.renew()
-        game = self._root / SPLIT_FOLDERS[task.split] / task.id.removeprefix("alfworld/") / GAME
+        game = game_file(self._root, task)
         return await self._seat.run(lambda process: process.call(method, self._number, str(game)))
 
     async def _call(self, method: str, *arguments: str) -> Any:

@@ -9,8 +9,9 @@ Invariants:
   it, as far as the folder's file system can lock; where it cannot, each translates and all write
   the same bytes.
 
-The translation does not depend on the hash seed of the process. Only the plain translation is
-made, not the optimised one, which nothing but replanning reads.
+The planning task does not depend on the hash seed of the process; the translator's list of facts
+does, and is sorted here. Only the plain translation is made, not the optimised one, which nothing
+but replanning reads.
 """
 
 import contextlib
@@ -50,7 +51,7 @@ class Translation:
     fluents: list[str]
     """The predicates that an action may change."""
     facts: list[list[str]]
-    """What the problem says of the start: a predicate, then the objects."""
+    """What the problem says of the start, sorted: a predicate, then the objects."""
 
 
 def translation(domain: str, problem: str, folder: Path | None) -> Translation:
@@ -94,11 +95,11 @@ def translate(domain: str, problem: str) -> Translation:
         },
         fluents=sorted(effects | {axiom.name for axiom in task.axioms}),
         # Functions (the costs of the plan) have no place in the game's text.
-        facts=[
+        facts=sorted(
             [fact.predicate, *fact.args]
             for fact in task.init
             if isinstance(fact, pddl.Atom) and fact.predicate != "="
-        ],
+        ),
     )
 
 
