@@ -19,6 +19,15 @@ from mpo_core.types import Task
 
 CLEAN = "pick_clean_then_place_in_recep-Apple-None-Fridge-7"
 TEXT = "put a clean apple in fridge."
+PROBLEM = """(define (problem plan) (:init
+    (receptacleAtLocation Sink_bar__minus_01_dot_00_bar_SinkBasin loc_bar_1_bar_2_bar_90_bar_30)
+    (receptacleAtLocation Cabinet_bar__plus_00_dot_68 loc_bar_3_bar_2_bar_90_bar_30)
+    (receptacleAtLocation Cabinet_bar__plus_01_dot_18 loc_bar_4_bar_2_bar_90_bar_30)
+    (objectType Mug_bar__plus_01_dot_00 MugType)))"""
+ROOM = (
+    "You are in the middle of a room. Looking quickly around you, you see a cabinet 2, a cabinet 1,"
+    " and a sinkbasin 1."
+)
 
 
 def game(text: str = TEXT, **changes) -> dict:
@@ -28,7 +37,7 @@ def game(text: str = TEXT, **changes) -> dict:
     return {
         "pddl_domain": "(define (domain alfred))",
         "grammar": grammar,
-        "pddl_problem": "(define (problem plan))",
+        "pddl_problem": PROBLEM,
         "solvable": True,
         "walkthrough": ["look"],
     } | changes
@@ -68,7 +77,7 @@ def test_a_game_s_task_is_read_from_its_files(tmp_path: Path):
         env="alfworld",
         type="pick_clean_then_place_in_recep",
         split="seen",
-        description="Your task is to: put a clean apple in fridge.",
+        description=f"{ROOM}\nYour task is to: put a clean apple in fridge.",
     )
     assert index == Index({"train": [], "seen": [task], "unseen": []}, [], {})
     assert game_file(tmp_path, task) == folder / "game.tw-pddl"
@@ -260,7 +269,7 @@ def test_a_changed_added_or_removed_game_makes_a_new_index(tmp_path: Path):
     assert len(index_games(data, cache).faults) == 1
     (folder / "game.tw-pddl").write_text(json.dumps(game("put a mug in fridge.")))
     [task] = index_games(data, cache).tasks["train"]
-    assert task.description == "Your task is to: put a mug in fridge."
+    assert task.description == f"{ROOM}\nYour task is to: put a mug in fridge."
 
 
 def test_a_damaged_cache_is_made_again(tmp_path: Path):

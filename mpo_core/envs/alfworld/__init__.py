@@ -1,1 +1,161 @@
-"""ALFWorld: household tasks in one room of a house, as text."""
+"""ALFWorld: household tasks in one room of a house, as text.
+
+Six types of task. The games are the released ones where they are at hand, else generated from the
+tables that the alfworld package ships (`generation/`). A host (`host.py`) runs many sessions of
+the real engine (`engine.py`) in a few processes.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from tqdm import tqdm
+
+from mpo_core.cache import default_cache
+from mpo_core.config import Section
+from mpo_core.envs.alfworld.games import Index, TaskType, data_root, index_games
+from mpo_core.envs.alfworld.generation import GENERATOR_VERSION, generate
+from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
+from mpo_core.envs.draw import TaskLimits, draw
+from mpo_core.errors import InputError
+from mpo_core.types import Split, Task, content_hash
+
+__all__ = ["ALFWorld", "ALFWorldEnvironment", "ALFWorldHost"]
+
+# Where `alfworld-download` puts the games unless it is told otherwise.
+DOWNLOADED = Path("~/.cache/alfworld")
+STEP_LIMIT = 30
+
+
+class Generated(Section):
+    """Games to generate where there is no data folder; made once and kept in the cache."""
+
+    seed: int = Field(0, ge=0)
+    train: NonNegativeInt = 24
+    seen: NonNegativeInt = 12
+    unseen: NonNegativeInt = 12
+    prior_power: float = Field(1.0, ge=0)
+    """Exponent of the place prior: 0 puts objects anywhere, above 1 makes places more certain."""
+
+    @property
+    def counts(self) -> dict[Split, int]:
+        return {"train": self.train, "seen": self.seen, "unseen": self.unseen}
+
+
+class ALFWorldConfig(Section):
+    """Settings of the ALFWorld environment."""
+
+    data: Path | None = None
+    """Folder of games: json_2.1.1 or json_2.1.2 of the release, the folder that holds it, or one
+    that `mpo tasks alfworld generate` made. By default ALFWORLD_DATA, else ~/.cache/alfworld; where
+    these hold no games, `generated` says which ones to make."""
+    generated: Generated = Generated()
+    tasks: TaskLimits = TaskLimits()
+    """Tasks of each split at most (`train`, `seen`, `unseen`), spread evenly over the types."""
+    task_types: list[TaskType] | None = Field(None, min_length=1)
+    """Task types to use; by default all six."""
+    workers: PositiveInt = 1
+    """Engine processes of one host; each keeps about one core busy."""
+    sessions_per_worker: PositiveInt = 32
+    """Sessions that one process holds at most; further ones wait until one is closed."""
+    recycle_after: PositiveInt = 1000
+    """Episodes after which a fresh process takes an old one's place."""
+    call_timeout_s: float = Field(120, gt=0)
+    """Seconds after which a process that does not answer is taken for hung and replaced."""
+
+    @field_validator("task_types")
+    @classmethod
+    def _once(cls, names: list[str] | None) -> list[str] | None:
+        if names and len(set(names)) < len(names):
+            raise ValueError("a task type is listed twice")
+        return names
+
+
+class ALFWorld:
+    """The ALFWorld suite: tasks, settings and hosts."""
+
+    name = "alfworld"
+    Config: ClassVar[type[ALFWorldConfig]] = ALFWorldConfig
+    generate = staticmethod(generate)
+
+    def __init__(self, config: ALFWorldConfig | None = None) -> None:
+        self.config = config or ALFWorldConfig()
+        # Read here, where the run is decided: a suite is sent to other machines.
+        given = self.config.data or os.environ.get("ALFWORLD_DATA")
+        self._data = Path(given or DOWNLOADED).expanduser().absolute()
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """The split's tasks, with their instructions, by id.
+
+        Raises:
+            InputError: the data folder holds no games.
+        """
+        types = self.config.task_types
+        tasks = [t for t in self._index.tasks[split] if types is None or t.type in types]
+        return draw(tasks, getattr(self.config.tasks, split))
+
+    def faults(self) -> Sequence[str]:
+        """Games of the data folder that cannot be used, and why."""
+        return [f"{fault.path}: {fault.reason}" for fault in self._index.faults]
+
+    def step_limit(self, task: Task) -> int:
+        return STEP_LIMIT
+
+    def protocol(self) -> dict[str, Any]:
+        return {}
+
+    def host(self) -> ALFWorldHost:
+        config = self.config
+        return ALFWorldHost(
+            HostSettings(
+                root=self.root(),
+                translations=default_cache() / "alfworld" / "translations",
+                workers=config.workers,
+                sessions_per_worker=config.sessions_per_worker,
+                recycle_after=config.recycle_after,
+                call_timeout_s=config.call_timeout_s,
+            )
+        )
+
+    def root(self) -> Path:
+        """The folder of the splits; generates the games where there are none.
+
+        Generated games are the same everywhere, so a machine that lacks them makes its own.
+        """
+        # The alfworld package sets ALFWORLD_DATA to its own default, empty or not.
+        if self._data != DOWNLOADED.expanduser() or self.config.data:
+            return data_root(self._data)
+        try:
+            return data_root(self._data)
+        except InputError:
+            return generated_games(self.config.generated)
+
+    @property
+    def _index(self) -> Index:
+        return _indexed(self.root())
+
+
+def generated_games(wanted: Generated) -> Path:
+    """The data folder of generated games, made with a progress bar where the cache lacks it."""
+    identity = content_hash(wanted.model_dump(), GENERATOR_VERSION)
+    folder = default_cache() / "alfworld" / "games" / identity
+    if folder.is_dir():
+        return folder
+    total, interval = sum(wanted.counts.values()), 0.2 if sys.stderr.isatty() else 15
+    with tqdm(total=total, desc="ALFWorld games", unit=" games", mininterval=interval) as bar:
+        try:
+            generate(folder, wanted.counts, wanted.seed, wanted.prior_power, on_game=bar.update)
+        except InputError:
+            # Another process may have been first.
+            if not folder.is_dir():
+                raise
+    return folder
+
+
+@cache
+def _indexed(root: Path) -> Index:
+    return index_games(root, default_cache() / "alfworld" / "index")

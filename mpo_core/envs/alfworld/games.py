@@ -45,12 +45,15 @@ LEFT_OUT = {"movable": "movable receptacle", "Sliced": "sliced object"}
 """What in a game folder's path leaves it out, and the name that it is counted under."""
 UNSOLVABLE = "not solvable"
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when the index of the same files would come out differently."""
 TASK = "Your task is to:"
 NO_TASK = "UNKNOWN GOAL"
 """Stands for the task in the package's grammar, from which games are made."""
 TASK_TEXT = re.compile(rf'{TASK}(?:[^"\\]|\\.)*')
+ROOM = "You are in the middle of a room. Looking quickly around you, you see"
+THING = re.compile(r"[a-z]\w*_bar_\w+")
+RECEPTACLE = re.compile(rf"\(receptacleatlocation ({THING.pattern}) ")
 GRAMMAR_SIGNS = frozenset(';|"<>[]#{}')
 """Signs that the engine's grammar gives a meaning, so that it would not show them as they are."""
 ADVICE = (
@@ -236,7 +239,7 @@ def _task(root: Path, split: Split, folder: str, files: Sequence[_Entry]) -> Tas
     for key in ("pddl_domain", "grammar", "pddl_problem"):
         if not isinstance(game.get(key), str):
             raise _NoGame(path, f"has no text {key!r}")
-    description = _task_text(path, game["grammar"])
+    description = f"{room_text(game['pddl_problem'])}\n{_task_text(path, game['grammar'])}"
 
     path = f"{folder}/{TRAJECTORY}"
     task_type = _object(root, path).get("task_type")
@@ -263,6 +266,30 @@ def _object(root: Path, path: str) -> dict:
     if not isinstance(content, dict):
         raise _NoGame(path, "not a JSON object")
     return content
+
+
+def room_text(problem: str) -> str:
+    """What the engine shows of the room at the start of a game, from its PDDL problem.
+
+    The planner reads it with the task, as in the paper's data.
+    """
+    things = sorted(set(THING.findall(problem.lower())))
+    numbers: dict[str, list[str]] = {}
+    for thing in things:
+        numbers.setdefault(_kind(thing), []).append(thing)
+    # The engine lists things by their ids, and numbers those of a kind from the last id on.
+    receptacles = sorted(set(RECEPTACLE.findall(problem.lower())))
+    named = [
+        f"a {_kind(thing)} {len(numbers[_kind(thing)]) - numbers[_kind(thing)].index(thing)}"
+        for thing in receptacles
+    ]
+    listed = ", and ".join(filter(None, [", ".join(named[:-1]), *named[-1:]])) or "nothing"
+    return f"{ROOM} {listed}."
+
+
+def _kind(thing: str) -> str:
+    """The word for a thing in the engine's text: `sinkbasin` for `sink_bar_..._bar_sinkbasin`."""
+    return thing.partition("_bar_")[0] + ("basin" if "basin" in thing else "")
 
 
 def _task_text(path: str, grammar: str) -> str:
