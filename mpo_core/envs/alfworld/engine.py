@@ -299,7 +299,7 @@ def _entities(facts: Facts) -> dict[str, EntityInfo]:
     return entities
 
 
-def _hierarchy(types: Iterable[tuple[str, Sequence[str]]]) -> TypeHierarchy:
+def _hierarchy(types: Iterable[Sequence]) -> TypeHierarchy:
     hierarchy = TypeHierarchy()
     # PDDL's root of all types has the name that ALFWorld gives to one of its own.
     for name, parents in dict(reversed(types)).items():

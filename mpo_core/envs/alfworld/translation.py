@@ -42,11 +42,11 @@ class Translation:
     """A planning task and what else the game needs to know of its PDDL."""
 
     sas: str
-    types: list[tuple[str, list[str]]]
-    """Each type with its supertypes."""
+    types: list[list]
+    """Each type, then the list of its supertypes."""
     objects: dict[str, str]
     """The type of each object."""
-    actions: dict[str, list[tuple[str, str]]]
+    actions: dict[str, list[list[str]]]
     """Each action's parameters: name without the question mark, and type."""
     fluents: list[str]
     """The predicates that an action may change."""
@@ -87,10 +87,10 @@ def translate(domain: str, problem: str) -> Translation:
     effects = {effect.literal.predicate for action in task.actions for effect in action.effects}
     return Translation(
         sas=sas,
-        types=[(kind.name, list(kind.supertype_names)) for kind in task.types],
+        types=[[kind.name, list(kind.supertype_names)] for kind in task.types],
         objects={thing.name: thing.type_name for thing in task.objects},
         actions={
-            action.name: [(p.name.strip("?"), p.type_name) for p in action.parameters]
+            action.name: [[p.name.strip("?"), p.type_name] for p in action.parameters]
             for action in task.actions
         },
         fluents=sorted(effects | {axiom.name for axiom in task.axioms}),
