@@ -1,7 +1,7 @@
 """Generates ALFWorld games, in the released layout and format, from the alfworld package's tables.
 
     DIR/{train,valid_seen,valid_unseen}/<type>-<Object>-None-<Place or Lamp>-<scene>/trial_<hash>/
-        game.tw-pddl  traj_data.json
+        game.tw-pddl  initial_state.pddl  traj_data.json
     DIR/generation.json
 
 A room is drawn (`rooms.py`) with things where they are likely to be (`prior.yaml`), its task's
@@ -170,26 +170,25 @@ def _built_aside(out: Path) -> Iterator[Path]:
     folder = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{out}: {error.strerror}; give another --out") from error
-    try:
         for name in FOLDERS.values():
             (folder / name).mkdir()
         yield folder
         _publish(folder, out)
-    except BaseException:
+    except OSError as error:
+        raise InputError(
+            f"{out}: not written ({error}); mend that, or give another --out"
+        ) from error
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _publish(folder: Path, out: Path) -> None:
     try:
         folder.rename(out)
-    except OSError as error:
+    except OSError:
         # Another process may have made the same games meanwhile: then there they are.
         if not _same_record(folder, out):
-            raise InputError(f"{out}: {error.strerror}; give another --out") from error
-        shutil.rmtree(folder)
+            raise
 
 
 def _same_record(one: Path, other: Path) -> bool:
@@ -225,6 +224,7 @@ def _write(split: Path, room: Room) -> Path:
         "turk_annotations": {"anns": [{"task_desc": room.text}]},
     }
     (folder / "game.tw-pddl").write_text(json.dumps(game), encoding="utf-8")
+    (folder / "initial_state.pddl").write_text(problem, encoding="utf-8")
     (folder / "traj_data.json").write_text(json.dumps(trajectory, indent=2), encoding="utf-8")
     return folder / "game.tw-pddl"
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 TIME_LIMIT_S = 120.0
-"""For one game; some fifty times what the slowest takes, so that a busy machine refuses none."""
+"""For one game; far more than the slowest takes, so that a busy machine refuses none."""
 TRIES = 3
 ALARM_MARGIN_S = 10
 
@@ -150,16 +150,15 @@ def fault_of(game: Path) -> str | None:
     """Play a game's walkthrough: why it does not prove the game, None where it does."""
     from mpo_core.envs.alfworld.engine import Session
 
-    session = Session()
     walkthrough = json.loads(game.read_text(encoding="utf-8"))["walkthrough"]
-    state = session.load(game)
-    for number, command in enumerate(walkthrough):
-        if state.won:
-            return "won before the walkthrough's end" if number else "won at the start"
-        if command not in state.admissible_commands:
-            return f"the walkthrough's `{command.split()[0]}` cannot be done"
-        state = session.step(command)
-    session.close()
+    with contextlib.closing(Session()) as session:
+        state = session.load(game)
+        for number, command in enumerate(walkthrough):
+            if state.won:
+                return "won before the walkthrough's end" if number else "won at the start"
+            if command not in state.admissible_commands:
+                return f"the walkthrough's `{command.split()[0]}` cannot be done"
+            state = session.step(command)
     return None if state.won else "the walkthrough does not win"
 
 
@@ -176,7 +175,7 @@ def main() -> None:
         signal.alarm(int(limit_s) + ALARM_MARGIN_S)
         try:
             verdict = fault_of(Path(game))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the translator exits where it gives up
             verdict = f"{type(error).__name__}: {error}".replace(game, "game")
         signal.alarm(0)
         answers.write(json.dumps(verdict) + "\n")

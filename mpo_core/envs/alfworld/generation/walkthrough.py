@@ -12,12 +12,6 @@ from mpo_core.envs.alfworld.generation.pddl import names
 from mpo_core.envs.alfworld.generation.rooms import DEVICES, Room, Thing
 from mpo_core.envs.alfworld.generation.tables import Receptacle, tables
 
-VERBS = {
-    "pick_clean_then_place_in_recep": "clean",
-    "pick_heat_then_place_in_recep": "heat",
-    "pick_cool_then_place_in_recep": "cool",
-}
-
 
 def walkthrough(room: Room) -> list[str]:
     """The commands that win, the fewest that there are to fetch, change and put what is wanted."""
@@ -27,13 +21,12 @@ def walkthrough(room: Room) -> list[str]:
     ends: list[Receptacle | Thing] = [r for r in room.receptacles if r.kind == goal.place]
     if goal.lamp:
         ends = [thing for thing in room.things if thing.kind == goal.lamp]
-    devices: list[Receptacle | None] = [None]
-    if goal.type in DEVICES:
-        devices = [r for r in room.receptacles if r.kind == DEVICES[goal.type][1]]
+    _, kind = DEVICES.get(goal.type, ("", ""))
+    devices = [receptacle for receptacle in room.receptacles if receptacle.kind == kind]
     ways = (
         _way(room, called, chosen, device, end)
         for chosen in permutations(objects, goal.objects)
-        for device in devices
+        for device in devices or [None]
         for end in ends
     )
     return min(ways, key=lambda way: (len(way), way))
@@ -68,8 +61,8 @@ def _way(
         commands.append(f"take {called[thing.id]} from {called[thing.where.id]}")
         if device is not None:
             go(device)
-            verb = VERBS[room.goal.type]
-            commands.append(f"{verb} {called[thing.id]} with {called[device.id]}")
+            change = DEVICES[room.goal.type][0].removesuffix("able")
+            commands.append(f"{change} {called[thing.id]} with {called[device.id]}")
         if isinstance(end, Thing):
             go(end.where)
             commands.append(f"use {called[end.id]}")
