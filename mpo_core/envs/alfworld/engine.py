@@ -123,8 +123,11 @@ class Session:
 class Game:
     """A game, loaded into a copy of the planner's library, and all that its sessions share."""
 
-    def __init__(self, data: Mapping[str, Any], translations: Path | None) -> None:
+    def __init__(
+        self, data: Mapping[str, Any], translations: Path | None, library: Library
+    ) -> None:
         self.players = 0
+        self.library = library
         found = translation(data["pddl_domain"], data["pddl_problem"], translations)
         self._objects, self._parameters = found.objects, found.actions
         self._fluents = {*found.fluents, *(f"not_{name}" for name in found.fluents)}
@@ -137,8 +140,7 @@ class Game:
         }
         self._operators: dict[int, Operator] = {}
         self._effects: dict[bytes, tuple[str, str, tuple[str, ...], Arguments]] = {}
-        self.library = _LIBRARIES.pop() if _LIBRARIES else Library()
-        self.library.load(found.sas)
+        library.load(found.sas)
         self._first_facts = self._all_facts(found.facts)
         entities = _entities(self._first_facts)
         self._names = {thing: info.name for thing, info in entities.items()}
@@ -240,36 +242,40 @@ def _open(path: Path, translations: Path | None) -> Game:
     try:
         status = path.stat()
         key = (str(path), status.st_ino, status.st_mtime_ns, status.st_size)
-        game = _GAMES.get(key)
-        if game is None:
-            game = _GAMES[key] = _new_game(path, translations)
+        content = b"" if key in _GAMES else path.read_bytes()
     except OSError as error:
         raise GameError(f"{path}: {error.strerror}; is this the data folder?") from error
+    if key not in _GAMES:
+        _GAMES[key] = _new_game(path, content, translations)
+    game = _GAMES[key]
     _GAMES.move_to_end(key)
     game.players += 1
     _tidy()
     return game
 
 
-def _new_game(path: Path, translations: Path | None) -> Game:
-    content = path.read_bytes()
+def _new_game(path: Path, content: bytes, translations: Path | None) -> Game:
     try:
         data = json.loads(content)
         if not all(isinstance(data.get(key), str) for key in KEYS):
-            raise ValueError(f"without {', '.join(KEYS)}")
+            raise ValueError(f"it needs {', '.join(KEYS)}")
     except (ValueError, AttributeError) as error:
         raise GameError(f"{path}: not a game file ({error}); remove it or get it anew") from error
+    library = _LIBRARIES.pop() if _LIBRARIES else Library()
     try:
-        game = Game(data, translations)
+        game = Game(data, translations, library)
+        if not game.start[1]:
+            raise GameError(f"{path}: the task cannot be solved from the start; remove the game")
+    except (MemoryError, GameError):
+        _LIBRARIES.append(library)
+        raise
     # The parsers know no error of their own, and the translator ends the process.
     except (Exception, SystemExit) as error:
+        _LIBRARIES.append(library)
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise GameError(
             f"{path}: the game cannot be read ({what}); remove it or get it anew"
         ) from error
-    if not game.start[1]:
-        _LIBRARIES.append(game.library)
-        raise GameError(f"{path}: the task cannot be solved from the start; remove the game")
     return game
 
 

@@ -24,7 +24,7 @@ from textworld.logic import Rule, TypeHierarchy
 Argument = tuple[str, str]
 """A name and its type: of an object of the game, or of what stands for one in a query."""
 Arguments = tuple[Argument, ...]
-Facts = Mapping[str, Mapping[tuple[str, ...], Collection[Arguments]]]
+Facts = dict[str, dict[tuple[str, ...], Collection[Arguments]]]
 """By predicate and by its arguments' types: the arguments of which it is true. A dictionary is in
 their order, a set in none."""
 Mapped = Mapping[Argument, Argument]
