@@ -141,6 +141,9 @@ class Game:
         self._operators: dict[int, Operator] = {}
         self._effects: dict[bytes, tuple[str, str, tuple[str, ...], Arguments]] = {}
         library.load(found.sas)
+        # Of a task that cannot be solved, the translator leaves nothing to do.
+        if not len(library.operators(START)):
+            raise GameError("the task cannot be solved from the start; remove the game")
         self._first_facts = self._all_facts(found.facts)
         entities = _entities(self._first_facts)
         self._names = {thing: info.name for thing, info in entities.items()}
@@ -263,20 +266,18 @@ def _new_game(path: Path, content: bytes, translations: Path | None) -> Game:
         raise GameError(f"{path}: not a game file ({error}); remove it or get it anew") from error
     library = _LIBRARIES.pop() if _LIBRARIES else Library()
     try:
-        game = Game(data, translations, library)
-        if not game.start[1]:
-            raise GameError(f"{path}: the task cannot be solved from the start; remove the game")
-    except (MemoryError, GameError):
+        return Game(data, translations, library)
+    except BaseException as error:
         _LIBRARIES.append(library)
-        raise
-    # The parsers know no error of their own, and the translator ends the process.
-    except (Exception, SystemExit) as error:
-        _LIBRARIES.append(library)
+        if isinstance(error, GameError):
+            raise GameError(f"{path}: {error}") from None
+        # The parsers have no error of their own, and the translator ends the process.
+        if isinstance(error, MemoryError) or not isinstance(error, Exception | SystemExit):
+            raise
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise GameError(
             f"{path}: the game cannot be read ({what}); remove it or get it anew"
         ) from error
-    return game
 
 
 def _tidy() -> None:

@@ -266,9 +266,11 @@ BROKEN = {
         lambda text: change(text, "pddl_problem", lambda p: p[: len(p) // 2]),
         "cannot be read",
     ),
-    "unknown predicate": (
-        lambda text: change(text, "pddl_problem", lambda p: p.replace("(openable", "(locked")),
-        "cannot be read",
+    "nobody's": (
+        lambda text: change(
+            text, "pddl_problem", lambda p: p.replace("(atLocation a", "(atLocation b")
+        ),
+        "cannot be solved",
     ),
     "not a grammar": (
         lambda text: change(text, "grammar", lambda g: g.replace("action", "reaction")),
