@@ -5,7 +5,7 @@ Invariants:
   thread.
 - A call is sent once. Whatever goes wrong with the process or the line ends the process, and this
   and every later call raises `EnvironmentLost`.
-- The process dies with its parent, even on `kill -9`: its input then ends, and where `setpriv`
+- The process dies with its parent, even on `kill -9`: the line then ends, and where `setpriv`
   exists the kernel is told to kill it.
 """
 
@@ -53,11 +53,17 @@ class GameProcess:
             "-P",
             "-m",
             "mpo_core.envs.alfworld.worker",
+            str(theirs.fileno()),
             *([str(translations.absolute())] if translations else []),
         ]
         with theirs:
             self._process = subprocess.Popen(
-                command, stdin=theirs, stdout=theirs, stderr=self._log, env=_environment()
+                command,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
             )
         try:
             self._read_answer(time.monotonic() + START_TIMEOUT_S)

@@ -1,28 +1,29 @@
 """The process that plays games: it reads calls from its parent, a line each, and answers each.
 
-    python -m mpo_core.envs.alfworld.worker
+    python -m mpo_core.envs.alfworld.worker SOCKET [TRANSLATIONS]
 
 A call is a JSON list: the name of a `Player` method, then its arguments. An answer is a JSON
 object: `result`, or `fault`, which says whether the input is at fault (`input`) and what is wrong
 (`text`); and `notes`, what was logged meanwhile. The first line says that the process is ready.
 
 Invariants:
-- The lines travel over the process's first input and output, which nothing else gets to see:
-  whatever the engine prints goes to its error output.
-- The process ends with its input, so with its parent.
+- The lines travel over a socket of their own, whose number is the first argument: nothing that the
+  engine prints gets between them.
+- The process ends with the socket, so with its parent.
 - A fault leaves the session without a game and the others as they were. Out of memory, the process
   ends.
 """
 
 import json
 import logging
-import os
 import signal
+import socket
 import sys
 import traceback
 from pathlib import Path
 from typing import TextIO
 
+from mpo_core.envs.alfworld.player import Player
 from mpo_core.errors import InputError
 
 
@@ -44,43 +45,30 @@ class Notes(logging.Handler):
 def main() -> None:
     # Ctrl-C is the parent's to handle; this process ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    calls, answers = _take_lines()
     notes = Notes()
     logging.basicConfig(level=logging.WARNING, handlers=[notes])
-    # Only now, when nothing that is printed can get between the lines.
-    from mpo_core.envs.alfworld.player import Player
-
-    translations = sys.argv[1] if len(sys.argv) > 1 else None
-    player = Player(Path(translations) if translations else None)
-    _write(answers, {"result": "ready"})
-    for line in calls:
-        name, number, *arguments = json.loads(line)
+    number, *folder = sys.argv[1:]
+    player = Player(Path(*folder) if folder else None)
+    lines = socket.socket(fileno=int(number)).makefile("rw", encoding="utf-8")
+    write(lines, {"result": "ready"})
+    for line in lines:
+        name, session, *arguments = json.loads(line)
         try:
-            answer = {"result": getattr(player, name)(number, *arguments)}
+            answer = {"result": getattr(player, name)(session, *arguments)}
         except InputError as error:
-            player.close(number)
+            player.close(session)
             answer = {"fault": {"input": True, "text": str(error)}}
         except MemoryError:
             raise
         except Exception:
-            player.close(number)
+            player.close(session)
             answer = {"fault": {"input": False, "text": traceback.format_exc()}}
-        _write(answers, answer | {"notes": notes.take()})
+        write(lines, answer | {"notes": notes.take()})
 
 
-def _take_lines() -> tuple[TextIO, TextIO]:
-    """The lines from and to the parent, out of the engine's reach."""
-    calls, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    return calls, answers
-
-
-def _write(answers: TextIO, answer: dict) -> None:
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
+def write(lines: TextIO, answer: dict) -> None:
+    lines.write(json.dumps(answer) + "\n")
+    lines.flush()
 
 
 if __name__ == "__main__":

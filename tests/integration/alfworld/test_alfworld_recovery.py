@@ -259,3 +259,29 @@ def test_a_process_that_cannot_start_is_one_line_with_advice(host, tmp_path, mon
     assert "\n" not in message
     assert "no textworld here" in message
     assert "check that" in message
+
+
+def test_what_is_printed_does_not_get_between_the_lines(host, six_tasks, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, threading, time\n"
+        "def chatter():\n"
+        "    while True:\n"
+        "        print('{}', flush=True); os.write(1, b'[1]\\n'); time.sleep(0.001)\n"
+        "if 'mpo_core.envs.alfworld.worker' in sys.orig_argv:\n"
+        "    threading.Thread(target=chatter, daemon=True).start()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def play():
+        worlds = host()
+        env = await worlds.environment()
+        await env.reset(six_tasks[0])
+        steps = [await env.step("inventory") for _ in range(100)]
+        [pid] = worlds.pids()
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(EnvironmentLost, match=r"\[1\]|{}"):
+            await env.step("look")
+        await worlds.close()
+        return steps
+
+    assert {step.observation for step in asyncio.run(play())} == {"You are not carrying anything."}
