@@ -80,7 +80,11 @@ def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
         },
         "tasks": {split: len(load_tasks(run, split)) for split in run.splits},
         "arms": {row.pop("arm"): row for row in results("arm")},
-        "table": [{"seed": config.seed, **row} for row in results("env", "split", "arm")],
+        # An environment's and split's arms stand together.
+        "table": sorted(
+            ({"seed": config.seed, **row} for row in results("env", "split", "arm")),
+            key=lambda row: (row["env"], row["split"]),
+        ),
         "types": results("env", "split", "type", "arm"),
         "plans": len(_plans(run)),
         "episodes": sum(len(_episodes(run, name)) for name in (SCORING, EVALUATION)),

@@ -7,7 +7,6 @@ from mpo_core.types import content_hash
 
 ACTIONS = (
     "look around",
-    "inventory",
     "teleport to kitchen",
     "teleport to outside",
     "teleport to greenhouse",
@@ -15,6 +14,11 @@ ACTIONS = (
     "pick up flower pot 8",
     "wait1",
     "dance on the ceiling",
+    "inventory",
+    "look",
+    "go to countertop 1",
+    "go to drawer 1",
+    "open drawer 1",
 )
 
 

@@ -11,7 +11,7 @@ ARM_NAMES = {
     "none": "no plan",
     "base": "base planner's plans",
     "mpo": "MPO plans",
-    "expert": "expert (no step limit)",
+    "expert": "expert",
 }
 SHUFFLED = "**Control:** the scores were permuted among the plans of each task before pairing."
 Rows = Sequence[Mapping[str, Any]]
@@ -19,15 +19,12 @@ Rows = Sequence[Mapping[str, Any]]
 
 def table_rows(rows: Rows) -> list[list[str]]:
     """Results as the cells of a table, its header first."""
-    cells = [
-        ["environment", "split", "plans", "mean reward [95% CI]", "success", "steps", "tasks", "n"]
-    ]
+    cells = [["environment", "plans", "mean reward [95% CI]", "success", "steps", "tasks", "n"]]
     for row in rows:
         low, high = row["ci95"]
         cells.append(
             [
-                row["env"],
-                row["split"],
+                f"{row['env']} {row['split']}",
                 ARM_NAMES.get(row["arm"], row["arm"]),
                 f"{row['mean_reward']:.3f} [{low:.3f}, {high:.3f}]",
                 f"{row['success_rate']:.0%}",
@@ -42,14 +39,14 @@ def table_rows(rows: Rows) -> list[list[str]]:
 def type_rows(rows: Rows) -> list[list[str]]:
     """Mean reward by task type and arm as the cells of a table, its header first."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    cells = [["environment", "split", "task type", *(ARM_NAMES.get(a, a) for a in arms), "tasks"]]
+    cells = [["environment", "task type", *(ARM_NAMES.get(a, a) for a in arms), "tasks"]]
     by_type: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         by_type.setdefault((row["env"], row["split"], row["type"]), {})[row["arm"]] = row
-    for place, of_arm in sorted(by_type.items()):
+    for (env, split, task_type), of_arm in sorted(by_type.items()):
         means = [f"{of_arm[arm]['mean_reward']:.3f}" if arm in of_arm else "" for arm in arms]
         tasks = max(row["n_tasks"] for row in of_arm.values())
-        cells.append([*place, *means, str(tasks)])
+        cells.append([f"{env} {split}", task_type, *means, str(tasks)])
     return cells
 
 
@@ -64,7 +61,8 @@ def markdown(name: str, summary: Mapping[str, Any]) -> str:
         "",
         *_table(table_rows(summary["table"])),
         "",
-        "Mean reward with its 95% bootstrap interval over tasks; n: episodes.",
+        "Mean reward with its 95% bootstrap interval over tasks; n: episodes. The expert is the "
+        "environment's own solution, played without a step limit.",
         "",
         "![Mean reward by arm](arms.png)",
         "",

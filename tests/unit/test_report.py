@@ -27,20 +27,20 @@ TYPES = [
 
 def test_environments_and_splits_have_rows_of_their_own():
     header, *rows = table_rows(ROWS)
-    assert [cells[:3] for cells in rows] == [
-        ["alfworld", "seen", "no plan"],
-        ["alfworld", "seen", "MPO plans"],
-        ["scienceworld", "seen", "no plan"],
-        ["scienceworld", "seen", "MPO plans"],
+    assert [cells[:2] for cells in rows] == [
+        ["alfworld seen", "no plan"],
+        ["alfworld seen", "MPO plans"],
+        ["scienceworld seen", "no plan"],
+        ["scienceworld seen", "MPO plans"],
     ]
     assert {len(cells) for cells in rows} == {len(header)}
 
 
 def test_task_types_stand_in_rows_and_arms_in_columns():
     assert type_rows(TYPES) == [
-        ["environment", "split", "task type", "no plan", "MPO plans", "tasks"],
-        ["alfworld", "seen", "heat", "1.000", "", "4"],
-        ["alfworld", "seen", "look", "0.250", "0.750", "4"],
+        ["environment", "task type", "no plan", "MPO plans", "tasks"],
+        ["alfworld seen", "heat", "1.000", "", "4"],
+        ["alfworld seen", "look", "0.250", "0.750", "4"],
     ]
 
 
@@ -58,7 +58,7 @@ def test_a_report_is_a_page_a_picture_and_a_summary(tmp_path):
     write_report(tmp_path, "mine", summary)
     assert json.loads((tmp_path / "summary.json").read_text())["pairs"] == 2
     page = (tmp_path / "report.md").read_text()
-    assert "| alfworld | seen | look | 0.250 | 0.750 | 4 |" in page
+    assert "| alfworld seen | look | 0.250 | 0.750 | 4 |" in page
     assert "Control:" in page
     assert "| best_worst | 2 | 2 |" in page
     assert (tmp_path / "arms.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""The loop in one process, with real ScienceWorld and scripted models, killed and started again."""
+"""The loop in one process, real environments and scripted models, killed and started again."""
 
 import json
 import os
@@ -24,13 +24,15 @@ OVERRIDES = [
     "agent.thoughts=true",
     "agent.list_actions=0",
     "agent.invalid_limit=10",
-    "envs.scienceworld.tasks={train: 4, seen: 0, unseen: 4}",
+    "envs.scienceworld.tasks={train: 2, seen: 0, unseen: 2}",
+    "envs.alfworld.generated={train: 6, seen: 0, unseen: 6}",
+    "envs.alfworld.tasks={train: 2, seen: 0, unseen: 2}",
     "planner.per_task=3",
     "scoring.repetitions=2",
-    "evaluation.arms=[none, base]",
+    "evaluation.arms=[none, base, expert]",
     "cluster.episodes_in_flight=4",
 ]
-# Owed: 4 tasks x 3 plans x 2 repetitions, less repeated plan texts; and 4 tasks x 2 arms.
+# Owed: 4 tasks x 3 plans x 2 repetitions, less repeated plan texts; and 4 tasks x 3 arms.
 UNTIMED = ("tasks", "arms", "table", "types", "plans", "episodes", "pairs", "envs", "models")
 
 
@@ -53,6 +55,16 @@ def start(runs_dir: Path) -> subprocess.Popen:
 def finish(process: subprocess.Popen) -> None:
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors[-2000:]
+
+
+def test_the_expert_is_the_upper_bound_in_both_environments(undisturbed):
+    rows = undisturbed[0]["table"]
+    assert {(row["env"], row["split"]) for row in rows} == {
+        ("scienceworld", "unseen"),
+        ("alfworld", "unseen"),
+    }
+    assert [row["mean_reward"] for row in rows if row["arm"] == "expert"] == [1.0, 1.0]
+    assert all(row["mean_reward"] < 1 for row in rows if row["arm"] != "expert")
 
 
 def results(runs_dir: Path) -> tuple[dict, dict[str, float]]:
