@@ -315,6 +315,8 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
         generate(tmp_path, {"train": 1})
     with pytest.raises(InputError, match="not a folder"):
         generate(tmp_path / "notes.txt", {"train": 1})
+    with pytest.raises(InputError, match=r"games: not written \(.*Not a directory"):
+        generate(tmp_path / "notes.txt" / "games", {"train": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

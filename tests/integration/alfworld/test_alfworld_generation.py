@@ -22,6 +22,7 @@ from mpo_core.envs.alfworld.generation import FOLDERS, generate
 from mpo_core.envs.alfworld.generation.proof import Player, Players, fault_of
 from mpo_core.envs.alfworld.generation.rooms import draw
 from mpo_core.envs.alfworld.generation.tables import TASK_TYPES, tables
+from mpo_core.errors import InputError
 
 FULL = bool(os.environ.get("ALFWORLD_FULL"))
 COUNTS = (
@@ -228,6 +229,32 @@ def test_an_interrupted_generation_leaves_nothing_at_all(tmp_path):
         generate(tmp_path / "games", {"train": 12}, on_game=interrupt)
     assert not list(tmp_path.iterdir())
     assert not players_of()
+
+
+def test_what_another_process_made_meanwhile_stays(tmp_path):
+    """Two that make the same games at once both have them; anything else is left alone."""
+    out, counts = tmp_path / "games", {"train": 2}
+    made: list[dict[str, bytes]] = []
+
+    def make_the_same() -> None:
+        if not made:
+            generate(out, counts)
+            made.append(contents(out))
+
+    report = generate(out, counts, on_game=make_the_same)
+    assert report.games["train"] == 2
+    assert contents(out) == made[0]
+
+    other = tmp_path / "other"
+
+    def take_the_name() -> None:
+        other.mkdir(exist_ok=True)
+        (other / "notes.txt").write_text("mine")
+
+    with pytest.raises(InputError, match="other: not written"):
+        generate(other, counts, on_game=take_the_name)
+    assert contents(other) == {"notes.txt": b"mine"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["games", "other"]
 
 
 def test_a_game_that_is_not_proven_is_replaced_by_the_next_draw(tmp_path, monkeypatch):
