@@ -35,6 +35,7 @@ unit: install
 
 bench: install
 	$(BIN)/python benchmarks/scienceworld_host.py
+	$(BIN)/python benchmarks/alfworld_host.py
 
 lint: install
 	$(BIN)/ruff check

@@ -1,0 +1,272 @@
+"""ALFWorld: this suite's host against the stock `AlfredTWEnv`, on the same actions.
+
+    python benchmarks/alfworld_host.py [--games N] [--sessions N] [--out FILE]
+
+Both sides play the same generated games of all six types: half the expert's actions, then random
+admissible ones. The stock side plays them one after another in one environment; the host side
+plays all of them at once, interleaved, through the same asyncio interface that episodes use. Both
+first play unmeasured.
+
+Steps per second are per core: steps over the processor seconds that the process with the games and
+this process spent on them, which other work on the machine does not change. A reset is the load
+and the start of a game that was played on this machine before, but of which this process keeps
+nothing: its sessions go through more games than it keeps. Memory is the proportional set size
+(PSS) of the process with the games, after play.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import random
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import psutil
+
+from mpo_core.envs.alfworld.engine import IDLE_GAMES, Session
+from mpo_core.envs.alfworld.expert import expert_actions
+from mpo_core.envs.alfworld.games import game_file, index_games
+from mpo_core.envs.alfworld.generation import generate
+from mpo_core.envs.alfworld.host import ALFWorldHost, HostSettings
+from mpo_core.types import Task
+
+ACTIONS = 20
+STOCK_GAMES = 6
+GOAL = {"steps_per_s": 4, "reset": 10}
+
+
+@dataclass
+class Script:
+    """A task and the actions that both sides play in it."""
+
+    task: Task
+    actions: list[str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--games", type=int, default=18, help="games of the host side")
+    parser.add_argument("--passes", type=int, default=2, help="measured rounds of the stock side")
+    parser.add_argument("--sessions", type=int, default=108, help="sessions of the host side")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/alfworld_host.json"))
+    options = parser.parse_args()
+    if options.games <= IDLE_GAMES:
+        parser.error(f"--games: more than {IDLE_GAMES}, or no game is ever loaded anew")
+
+    with tempfile.TemporaryDirectory() as folder:
+        root, translations = Path(folder) / "data", Path(folder) / "translations"
+        generate(root, {"train": options.games}, seed=1)
+        scripts = [write_script(root, task) for task in index_games(root).tasks["train"]]
+        # As many of each type as can be: types come in turn.
+        chosen = scripts[:: max(1, len(scripts) // STOCK_GAMES)][:STOCK_GAMES]
+        # In a process of its own, as it would be used, and whose memory is all its.
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+            baseline = alone.submit(measure_stock, root, chosen, options.passes).result()
+        ours = asyncio.run(measure_host(root, translations, scripts, options.sessions))
+    faster = {
+        "steps_per_s": ours["steps_per_s"] / baseline["steps_per_s"],
+        "reset": baseline["reset_s"] / ours["reset_s"],
+        "sessions_per_gb": ours["sessions_per_gb"] / baseline["sessions_per_gb"],
+    }
+    report = {
+        "ratios": {key: round(ratio, 1) for key, ratio in faster.items()},
+        "goals": GOAL,
+        "ours": ours,
+        "baseline": baseline,
+        "memory": "PSS of the process with the games after play",
+        "steps": "steps per processor second of that process and its client",
+        "reset": "processor seconds to load and start a game known on this machine, not loaded",
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": platform.processor() or platform.machine(),
+        },
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=2) + "\n")
+    print_table(report)
+    print(f"written to {options.out}")
+
+
+def write_script(root: Path, task: Task) -> Script:
+    """The first half of the expert's actions, then random ones that are admissible."""
+    chance, session, game = random.Random(task.id), Session(), game_file(root, task)
+    actions = expert_actions(game, session)
+    actions = actions[: len(actions) // 2]
+    state = session.load(game)
+    for action in actions:
+        state = session.step(action)
+    while len(actions) < ACTIONS:
+        actions.append(chance.choice(state.admissible_commands))
+        state = session.step(actions[-1])
+    session.close()
+    return Script(task, actions)
+
+
+def measure_stock(root: Path, scripts: list[Script], passes: int) -> dict[str, float]:
+    """The stock environment: one session, in this process."""
+    with contextlib.redirect_stdout(None):
+        from alfworld.agents.environment.alfred_tw_env import TASK_TYPES, AlfredTWEnv
+
+        stock = AlfredTWEnv(
+            {
+                "env": {
+                    "goal_desc_human_anns_prob": 0,
+                    "task_types": list(TASK_TYPES),
+                    "domain_randomization": False,
+                    "expert_type": "handcoded",
+                },
+                "dataset": {"data_path": str(root / "train"), "num_train_games": -1},
+                "general": {"training_method": "dqn"},
+                "rl": {"training": {"max_nb_steps_per_episode": 10**6}},
+            }
+        )
+    by_game = {str(game_file(root, script.task)): script for script in scripts}
+    stock.game_files = list(by_game)
+    env = stock.init_env(batch_size=1)
+    resets = steps = Spent()
+
+    def play() -> None:
+        nonlocal resets, steps
+        before = Spent.now()
+        _, infos = env.reset()
+        started = Spent.now()
+        for action in by_game[infos["extra.gamefile"][0]].actions:
+            env.step([action])
+        resets += started - before
+        steps += Spent.now() - started
+
+    play()
+    resets = steps = Spent()
+    for _ in range(passes * len(scripts)):
+        play()
+    gb = pss_gb(psutil.Process())
+    env.close()
+    taken = passes * sum(len(script.actions) for script in scripts)
+    return figures(taken, steps, 1, gb) | {
+        "reset_s": round(resets.cpu_s / (passes * len(scripts)), 5)
+    }
+
+
+async def measure_host(
+    root: Path, translations: Path, scripts: list[Script], sessions: int
+) -> dict[str, float]:
+    """The host: many sessions in one process, each playing one of the scripts."""
+    started = time.perf_counter()
+    host = ALFWorldHost(HostSettings(root, translations, 1, sessions, 10**9, 60))
+    envs = [await host.environment() for _ in range(sessions)]
+    ready_s = time.perf_counter() - started
+    [pid] = host.pids()
+    process = psutil.Process(pid)
+    plays = [(env, scripts[i % len(scripts)]) for i, env in enumerate(envs)]
+
+    # One session alone goes through all games, so each has to be loaded.
+    for script in scripts:
+        await envs[0].reset(script.task)
+    before = Spent.now(process)
+    for script in scripts:
+        await envs[0].reset(script.task)
+    resets = Spent.now(process) - before
+
+    async def reset_all() -> Spent:
+        before = Spent.now(process)
+        await asyncio.gather(*(env.reset(script.task) for env, script in plays))
+        return Spent.now(process) - before
+
+    async def play(env, script: Script) -> None:
+        for action in script.actions:
+            await env.step(action)
+
+    async def play_all() -> Spent:
+        before = Spent.now(process)
+        await asyncio.gather(*(play(env, script) for env, script in plays))
+        return Spent.now(process) - before
+
+    await reset_all()
+    await play_all()
+    resets_again = await reset_all()
+    spent = await play_all()
+    gb = pss_gb(process)
+    await host.close()
+    steps = sum(len(script.actions) for _, script in plays)
+    return figures(steps, spent, sessions, gb) | {
+        "reset_s": round(resets.cpu_s / len(scripts), 5),
+        "reset_again_s": round(resets_again.cpu_s / sessions, 5),
+        "games": len(scripts),
+        "ready_s": round(ready_s, 2),
+    }
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Time that play took."""
+
+    games_s: float = 0.0
+    """Processor seconds of the process with the games."""
+    client_s: float = 0.0
+    """Processor seconds of this process, where the games are in another."""
+    wall_s: float = 0.0
+
+    @classmethod
+    def now(cls, process: psutil.Process | None = None) -> "Spent":
+        """Until now, where `process` has the games, or this one."""
+        if process is None:
+            return cls(time.process_time(), 0.0, time.perf_counter())
+        times = process.cpu_times()
+        return cls(times.user + times.system, time.process_time(), time.perf_counter())
+
+    @property
+    def cpu_s(self) -> float:
+        return self.games_s + self.client_s
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.games_s + other.games_s,
+            self.client_s + other.client_s,
+            self.wall_s + other.wall_s,
+        )
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return self + Spent(-other.games_s, -other.client_s, -other.wall_s)
+
+
+def figures(steps: int, spent: Spent, sessions: int, gb: float) -> dict[str, float]:
+    return {
+        "steps_per_s": round(steps / spent.cpu_s, 2),
+        "steps_per_wall_s": round(steps / spent.wall_s, 2),
+        "steps": steps,
+        "games_s": round(spent.games_s, 2),
+        "client_s": round(spent.client_s, 2),
+        "wall_s": round(spent.wall_s, 2),
+        "sessions_per_gb": round(sessions / gb, 2),
+        "sessions": sessions,
+        "pss_gb": round(gb, 3),
+    }
+
+
+def pss_gb(process: psutil.Process) -> float:
+    return process.memory_full_info().pss / 2**30
+
+
+def print_table(report: dict) -> None:
+    ours, baseline, ratios = report["ours"], report["baseline"], report["ratios"]
+    rows = [
+        ("steps/s per core", "steps_per_s", "steps_per_s"),
+        ("steps/s by the clock", "steps_per_wall_s", None),
+        ("s to load and reset a known game", "reset_s", "reset"),
+        ("sessions per GB", "sessions_per_gb", "sessions_per_gb"),
+    ]
+    print(f"{'':<36}{'stock':>10}{'host':>10}{'ratio':>9}{'goal':>7}")
+    for label, key, ratio in rows:
+        times, goal = ratios.get(ratio, ""), GOAL.get(ratio, "")
+        print(f"{label:<36}{baseline[key]:>10.4g}{ours[key]:>10.4g}{times:>9}{goal:>7}")
+
+
+if __name__ == "__main__":
+    main()
