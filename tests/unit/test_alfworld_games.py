@@ -221,6 +221,12 @@ DAMAGE = st.one_of(
         st.one_of(st.none(), st.text(), st.just(True), st.sampled_from(TASK_TYPES)),
     ).map(lambda value: json.dumps(game() | value).encode()),
     st.text().map(lambda text: json.dumps(game(text)).encode("utf-8")),
+    st.lists(
+        st.sampled_from(
+            ["(", ")", " ", "receptacleAtLocation ", "Sink_bar_1", "basin", "é", "_bar_"]
+        )
+        | st.text(max_size=5)
+    ).map(lambda parts: json.dumps(game(pddl_problem="".join(parts))).encode()),
     st.text().map(lambda text: json.dumps(game(grammar=f"Your task is to:{text}")).encode()),
 )
 

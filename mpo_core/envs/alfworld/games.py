@@ -52,7 +52,7 @@ NO_TASK = "UNKNOWN GOAL"
 """Stands for the task in the package's grammar, from which games are made."""
 TASK_TEXT = re.compile(rf'{TASK}(?:[^"\\]|\\.)*')
 ROOM = "You are in the middle of a room. Looking quickly around you, you see"
-THING = re.compile(r"[a-z]\w*_bar_\w+")
+THING = re.compile(r"\b[a-z]\w*_bar_\w+")
 RECEPTACLE = re.compile(rf"\(receptacleatlocation ({THING.pattern}) ")
 GRAMMAR_SIGNS = frozenset(';|"<>[]#{}')
 """Signs that the engine's grammar gives a meaning, so that it would not show them as they are."""
