@@ -49,9 +49,11 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[notes])
     number, *folder = sys.argv[1:]
     player = Player(Path(*folder) if folder else None)
-    lines = socket.socket(fileno=int(number)).makefile("rw", encoding="utf-8")
-    write(lines, {"result": "ready"})
-    for line in lines:
+    parent = socket.socket(fileno=int(number))
+    # Two files: one for both would forget, at each answer, the calls that it has read ahead.
+    calls, answers = parent.makefile("r", encoding="utf-8"), parent.makefile("w")
+    write(answers, {"result": "ready"})
+    for line in calls:
         name, session, *arguments = json.loads(line)
         try:
             answer = {"result": getattr(player, name)(session, *arguments)}
@@ -63,12 +65,12 @@ def main() -> None:
         except Exception:
             player.close(session)
             answer = {"fault": {"input": False, "text": traceback.format_exc()}}
-        write(lines, answer | {"notes": notes.take()})
+        write(answers, answer | {"notes": notes.take()})
 
 
-def write(lines: TextIO, answer: dict) -> None:
-    lines.write(json.dumps(answer) + "\n")
-    lines.flush()
+def write(answers: TextIO, answer: dict) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
 
 
 if __name__ == "__main__":
