@@ -18,8 +18,9 @@ import psutil
 import pytest
 
 from mpo_core.envs.alfworld import generation
-from mpo_core.envs.alfworld.generation import FOLDERS, generate
-from mpo_core.envs.alfworld.generation.proof import Player, Players, fault_of
+from mpo_core.envs.alfworld.generation import FOLDERS, generate, proof
+from mpo_core.envs.alfworld.generation.play import fault_of
+from mpo_core.envs.alfworld.generation.proof import Player, Players
 from mpo_core.envs.alfworld.generation.rooms import draw
 from mpo_core.envs.alfworld.generation.tables import TASK_TYPES, tables
 from mpo_core.errors import InputError
@@ -81,7 +82,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def players_of(pid: int | None = None) -> list[psutil.Process]:
     children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if "generation.proof" in " ".join(child.cmdline())]
+    return [child for child in children if "generation.play" in " ".join(child.cmdline())]
 
 
 def test_every_type_and_room_is_there_and_unseen_scenes_are_not_in_train(games):
@@ -174,8 +175,8 @@ def test_the_stock_environment_plays_every_game_to_its_end(games, split):
     assert len(played) == COUNTS[split]
 
 
-def test_killed_and_hung_players_change_nothing(games, tmp_path, monkeypatch):
-    """With few workers and one game after the other, the stopped and killed ones hold a game."""
+def test_killed_and_hung_players_change_nothing(tmp_path, monkeypatch):
+    """There are more games than workers, so whoever is stopped or killed holds one."""
     limit_s = 25
     monkeypatch.setattr(generation, "Players", partial(Players, limit_s=limit_s))
     disturbed = []
@@ -300,6 +301,13 @@ def test_a_game_that_takes_too_long_is_refused(tmp_path):
     with Players(1, limit_s=0.01) as players:
         ((_, fault),) = players.prove([game], lambda: pytest.fail("it was not proven"))
     assert fault.startswith("the engine died or took more than 0.01 s")
+
+
+def test_an_engine_that_does_not_start_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(proof, "PLAY", "mpo_core.envs.alfworld.generation.missing")
+    with pytest.raises(InputError, match=r"does not start .*No module named"):
+        generate(tmp_path / "games", {"train": 4})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_player_whose_parent_is_gone_ends_though_the_engine_hangs(tmp_path):

@@ -6,7 +6,7 @@
 
 A room is drawn (`rooms.py`) with things where they are likely to be (`prior.yaml`), its task's
 shortest walkthrough is written down (`walkthrough.py`) and played in the real engine until it wins
-(`proof.py`). A game that cannot be proven is replaced by the next draw.
+(`proof.py`, `play.py`). A game that cannot be proven is replaced by the next draw.
 
 Invariants:
 - The same arguments write the same bytes, whatever the number of workers, the order in which they

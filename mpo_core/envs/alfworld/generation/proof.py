@@ -3,27 +3,28 @@
 Invariants:
 - A game's verdict depends on the game alone. A process that dies or hangs says nothing about it:
   the game is played again in a new one, and refused only when that happens every time.
-- No process outlives its parent: it ends when its standard input closes and, should the engine
-  hang just then, by an alarm that it sets itself for every game.
+- No process outlives its parent for long (`play.py`).
 """
 
 import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 
+from mpo_core.errors import InputError
+
 TIME_LIMIT_S = 120.0
 """For one game; far more than the slowest takes, so that a busy machine refuses none."""
 TRIES = 3
-ALARM_MARGIN_S = 10
+PLAY = "mpo_core.envs.alfworld.generation.play"
 
 
 class PlayerLost(Exception):
@@ -34,11 +35,12 @@ class Player:
     """A process with the engine in it."""
 
     def __init__(self) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mpo_core.envs.alfworld.generation.proof"],
+            [sys.executable, "-m", PLAY],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._log,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
 
@@ -51,6 +53,7 @@ class Player:
 
         Raises:
             PlayerLost: nothing is known about the game.
+            InputError: the engine does not start at all.
         """
         try:
             self._process.stdin.write(json.dumps([str(game), limit_s]).encode() + b"\n")
@@ -69,6 +72,7 @@ class Player:
         self._process.stdout.close()
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+        self._log.close()
 
     def _answer(self, deadline: float) -> bytes:
         answer = b""
@@ -78,9 +82,17 @@ class Player:
                 raise PlayerLost
             read = os.read(self._process.stdout.fileno(), 1 << 16)
             if not read:
-                raise PlayerLost
+                raise self._end()
             answer += read
         return answer
+
+    def _end(self) -> Exception:
+        """Why the process ended: by a signal, or by itself, which it does when it cannot start."""
+        if self._process.wait() < 0:
+            return PlayerLost()
+        self._log.seek(0)
+        last = self._log.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return InputError(f"the ALFWorld engine does not start ({last}); reinstall alfworld")
 
 
 class Players:
@@ -144,43 +156,3 @@ class Players:
     def _drop(self, player: Player) -> None:
         self._running.discard(player)
         player.stop()
-
-
-def fault_of(game: Path) -> str | None:
-    """Play a game's walkthrough: why it does not prove the game, None where it does."""
-    from mpo_core.envs.alfworld.engine import Session
-
-    walkthrough = json.loads(game.read_text(encoding="utf-8"))["walkthrough"]
-    with contextlib.closing(Session()) as session:
-        state = session.load(game)
-        for number, command in enumerate(walkthrough):
-            if state.won:
-                return "won before the walkthrough's end" if number else "won at the start"
-            if command not in state.admissible_commands:
-                return f"the walkthrough's `{command.split()[0]}` cannot be done"
-            state = session.step(command)
-    return None if state.won else "the walkthrough does not win"
-
-
-def main() -> None:
-    """Read `[game, limit_s]` a line, write a verdict a line, until the input ends."""
-    # The engine's C code prints: give it another standard output than the answers'.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    for line in sys.stdin:
-        game, limit_s = json.loads(line)
-        # Kills this process whatever the engine is at; the parent normally comes first.
-        signal.alarm(int(limit_s) + ALARM_MARGIN_S)
-        try:
-            verdict = fault_of(Path(game))
-        except (Exception, SystemExit) as error:  # the translator exits where it gives up
-            verdict = f"{type(error).__name__}: {error}".replace(game, "game")
-        signal.alarm(0)
-        answers.write(json.dumps(verdict) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    main()
