@@ -1,6 +1,7 @@
 """The `mpo` command. Exit codes: 0 done, 2 bad input (one line on stderr), 1 anything else."""
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -114,12 +115,27 @@ def train(config: ConfigArgument, overrides: Overrides = None) -> None:
     )
 
 
-@app.command(epilog="Example: `mpo evaluate demo evaluation.arms='[none,base]'`")
-def evaluate(config: ConfigArgument, overrides: Overrides = None) -> None:
+@app.command(
+    epilog="Examples:\n\n`mpo evaluate demo evaluation.arms='[none,base,expert]'`\n\n"
+    "`mpo evaluate demo --plans sciworld_metaplan_test.jsonl` (plans of one's own or of the "
+    "paper's data, against no plan)"
+)
+def evaluate(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    plans: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of plans to evaluate (JSON lines: id, task, workflow)."),
+    ] = None,
+) -> None:
     """Play the held-out tasks with each arm's plans and write the report."""
     from jobs.evaluate import evaluate as evaluate_stage
     from jobs.tasks import collect_tasks
 
+    if plans:
+        files = json.dumps({"file": [str(path) for path in plans]})
+        given = [f"evaluation.plan_files={files}", "evaluation.arms=[none, file]"]
+        overrides = [*given, *(overrides or [])]
     with _run(config, overrides) as opened:
         collect_tasks(opened)
         summary = evaluate_stage(opened)

@@ -7,10 +7,10 @@ from jobs.plans import collect_plans
 from jobs.rollout import SCORING, episode_requests, play
 from jobs.run import Run
 from jobs.tasks import load_tasks
-from mpo_core.config import Arm
 from mpo_core.episode import EpisodeRequest
 from mpo_core.evaluation import Attempt, results_by
 from mpo_core.expert import expert_request
+from mpo_core.formats import bound_plans
 from mpo_core.ledger import read_records
 from mpo_core.report import write_report
 from mpo_core.types import Episode, Plan, Split
@@ -51,11 +51,15 @@ def evaluate(run: Run) -> dict[str, Any]:
     return summary
 
 
-def _requests(run: Run, arm: Arm, split: Split) -> list[EpisodeRequest]:
+def _requests(run: Run, arm: str, split: Split) -> list[EpisodeRequest]:
     tasks, evaluation = load_tasks(run, split), run.config.evaluation
     if arm == "expert":
         return [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
-    plans = None if arm == "none" else collect_plans(run, arm, split)
+    if arm in evaluation.plan_files:
+        files = evaluation.plan_files[arm]
+        plans = bound_plans(files, tasks, lambda task: run.suites[task.env].published_id(task))
+    else:
+        plans = None if arm == "none" else collect_plans(run, arm, split)
     return episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
 
 

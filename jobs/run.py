@@ -50,6 +50,10 @@ class Run:
         for split in self.splits:
             if not self.tasks(split):
                 raise InputError(f"envs: no {split} task is left by the settings")
+        for arm, files in config.evaluation.plan_files.items():
+            for path in files:
+                if not path.is_file():
+                    raise InputError(f"evaluation.plan_files.{arm}: {path}: no such file")
         self.backend = _backend(config)
         try:
             self.dir.mkdir(parents=True, exist_ok=True)

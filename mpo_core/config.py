@@ -6,7 +6,7 @@ to the folder the command is run in. `load_config` raises `InputError` with one 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -192,13 +192,28 @@ class TrainingConfig(Section):
 
 class EvaluationConfig(Section):
     splits: list[Split] = ["seen", "unseen"]
-    arms: list[Arm] = ["none", "base", "mpo"]
+    arms: list[str] = ["none", "base", "mpo"]
     """Plans to compare: none, the untrained planner's, the trained planner's; `expert` is the
-    environment's own solution, as an upper bound."""
+    environment's own solution, as an upper bound; or a name of `plan_files`."""
+    plan_files: dict[str, list[Path]] = {}
+    """Arm -> files with its plans, a line each (`id`, `task`, `workflow`), as the paper's data."""
     repetitions: PositiveInt = 1
     temperature: float = Field(0.0, ge=0)
     bootstrap: PositiveInt = 10_000
     """Resamples behind each confidence interval."""
+
+    @model_validator(mode="after")
+    def _known_arms(self) -> "EvaluationConfig":
+        known = [*get_args(Arm), *self.plan_files]
+        for arm in self.arms:
+            if arm not in known:
+                raise ValueError(f"arms: unknown arm {arm!r}; known: {', '.join(known)}")
+        if len(set(self.arms)) < len(self.arms):
+            raise ValueError("arms: an arm is listed twice")
+        for arm in get_args(Arm):
+            if arm in self.plan_files:
+                raise ValueError(f"plan_files: {arm} is an arm already; choose another name")
+        return self
 
 
 class ClusterConfig(Section):

@@ -88,6 +88,10 @@ class Suite(Protocol):
         """The split's tasks, in an order that is the same on every machine."""
         ...
 
+    def published_id(self, task: Task) -> str:
+        """The task's id in the paper's published plans; its own where there is none."""
+        ...
+
     def faults(self) -> Sequence[str]:
         """What is wrong with the environment's data, a line each; such tasks are left out."""
         ...

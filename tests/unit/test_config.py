@@ -22,6 +22,19 @@ def test_the_papers_settings_are_the_papers():
     assert config.evaluation.temperature == 0
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("evaluation.arms=[none, nonsense]", "unknown arm 'nonsense'"),
+        ("evaluation.arms=[none, none]", "listed twice"),
+        ("evaluation.plan_files={mpo: [plans.jsonl]}", "mpo is an arm already"),
+    ],
+)
+def test_arms_are_known_ones_each_once(override, says):
+    with pytest.raises(InputError, match=says):
+        named_config("demo", [override])
+
+
 def test_a_saved_config_is_the_config(tmp_path):
     config = named_config("demo", ["seed=7"])
     save_config(config, tmp_path / "config.yaml")

@@ -14,6 +14,7 @@ from mpo_core.envs.scienceworld.tasks import (
     TASK_TYPES,
     file_tasks,
     fold,
+    published_id,
     split_tasks,
 )
 from mpo_core.errors import InputError
@@ -41,6 +42,13 @@ def index_file(folder: Path, entries) -> Path:
     path = folder / "indices.json"
     path.write_text(entries if isinstance(entries, str) else json.dumps(entries))
     return path
+
+
+def test_the_published_plans_ids_are_the_published_ones():
+    numbers = published("taskname2id.json")
+    for task in suite().tasks("unseen"):
+        name = BY_NAME[task.type].published_name
+        assert published_id(task) == f"{numbers[name]}_{task.variation}"
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -98,6 +98,10 @@ class ALFWorld:
         tasks = [t for t in self._index.tasks[split] if types is None or t.type in types]
         return draw(tasks, getattr(self.config.tasks, split))
 
+    def published_id(self, task: Task) -> str:
+        """Its own: the published ids are positions in the order of one machine's files."""
+        return task.id
+
     def faults(self) -> Sequence[str]:
         """Games of the data folder that cannot be used, and why."""
         return [f"{fault.path}: {fault.reason}" for fault in self._index.faults]

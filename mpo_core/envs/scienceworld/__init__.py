@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from mpo_core.config import Section
 from mpo_core.envs.draw import TaskLimits
 from mpo_core.envs.scienceworld.host import HostSettings, ScienceWorldEnvironment, ScienceWorldHost
-from mpo_core.envs.scienceworld.tasks import BY_NAME, file_tasks, split_tasks
+from mpo_core.envs.scienceworld.tasks import BY_NAME, file_tasks, published_id, split_tasks
 from mpo_core.types import Split, Task
 
 __all__ = ["ScienceWorld", "ScienceWorldEnvironment", "ScienceWorldHost"]
@@ -106,6 +106,9 @@ class ScienceWorld:
         if path:
             return file_tasks(path, split, config.task_types, limit)
         return split_tasks(split, config.task_types, limit)
+
+    def published_id(self, task: Task) -> str:
+        return published_id(task)
 
     def faults(self) -> Sequence[str]:
         return ()

@@ -32,6 +32,8 @@ class TaskType:
     name: str
     published_name: str
     """Its name in the published index files, which follow an older release of the simulator."""
+    published_number: int
+    """Its number in the published plans' ids (taskname2id.json of the paper's code)."""
     variations: int
     """How many there are in the simulator, scienceworld 1.2.3."""
     step_limit: int
@@ -41,57 +43,66 @@ class TaskType:
 # Without the types of the paper's groups 8 and 9 (inclined plane, Mendelian genetics), and without
 # measure-melting-point-unknown-substance, which it does not use either.
 TASK_TYPES = (
-    TaskType("boil", "task-1-boil", 30, 100),
-    TaskType("melt", "task-1-melt", 30, 80),
-    TaskType("freeze", "task-1-freeze", 30, 80),
-    TaskType("change-the-state-of-matter-of", "task-1-change-the-state-of-matter-of", 30, 80),
-    TaskType("use-thermometer", "task-10-use-thermometer", 540, 30),
+    TaskType("boil", "task-1-boil", 0, 30, 100),
+    TaskType("melt", "task-1-melt", 3, 30, 80),
+    TaskType("freeze", "task-1-freeze", 2, 30, 80),
+    TaskType("change-the-state-of-matter-of", "task-1-change-the-state-of-matter-of", 1, 30, 80),
+    TaskType("use-thermometer", "task-10-use-thermometer", 6, 540, 30),
     TaskType(
         "measure-melting-point-known-substance",
         "task-10-measure-melting-point-(known-substance)",
+        4,
         436,
         120,
     ),
-    TaskType("power-component", "task-2-power-component", 20, 20),
+    TaskType("power-component", "task-2-power-component", 7, 20, 20),
     TaskType(
         "power-component-renewable-vs-nonrenewable-energy",
         "task-2-power-component-(renewable-vs-nonrenewable-energy)",
+        8,
         20,
         30,
     ),
-    TaskType("test-conductivity", "task-2a-test-conductivity", 900, 30),
+    TaskType("test-conductivity", "task-2a-test-conductivity", 9, 900, 30),
     TaskType(
         "test-conductivity-of-unknown-substances",
         "task-2a-test-conductivity-of-unknown-substances",
+        10,
         600,
         30,
     ),
-    TaskType("find-living-thing", "task-3-find-living-thing", 300, 15),
-    TaskType("find-non-living-thing", "task-3-find-non-living-thing", 300, 15),
-    TaskType("find-plant", "task-3-find-plant", 300, 15),
-    TaskType("find-animal", "task-3-find-animal", 300, 15),
-    TaskType("grow-plant", "task-4-grow-plant", 126, 30),
-    TaskType("grow-fruit", "task-4-grow-fruit", 126, 60),
-    TaskType("chemistry-mix", "task-5-chemistry-mix", 32, 60),
+    TaskType("find-living-thing", "task-3-find-living-thing", 12, 300, 15),
+    TaskType("find-non-living-thing", "task-3-find-non-living-thing", 13, 300, 15),
+    TaskType("find-plant", "task-3-find-plant", 14, 300, 15),
+    TaskType("find-animal", "task-3-find-animal", 11, 300, 15),
+    TaskType("grow-plant", "task-4-grow-plant", 16, 126, 30),
+    TaskType("grow-fruit", "task-4-grow-fruit", 15, 126, 60),
+    TaskType("chemistry-mix", "task-5-chemistry-mix", 17, 32, 60),
     TaskType(
         "chemistry-mix-paint-secondary-color",
         "task-5-chemistry-mix-paint-(secondary-color)",
+        18,
         36,
         15,
     ),
     TaskType(
-        "chemistry-mix-paint-tertiary-color", "task-5-chemistry-mix-paint-(tertiary-color)", 36, 30
+        "chemistry-mix-paint-tertiary-color",
+        "task-5-chemistry-mix-paint-(tertiary-color)",
+        19,
+        36,
+        30,
     ),
-    TaskType("lifespan-longest-lived", "task-6-lifespan-(longest-lived)", 125, 10),
-    TaskType("lifespan-shortest-lived", "task-6-lifespan-(shortest-lived)", 125, 10),
+    TaskType("lifespan-longest-lived", "task-6-lifespan-(longest-lived)", 20, 125, 10),
+    TaskType("lifespan-shortest-lived", "task-6-lifespan-(shortest-lived)", 22, 125, 10),
     TaskType(
         "lifespan-longest-lived-then-shortest-lived",
         "task-6-lifespan-(longest-lived-then-shortest-lived)",
+        21,
         125,
         12,
     ),
-    TaskType("identify-life-stages-1", "task-7-identify-life-stages-1", 14, 30),
-    TaskType("identify-life-stages-2", "task-7-identify-life-stages-2", 10, 30),
+    TaskType("identify-life-stages-1", "task-7-identify-life-stages-1", 23, 14, 30),
+    TaskType("identify-life-stages-2", "task-7-identify-life-stages-2", 24, 10, 30),
 )
 BY_NAME = {task_type.name: task_type for task_type in TASK_TYPES}
 BY_PUBLISHED_NAME = {task_type.published_name: task_type for task_type in TASK_TYPES}
@@ -149,6 +160,11 @@ def file_tasks(
             drawn[task_type.name].append(variation)
     tasks = [_task(split, name, v) for name, found in drawn.items() for v in sorted(found)]
     return draw(tasks, limit)
+
+
+def published_id(task: Task) -> str:
+    """The task's id in the paper's published plans, such as `0_14` for `boil` 14."""
+    return f"{BY_NAME[task.type].published_number}_{task.variation}"
 
 
 def _task(split: Split, name: str, variation: int) -> Task:
