@@ -14,6 +14,8 @@ nothing: its sessions go through more games than it keeps. Memory is the proport
 (PSS) of the process with the games, after play.
 """
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import contextlib
@@ -21,21 +23,21 @@ import json
 import os
 import platform
 import random
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from mpo_core.envs.alfworld.engine import IDLE_GAMES, Session
-from mpo_core.envs.alfworld.expert import expert_actions
-from mpo_core.envs.alfworld.games import game_file, index_games
-from mpo_core.envs.alfworld.generation import generate
-from mpo_core.envs.alfworld.host import ALFWorldHost, HostSettings
-from mpo_core.types import Task
+# The suite is imported where it is used: the process of the stock side is to hold none of it.
+if TYPE_CHECKING:
+    from mpo_core.envs.base import Environment
+    from mpo_core.types import Task
 
 ACTIONS = 20
 STOCK_GAMES = 6
@@ -51,6 +53,10 @@ class Script:
 
 
 def main() -> None:
+    from mpo_core.envs.alfworld.engine import IDLE_GAMES
+    from mpo_core.envs.alfworld.games import game_file, index_games
+    from mpo_core.envs.alfworld.generation import generate
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--games", type=int, default=18, help="games of the host side")
     parser.add_argument("--passes", type=int, default=2, help="measured rounds of the stock side")
@@ -65,7 +71,10 @@ def main() -> None:
         generate(root, {"train": options.games}, seed=1)
         scripts = [write_script(root, task) for task in index_games(root).tasks["train"]]
         # As many of each type as can be: types come in turn.
-        chosen = scripts[:: max(1, len(scripts) // STOCK_GAMES)][:STOCK_GAMES]
+        chosen = {
+            str(game_file(root, script.task)): script.actions
+            for script in scripts[:: max(1, len(scripts) // STOCK_GAMES)][:STOCK_GAMES]
+        }
         # In a process of its own, as it would be used, and whose memory is all its.
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:
             baseline = alone.submit(measure_stock, root, chosen, options.passes).result()
@@ -96,6 +105,10 @@ def main() -> None:
 
 def write_script(root: Path, task: Task) -> Script:
     """The first half of the expert's actions, then random ones that are admissible."""
+    from mpo_core.envs.alfworld.engine import Session
+    from mpo_core.envs.alfworld.expert import expert_actions
+    from mpo_core.envs.alfworld.games import game_file
+
     chance, session, game = random.Random(task.id), Session(), game_file(root, task)
     actions = expert_actions(game, session)
     actions = actions[: len(actions) // 2]
@@ -109,9 +122,9 @@ def write_script(root: Path, task: Task) -> Script:
     return Script(task, actions)
 
 
-def measure_stock(root: Path, scripts: list[Script], passes: int) -> dict[str, float]:
-    """The stock environment: one session, in this process."""
-    with contextlib.redirect_stdout(None):
+def measure_stock(root: Path, scripts: dict[str, list[str]], passes: int) -> dict[str, float]:
+    """The stock environment: one session, in this process; the actions are by game file."""
+    with contextlib.redirect_stdout(sys.stderr):
         from alfworld.agents.environment.alfred_tw_env import TASK_TYPES, AlfredTWEnv
 
         stock = AlfredTWEnv(
@@ -127,8 +140,7 @@ def measure_stock(root: Path, scripts: list[Script], passes: int) -> dict[str, f
                 "rl": {"training": {"max_nb_steps_per_episode": 10**6}},
             }
         )
-    by_game = {str(game_file(root, script.task)): script for script in scripts}
-    stock.game_files = list(by_game)
+    stock.game_files = list(scripts)
     env = stock.init_env(batch_size=1)
     resets = steps = Spent()
 
@@ -137,7 +149,7 @@ def measure_stock(root: Path, scripts: list[Script], passes: int) -> dict[str, f
         before = Spent.now()
         _, infos = env.reset()
         started = Spent.now()
-        for action in by_game[infos["extra.gamefile"][0]].actions:
+        for action in scripts[infos["extra.gamefile"][0]]:
             env.step([action])
         resets += started - before
         steps += Spent.now() - started
@@ -148,7 +160,7 @@ def measure_stock(root: Path, scripts: list[Script], passes: int) -> dict[str, f
         play()
     gb = pss_gb(psutil.Process())
     env.close()
-    taken = passes * sum(len(script.actions) for script in scripts)
+    taken = passes * sum(map(len, scripts.values()))
     return figures(taken, steps, 1, gb) | {
         "reset_s": round(resets.cpu_s / (passes * len(scripts)), 5)
     }
@@ -158,6 +170,8 @@ async def measure_host(
     root: Path, translations: Path, scripts: list[Script], sessions: int
 ) -> dict[str, float]:
     """The host: many sessions in one process, each playing one of the scripts."""
+    from mpo_core.envs.alfworld.host import ALFWorldHost, HostSettings
+
     started = time.perf_counter()
     host = ALFWorldHost(HostSettings(root, translations, 1, sessions, 10**9, 60))
     envs = [await host.environment() for _ in range(sessions)]
@@ -179,7 +193,7 @@ async def measure_host(
         await asyncio.gather(*(env.reset(script.task) for env, script in plays))
         return Spent.now(process) - before
 
-    async def play(env, script: Script) -> None:
+    async def play(env: Environment, script: Script) -> None:
         for action in script.actions:
             await env.step(action)
 
@@ -214,7 +228,7 @@ class Spent:
     wall_s: float = 0.0
 
     @classmethod
-    def now(cls, process: psutil.Process | None = None) -> "Spent":
+    def now(cls, process: psutil.Process | None = None) -> Spent:
         """Until now, where `process` has the games, or this one."""
         if process is None:
             return cls(time.process_time(), 0.0, time.perf_counter())
@@ -225,14 +239,14 @@ class Spent:
     def cpu_s(self) -> float:
         return self.games_s + self.client_s
 
-    def __add__(self, other: "Spent") -> "Spent":
+    def __add__(self, other: Spent) -> Spent:
         return Spent(
             self.games_s + other.games_s,
             self.client_s + other.client_s,
             self.wall_s + other.wall_s,
         )
 
-    def __sub__(self, other: "Spent") -> "Spent":
+    def __sub__(self, other: Spent) -> Spent:
         return self + Spent(-other.games_s, -other.client_s, -other.wall_s)
 
 
