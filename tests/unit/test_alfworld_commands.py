@@ -2,7 +2,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pytest import mark
 
-from mpo_core.envs.alfworld.commands import resolve
+from mpo_core.envs.alfworld.commands import is_command, resolve
 
 THINGS = st.sampled_from(["apple", "soapbar", "knife", "mug"])
 PLACES = st.sampled_from(["fridge", "countertop", "sinkbasin", "toilet", "desk"])
@@ -98,3 +98,14 @@ def test_what_could_mean_two_commands_is_not_understood():
     assert resolve("put apple 1 in/on fridge 1", both) is None
     assert resolve("put the apple 1 in fridge 1.", both) is None
     assert resolve(both[0], both) == both[0]
+
+
+@given(COMMANDS)
+def test_what_cannot_be_done_now_is_still_a_command(command):
+    assert resolve(command, []) is None
+    assert is_command(command.upper() + ".")
+
+
+@mark.parametrize("text", ["", "go", "go to the kitchen", "take apple", "think: look", "fly 1"])
+def test_what_has_no_commands_form_is_none(text):
+    assert not is_command(text)

@@ -4,7 +4,7 @@ Forgiven: case, spaces, full stops and the like at the end, articles, and how pu
 the engine's `move O to R`, the paper's `put O in/on R`, and `in`, `on`, `into`, `onto`. In
 released games whose own command is `put O in/on R`, `move O to R` is understood as well.
 
-A command is understood only as one that the game admits now, and only if it can mean no other.
+A command is taken only for one that the game admits now, and only if it can mean no other.
 """
 
 import re
@@ -14,6 +14,20 @@ from functools import lru_cache
 ARTICLES = {"a", "an", "the"}
 END = " \t\r\n.,;:!?"
 PUT = re.compile(r"(?:put|move) (\S.*?) (?:in ?/ ?on|into ?/ ?onto|in|on|into|onto|to) (\S.*)")
+
+
+THING = r"[a-z]+ \d+"
+FORMS = re.compile(
+    rf"look|inventory|help|go to {THING}|(?:open|close|examine|use) {THING}"
+    rf"|take {THING} from {THING}|move {THING} to {THING}"
+    rf"|(?:clean|heat|cool|slice) {THING} with {THING}"
+)
+"""Every form of command, in plain words."""
+
+
+def is_command(text: str) -> bool:
+    """Whether `text` is a command at all, admissible now or not."""
+    return FORMS.fullmatch(plain.__wrapped__(text)) is not None
 
 
 def resolve(text: str, admissible: Collection[str]) -> str | None:

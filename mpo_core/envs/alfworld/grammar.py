@@ -9,6 +9,7 @@ What a query finds is listed in the order of the objects' ids, as TextWorld sort
 the same whatever the process's hash seed.
 """
 
+import ast
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,22 @@ Mapped = Mapping[Argument, Argument]
 
 TASK = re.compile(r'"(Your task is to: (?:[^"\\\n]|\\.)*)"')
 NO_TASK = "Your task is to: nothing at all."
+
+
+WORDS = {"name", "id", "type", "definite", "indefinite", "adj", "noun", "desc"}
+"""What an expression may ask of an object."""
+HARMLESS = (
+    ast.Expression,
+    ast.BinOp,
+    ast.Add,
+    ast.BoolOp,
+    ast.Or,
+    ast.And,
+    ast.Attribute,
+    ast.Name,
+    ast.Load,
+    ast.Constant,
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ class Narrator:
                 return self._nonterminal(symbol.symbol, facts, mapped)
             case textgen.EvalSymbol():
                 names = {name: self._entities[thing] for (name, _), (thing, _) in mapped.items()}
-                return str(eval(compiled(symbol.expression), vars(textgen), names))
+                return str(eval(compiled(symbol.expression), {"__builtins__": {}}, names))
             case textgen.ConditionalSymbol():
                 return "".join(self._instances(symbol, facts, mapped))
             case textgen.ListSymbol():
@@ -217,7 +234,24 @@ def _parse_grammar(text: str) -> Grammar:
         name: [Production(rule.condition, rule.rhs) for rule in productions]
         for name, productions in logic.grammar._rules.items()
     }
+    for productions in rules.values():
+        for production in productions:
+            check(production.symbols)
+    for action in logic.actions.values():
+        check(parse(action.template))
     return Grammar(logic.actions, rules)
+
+
+def check(symbols: Iterable[textgen.Symbol]) -> None:
+    """Raises ValueError where an expression does more than put words together."""
+    for symbol in symbols:
+        match symbol:
+            case textgen.EvalSymbol():
+                compiled(symbol.expression)
+            case textgen.ListSymbol():
+                check([symbol.symbol])
+            case textgen.ConditionalSymbol():
+                check([symbol.expression])
 
 
 @lru_cache(256)
@@ -237,4 +271,15 @@ def conditions(query: str) -> tuple[tuple[str, Arguments], ...]:
 
 @lru_cache(256)
 def compiled(expression: str) -> CodeType:
-    return compile(expression.lstrip(" \t"), "grammar", "eval")
+    """An expression of a grammar, such as `o.indefinite + ' ' + o.name`.
+
+    Raises:
+        ValueError: it does more than put an object's words together. Games come from elsewhere.
+    """
+    tree = ast.parse(expression.strip(), mode="eval")
+    for node in ast.walk(tree):
+        if not isinstance(node, HARMLESS) or (
+            isinstance(node, ast.Attribute) and node.attr not in WORDS
+        ):
+            raise ValueError(f"an expression that is not allowed: {expression.strip()[:60]!r}")
+    return compile(tree, "grammar", "eval")

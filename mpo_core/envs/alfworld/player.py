@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mpo_core.envs.alfworld.commands import resolve
+from mpo_core.envs.alfworld.commands import is_command, resolve
 from mpo_core.envs.alfworld.engine import Session, State
 
 BANNER = re.compile(r"\A-= .* =-\s*")
@@ -36,7 +36,8 @@ class Player:
         return {
             "observation": ARRIVAL.sub("", state.observation),
             "won": state.won,
-            "understood": command is not None,
+            # What is well said but cannot be done now counts as understood, as in the paper's code.
+            "understood": command is not None or is_command(action),
         }
 
     def commands(self, number: int) -> list[str]:

@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from mpo_core.envs.alfworld import generation
-from mpo_core.envs.alfworld.generation import FOLDERS, generate, proof
+from mpo_core.envs.alfworld.games import SPLIT_FOLDERS
+from mpo_core.envs.alfworld.generation import generate, proof
 from mpo_core.envs.alfworld.generation.play import fault_of
 from mpo_core.envs.alfworld.generation.proof import Player, Players
 from mpo_core.envs.alfworld.generation.rooms import draw
@@ -89,7 +90,7 @@ def test_every_type_and_room_is_there_and_unseen_scenes_are_not_in_train(games):
     found = all_games(games)
     by_split = {
         split: [game for game in found if game.parent.parent.parent.name == folder]
-        for split, folder in FOLDERS.items()
+        for split, folder in SPLIT_FOLDERS.items()
     }
     assert {split: len(games) for split, games in by_split.items()} == COUNTS
     for split, split_games in by_split.items():
@@ -121,7 +122,7 @@ def test_fewer_games_are_the_first_of_more(games, tmp_path):
     generate(fewer, {"train": 3, "unseen": 2}, seed=3)
     less, more = contents(fewer), contents(games)
     del less["generation.json"]
-    assert len(less) == 5 * len(FOLDERS)
+    assert len(less) == 5 * len(SPLIT_FOLDERS)
     assert less.items() <= more.items()
 
 
@@ -130,7 +131,9 @@ def test_the_stock_environment_plays_every_game_to_its_end(games, split):
     from alfworld.agents.environment.alfred_tw_env import AlfredTWEnv
 
     paths = zip(
-        ("data_path", "eval_id_data_path", "eval_ood_data_path"), FOLDERS.values(), strict=True
+        ("data_path", "eval_id_data_path", "eval_ood_data_path"),
+        SPLIT_FOLDERS.values(),
+        strict=True,
     )
     stock = AlfredTWEnv(
         {

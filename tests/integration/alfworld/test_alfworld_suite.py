@@ -1,10 +1,12 @@
 """The suite as a run uses it: default games, what the planner is told, the expert, the limits."""
 
 import asyncio
+import json
 
 import pytest
 
 from mpo_core.envs.alfworld import ALFWorld
+from mpo_core.envs.alfworld.engine import Session
 from mpo_core.envs.draw import TaskLimits
 from mpo_core.errors import InputError
 from mpo_core.expert import expert_request
@@ -67,3 +69,15 @@ def test_a_data_folder_that_was_asked_for_is_never_replaced_by_generated_games(
         ALFWorld().tasks("train")
     with pytest.raises(InputError, match="holds neither"):
         ALFWorld(ALFWorld.Config(data=tmp_path)).tasks("train")
+
+
+def test_a_game_from_elsewhere_runs_no_code(worlds, tmp_path):
+    [source, *_] = (worlds.root() / "train").glob("*/*/game.tw-pddl")
+    content = json.loads(source.read_text())
+    said = f"{{__import__('pathlib').Path('{tmp_path / 'ran'}').touch()}}"
+    content["grammar"] = content["grammar"].replace("{r.name}", said, 1)
+    game = tmp_path / "game.tw-pddl"
+    game.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="an expression that is not allowed"):
+        Session().load(game)
+    assert not (tmp_path / "ran").exists()

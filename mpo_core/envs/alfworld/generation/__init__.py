@@ -29,6 +29,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+from mpo_core.envs.alfworld.games import SPLIT_FOLDERS
 from mpo_core.envs.alfworld.generation import pddl
 from mpo_core.envs.alfworld.generation.prior import PRIOR_FILE
 from mpo_core.envs.alfworld.generation.proof import Players
@@ -40,11 +41,6 @@ from mpo_core.types import Split, content_hash
 
 GENERATOR_VERSION = 1
 """Raise it with any change that changes the games."""
-FOLDERS: Mapping[Split, str] = {
-    "train": "train",
-    "seen": "valid_seen",
-    "unseen": "valid_unseen",
-}
 RECORD = "generation.json"
 MOST_DRAWS = 8
 """Draws for one game, before the reasons are taken for a fault of the installation."""
@@ -58,6 +54,16 @@ class GenerationReport:
     reasons: dict[str, int]
     """Why, and how often."""
     seconds: float
+
+    def __str__(self) -> str:
+        total = sum(self.games.values())
+        games = ", ".join(f"{count} {split}" for split, count in self.games.items())
+        why = "".join(f"; {count} x {reason}" for reason, count in self.reasons.items())
+        rate = self.replaced / (total + self.replaced)
+        return (
+            f"{total} games ({games}) in {self.seconds:.1f} s, each won once by its walkthrough; "
+            f"{self.replaced} draws replaced ({rate:.1%}){why}"
+        )
 
 
 @dataclass
@@ -86,7 +92,7 @@ class Draws:
             slot.attempt += 1
             if room.arrangement not in self._taken:
                 self._taken.add(room.arrangement)
-                return _write(self.folder / FOLDERS[slot.split], room)
+                return _write(self.folder / SPLIT_FOLDERS[slot.split], room)
             self.reasons["the same as another"] += 1
         common = "; ".join(f"{why} ({count})" for why, count in self.reasons.most_common(3))
         raise InputError(
@@ -125,7 +131,9 @@ def generate(
     workers = workers if workers is not None else os.cpu_count() or 1
     _check(out, counts, prior_power, workers)
     started = time.monotonic()
-    slots = [Slot(split, number) for split in FOLDERS for number in range(counts.get(split, 0))]
+    slots = [
+        Slot(split, number) for split in SPLIT_FOLDERS for number in range(counts.get(split, 0))
+    ]
     with _built_aside(out) as folder, Players(workers) as players:
         draws = Draws(folder, seed, prior_power)
         while slots:
@@ -137,7 +145,7 @@ def generate(
         record = _record(counts, seed, prior_power)
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return GenerationReport(
-        games={split: counts.get(split, 0) for split in FOLDERS},
+        games={split: counts.get(split, 0) for split in SPLIT_FOLDERS},
         replaced=draws.reasons.total(),
         reasons=dict(draws.reasons.most_common()),
         seconds=time.monotonic() - started,
@@ -145,8 +153,8 @@ def generate(
 
 
 def _check(out: Path, counts: Mapping[Split, int], prior_power: float, workers: int) -> None:
-    if unknown := sorted(set(counts) - set(FOLDERS)):
-        raise InputError(f"counts: unknown split {unknown[0]!r}; use {', '.join(FOLDERS)}")
+    if unknown := sorted(set(counts) - set(SPLIT_FOLDERS)):
+        raise InputError(f"counts: unknown split {unknown[0]!r}; use {', '.join(SPLIT_FOLDERS)}")
     if any(count < 0 for count in counts.values()) or not any(counts.values()):
         raise InputError(f"counts: {dict(counts)} asks for no games; give numbers of 1 or more")
     if not (math.isfinite(prior_power) and prior_power >= 0):
@@ -170,7 +178,7 @@ def _built_aside(out: Path) -> Iterator[Path]:
     folder = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         folder.mkdir(parents=True)
-        for name in FOLDERS.values():
+        for name in SPLIT_FOLDERS.values():
             (folder / name).mkdir()
         yield folder
         _publish(folder, out)
@@ -234,7 +242,7 @@ def _record(counts: Mapping[Split, int], seed: int, prior_power: float) -> dict:
     return {
         "generator": GENERATOR_VERSION,
         "seed": seed,
-        "counts": {split: counts.get(split, 0) for split in FOLDERS},
+        "counts": {split: counts.get(split, 0) for split in SPLIT_FOLDERS},
         "prior_power": float(prior_power),
         "prior": sha256(PRIOR_FILE.read_bytes()).hexdigest(),
         "packages": {
