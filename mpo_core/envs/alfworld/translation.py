@@ -133,6 +133,8 @@ def _write(path: Path, found: Translation) -> None:
             try:
                 file.write(content)
                 file.close()
+                # A cache may be a group's: others read what one has made.
+                os.chmod(file.name, 0o644)
                 os.replace(file.name, path)
             except BaseException:
                 os.unlink(file.name)
