@@ -6,6 +6,7 @@ what a larger one does.
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain, zip_longest
 
 from pydantic import Field
@@ -29,7 +30,7 @@ def draw(tasks: Sequence[Task], limit: int | None) -> list[Task]:
     the hash of the id decides which comes first.
     """
     by_type: dict[str, list[Task]] = {}
-    for task in sorted(tasks, key=_rank):
+    for task in sorted(tasks, key=lambda task: _rank(task.id)):
         by_type.setdefault(task.type, []).append(task)
     types = dict.fromkeys(task.type for task in tasks)
     rounds = chain.from_iterable(zip_longest(*(by_type[name] for name in types)))
@@ -37,5 +38,6 @@ def draw(tasks: Sequence[Task], limit: int | None) -> list[Task]:
     return [task for task in tasks if task.id in taken]
 
 
-def _rank(task: Task) -> str:
-    return hashlib.sha256(task.id.encode()).hexdigest()
+@lru_cache(1 << 14)
+def _rank(task_id: str) -> str:
+    return hashlib.sha256(task_id.encode()).hexdigest()
