@@ -14,7 +14,7 @@ import ray
 from mpo_core.config import ClusterConfig
 from mpo_core.envs.base import Suite
 from mpo_core.episode import EpisodeRequest
-from mpo_core.errors import EnvironmentLost
+from mpo_core.errors import EnvironmentLost, InputError
 from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Player
@@ -58,8 +58,8 @@ class RolloutPool:
     async def play(self, request: EpisodeRequest) -> Episode:
         """Play an episode on the actor with the fewest.
 
-        Raises EnvironmentLost, ModelUnavailable as `Player.play` does, and EnvironmentLost when
-        the actor itself died.
+        Raises EnvironmentLost, ModelUnavailable and InputError as `Player.play` does, and
+        EnvironmentLost when the actor itself died.
         """
         index = min(range(len(self._actors)), key=self._in_flight.__getitem__)
         self._in_flight[index] += 1
@@ -67,6 +67,11 @@ class RolloutPool:
             return await self._actors[index].play.remote(request)
         except ray.exceptions.RayActorError as error:
             raise EnvironmentLost(f"rollout actor {index} died; it is started again") from error
+        except ray.exceptions.RayTaskError as error:
+            # The user's mistake, such as a game that cannot be played, without the actor's trace.
+            if isinstance(error.cause, InputError):
+                raise error.cause from None
+            raise
         finally:
             self._in_flight[index] -= 1
 

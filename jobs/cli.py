@@ -26,6 +26,7 @@ app = typer.Typer(
     epilog="Start with `mpo doctor`, then `mpo run demo`. Every command has --help with examples.",
 )
 console = Console()
+LEFT_OUT_SHOWN = 10
 
 ConfigArgument = Annotated[
     str,
@@ -205,7 +206,12 @@ def tasks(
             table.add_row(*map(str, row))
         console.print(table)
     for fault in suite.faults():
-        print(f"left out: {fault}", file=sys.stderr)
+        print(f"unusable: {fault}", file=sys.stderr)
+    left_out = suite.left_out()
+    for name in left_out if list_ids else left_out[:LEFT_OUT_SHOWN]:
+        print(f"left out: {name}", file=sys.stderr)
+    if not list_ids and len(left_out) > LEFT_OUT_SHOWN:
+        print(f"left out: {len(left_out)} in all; --list names them", file=sys.stderr)
 
 
 @app.command(epilog="Examples:\n\n`mpo config demo`\n\n`mpo config demo | grep training`")

@@ -106,6 +106,10 @@ class ALFWorld:
         """Games of the data folder that cannot be used, and why."""
         return [f"{fault.path}: {fault.reason}" for fault in self._index.faults]
 
+    def left_out(self) -> Sequence[str]:
+        """Movable-receptacle, sliced-object and unsolvable games, which upstream leaves out too."""
+        return [f"{fault.path}: {fault.reason}" for fault in self._index.left_out]
+
     def step_limit(self, task: Task) -> int:
         return STEP_LIMIT
 

@@ -45,7 +45,7 @@ LEFT_OUT = {"movable": "movable receptacle", "Sliced": "sliced object"}
 """What in a game folder's path leaves it out, and the name that it is counted under."""
 UNSOLVABLE = "not solvable"
 
-FORMAT = 2
+FORMAT = 3
 """To be raised when the index of the same files would come out differently."""
 TASK = "Your task is to:"
 NO_TASK = "UNKNOWN GOAL"
@@ -74,8 +74,8 @@ class Index:
     tasks: dict[Split, list[Task]]
     """Each split's tasks, by id."""
     faults: list[Fault]
-    left_out: dict[str, int]
-    """How many games were left out, by reason."""
+    left_out: list[Fault]
+    """Games that are sound but not used, as documented above."""
 
 
 INDEX = TypeAdapter(Index)
@@ -189,7 +189,7 @@ def _read_games(root: Path, entries: Sequence[_Entry]) -> tuple[Index, bool]:
     tasks: dict[Split, list[Task]] = {split: [] for split in SPLIT_FOLDERS}
     splits = {name: split for split, name in SPLIT_FOLDERS.items()}
     faults: list[Fault] = []
-    left_out: Counter[str] = Counter()
+    left_out: list[Fault] = []
     places: dict[str, str] = {}
     final = True
     for folder, files in groupby(entries, lambda entry: entry.folder):
@@ -207,10 +207,10 @@ def _read_games(root: Path, entries: Sequence[_Entry]) -> tuple[Index, bool]:
                 tasks[task.split].append(task)
                 places[task.id] = folder
             else:
-                left_out[reason or UNSOLVABLE] += 1
+                left_out.append(Fault(folder, reason or UNSOLVABLE))
     for found in tasks.values():
         found.sort(key=lambda task: task.id)
-    return Index(tasks, faults, dict(sorted(left_out.items()))), final
+    return Index(tasks, faults, left_out), final
 
 
 def _task(root: Path, split: Split, folder: str, files: Sequence[_Entry]) -> Task | None:
@@ -334,7 +334,8 @@ def _keep(index: Index, path: Path) -> None:
 
 def _what_instead(index: Index) -> str:
     """What a folder without a game holds, in words."""
-    parts = [f"{count} left out as {reason}" for reason, count in index.left_out.items()]
+    counts = Counter(fault.reason for fault in index.left_out)
+    parts = [f"{count} left out as {reason}" for reason, count in sorted(counts.items())]
     if index.faults:
         first = index.faults[0]
         parts.append(f"{len(index.faults)} faulty, the first {first.path}: {first.reason}")

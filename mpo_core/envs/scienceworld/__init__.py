@@ -113,6 +113,9 @@ class ScienceWorld:
     def faults(self) -> Sequence[str]:
         return ()
 
+    def left_out(self) -> Sequence[str]:
+        return ()
+
     def step_limit(self, task: Task) -> int:
         return BY_NAME[task.type].step_limit
 

@@ -83,7 +83,7 @@ def test_the_index_holds_every_generated_game_with_the_text_that_the_engine_show
     index = index_games(root)
     assert {split: len(tasks) for split, tasks in index.tasks.items()} == COUNTS
     assert index.faults == []
-    assert index.left_out == {}
+    assert index.left_out == []
     assert set(SPLIT_FOLDERS) == set(COUNTS)
     for tasks in index.tasks.values():
         for task in tasks:
