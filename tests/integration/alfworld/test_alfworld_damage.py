@@ -1,30 +1,16 @@
 """A data folder with damaged games: named, skipped or refused, and no worker dies of them."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mpo_core.envs.alfworld import ALFWorld
 from mpo_core.envs.alfworld.games import game_file
-from tests.integration.pipeline.test_kill_driver import OVERRIDES, ROOT
-
-
-def mpo(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *arguments],
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+from tests.commandline import mpo
+from tests.integration.pipeline.test_kill_driver import OVERRIDES
 
 
 @pytest.fixture

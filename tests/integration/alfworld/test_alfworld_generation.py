@@ -18,12 +18,12 @@ import psutil
 import pytest
 
 from mpo_core.envs.alfworld import generation
-from mpo_core.envs.alfworld.games import SPLIT_FOLDERS
+from mpo_core.envs.alfworld.games import SPLIT_FOLDERS, TASK_TYPES
 from mpo_core.envs.alfworld.generation import generate, proof
 from mpo_core.envs.alfworld.generation.play import fault_of
 from mpo_core.envs.alfworld.generation.proof import Player, Players
 from mpo_core.envs.alfworld.generation.rooms import draw
-from mpo_core.envs.alfworld.generation.tables import TASK_TYPES, tables
+from mpo_core.envs.alfworld.generation.tables import tables
 from mpo_core.errors import InputError
 
 FULL = bool(os.environ.get("ALFWORLD_FULL"))

@@ -1,27 +1,12 @@
 """What a user gets wrong ends in one line on stderr and exit code 2, and leaves nothing behind."""
 
 import json
-import os
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-
-
-def mpo(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *arguments],
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+from tests.commandline import mpo
 
 
 def assert_one_line(answer: subprocess.CompletedProcess, says: str) -> None:

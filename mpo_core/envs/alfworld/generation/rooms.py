@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from mpo_core.envs.alfworld.games import TASK_TYPES
 from mpo_core.envs.alfworld.generation.prior import prior
 from mpo_core.envs.alfworld.generation.tables import (
     GRID,
-    TASK_TYPES,
     Receptacle,
     Scene,
     Spot,

@@ -19,20 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mpo_core.envs.alfworld.games import TASK_TYPES
 from mpo_core.errors import InputError
 from mpo_core.types import Split
 
 GRID = 0.25
 """Metres between two points where an agent can stand."""
-
-TASK_TYPES = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
 
 
 @dataclass(frozen=True, order=True)
