@@ -64,6 +64,31 @@ def run(
     _print_report(opened.dir, summary)
 
 
+@app.command(
+    epilog="Examples:\n\n`mpo collect demo` (plans by rules, without a model)\n\n"
+    "`mpo collect demo seeds.teacher=gpt models.gpt='{endpoint: https://HOST/v1, name: MODEL}' "
+    "seeds.price_per_million_prompt_tokens=2.5 seeds.price_per_million_completion_tokens=10`"
+)
+def collect(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Play the experts' episodes of the training tasks and make the seed plans of them."""
+    from jobs.collect import collect_seeds
+    from jobs.tasks import collect_tasks
+
+    with _run(config, overrides) as opened:
+        collect_tasks(opened)
+        seeds = collect_seeds(opened)
+    path = opened.dir / "plans" / "seeds-train.jsonl"
+    console.print(f"{len(seeds.plans)} plans in {path}", soft_wrap=True)
+    console.print(f"{len(seeds.faults)} tasks without a plan")
+    for reason, count in seeds.reasons.items():
+        console.print(f"  {count}: {reason}", soft_wrap=True)
+    if opened.config.seeds.teacher is not None:
+        cost = "" if seeds.cost is None else f", cost {seeds.cost:.4f}"
+        console.print(
+            f"{seeds.prompt_tokens} prompt and {seeds.completion_tokens} completion tokens{cost}"
+        )
+
+
 @app.command(epilog="Example: `mpo plans demo`")
 def plans(config: ConfigArgument, overrides: Overrides = None) -> None:
     """Sample the training tasks' plans from the base planner."""

@@ -79,6 +79,24 @@ class ModelConfig(Section):
         return self
 
 
+class SeedsConfig(Section):
+    """Plans made from the experts' episodes of the training tasks, for the planner's SFT."""
+
+    teacher: str | None = None
+    """Key in `models` of the model that turns an expert's episode into a plan; null for the
+    rule-based teacher, which asks no model and writes one plan a task."""
+    per_task: PositiveInt = 1
+    """Plans that a teacher model writes for each task."""
+    temperature: float = Field(0.7, ge=0)
+    max_tokens: PositiveInt = 512
+    """Longest answer of the teacher, in tokens."""
+    resamples: int = Field(3, ge=0)
+    """Times that unparseable answers are drawn again before the task counts as failed."""
+    price_per_million_prompt_tokens: float | None = Field(None, ge=0)
+    """The teacher's price, in any currency; with both prices set, the cost is printed."""
+    price_per_million_completion_tokens: float | None = Field(None, ge=0)
+
+
 class PlannerConfig(Section):
     model: str
     """Key in `models` of the planner before training."""
@@ -258,6 +276,7 @@ class Config(Section):
     """Name -> chat model. A served model's name is its engine's."""
     planner: PlannerConfig
     agent: AgentConfig
+    seeds: SeedsConfig = SeedsConfig()
     scoring: ScoringConfig = ScoringConfig()
     pairs: PairsConfig = PairsConfig()
     training: TrainingConfig = TrainingConfig()
@@ -281,12 +300,19 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _models_exist(self) -> "Config":
-        for role in ("planner", "agent"):
-            name = getattr(self, role).model
+        teacher = self.seeds.teacher
+        roles = {"planner.model": self.planner.model, "agent.model": self.agent.model}
+        named = roles | ({"seeds.teacher": teacher} if teacher else {})
+        for role, name in named.items():
             if name not in self.models:
                 raise ValueError(
-                    f"{role}.model: {name!r} is not in models ({', '.join(sorted(self.models))})"
+                    f"{role}: {name!r} is not in models ({', '.join(sorted(self.models))})"
                 )
+        if teacher and self.models[teacher].source and teacher not in roles.values():
+            raise ValueError(
+                f"seeds.teacher: models.{teacher} is not served, being neither the planner nor the "
+                "agent; give it an endpoint"
+            )
         if self.trains and self.models[self.planner.model].source is None:
             raise ValueError(
                 "evaluation.arms: the mpo arm trains the planner, which needs models."

@@ -12,7 +12,7 @@ from mpo_core.errors import EnvironmentLost, InputError
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel, Reply, request_seed
 from mpo_core.prompts import Prompts
-from mpo_core.types import Plan, Task, content_hash
+from mpo_core.types import Message, Plan, Task, content_hash
 
 _TAGGED = re.compile(r"<(plan|workflow)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _STEP = re.compile(r"^\W*(?:step\s*)?\d+\s*[.:)]\W*(?P<text>\S.*)$", re.IGNORECASE)
@@ -34,9 +34,17 @@ def read_plan(answer: str, truncated: bool = False) -> str | None:
     return "\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, start=1))
 
 
+class NoPlan(InputError):
+    """A model's answers held too few plans."""
+
+    def __init__(self, message: str, replies: Sequence[Reply] = ()) -> None:
+        super().__init__(message)
+        self.replies = replies
+
+
 def plan_ledger(path: Path) -> Ledger[Plan]:
     """Sampled plans on disk, one record a (task, origin, sample)."""
-    return Ledger(path, Plan, key=lambda plan: _sample_key(plan.task_id, plan.origin, plan.sample))
+    return Ledger(path, Plan, key=lambda plan: sample_key(plan.task_id, plan.origin, plan.sample))
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def sampled_plans(
     plans = []
     for task in tasks:
         for sample in range(per_task):
-            key = _sample_key(task.id, origin, sample)
+            key = sample_key(task.id, origin, sample)
             if key not in ledger:
                 raise InputError(
                     f"{ledger.path}: no plan {sample} for {task.id} by {origin}; run `mpo plans` "
@@ -106,44 +114,60 @@ async def sample_plans(
 
     async def sample(task: Task) -> None:
         missing = [
-            k for k in range(sampling.per_task) if _sample_key(task.id, origin, k) not in ledger
+            k for k in range(sampling.per_task) if sample_key(task.id, origin, k) not in ledger
         ]
         if not missing:
             return
         async with slots:
-            texts = await _draw(task, len(missing))
-        plans = [Plan.of(task.id, text, origin, k) for k, text in zip(missing, texts, strict=True)]
-        ledger.append(*plans)
-
-    async def _draw(task: Task, count: int) -> list[str]:
-        texts: list[str] = []
-        replies: list[Reply] = []
-        for attempt in range(sampling.resamples + 1):
-            drawn = await model.chat(
-                prompts[task.env].planner_messages(task.description),
-                n=count - len(texts),
-                # A greedy answer would only come again.
-                temperature=sampling.temperature
-                if attempt == 0
-                else max(sampling.temperature, 0.7),
-                max_tokens=sampling.max_tokens,
-                seed=request_seed(origin, task.id, attempt),
-                session=task.id,
+            asked = prompts[task.env].planner_messages(task.description)
+            texts, replies = await draw_plans(
+                task.id, asked, model, sampling, origin, count=len(missing)
             )
-            replies += drawn
-            texts += [text for r in drawn if (text := read_plan(r.text, r.truncated))]
-            if len(texts) == count:
-                on_plans(task, replies)
-                return texts
-        raise InputError(
-            f"{task.id}: only {len(texts)} of {count} answers of {model.fingerprint} held a plan "
-            f"after {sampling.resamples} further draws; the last began {drawn[-1].text[:80]!r}. "
-            "Check the planner's prompt and chat template, or raise planner.max_tokens or "
-            "planner.resamples"
-        )
+        plans = [Plan.of(task.id, text, origin, k) for k, text in zip(missing, texts, strict=True)]
+        on_plans(task, replies)
+        ledger.append(*plans)
 
     await together(sample(task) for task in tasks)
     return sampled_plans(tasks, ledger, origin, sampling.per_task)
+
+
+async def draw_plans(
+    task_id: str,
+    messages: Sequence[Message],
+    model: ChatModel,
+    sampling: Sampling,
+    origin: str,
+    *,
+    count: int,
+) -> tuple[list[str], list[Reply]]:
+    """`count` plans for a task, and all replies that were drawn for them.
+
+    Raises:
+        NoPlan: too few of the answers hold a plan, after the resamples.
+        ModelUnavailable: the model did not answer.
+    """
+    texts: list[str] = []
+    replies: list[Reply] = []
+    for attempt in range(sampling.resamples + 1):
+        drawn = await model.chat(
+            messages,
+            n=count - len(texts),
+            # A greedy answer would only come again.
+            temperature=sampling.temperature if attempt == 0 else max(sampling.temperature, 0.7),
+            max_tokens=sampling.max_tokens,
+            seed=request_seed(origin, task_id, attempt),
+            session=task_id,
+        )
+        replies += drawn
+        texts += [text for r in drawn if (text := read_plan(r.text, r.truncated))]
+        if len(texts) == count:
+            return texts, replies
+    raise NoPlan(
+        f"{task_id}: only {len(texts)} of {count} answers of {model.fingerprint} held a plan "
+        f"after {sampling.resamples} further draws; the last began {drawn[-1].text[:80]!r}. "
+        "Check the model's prompt and chat template, or raise its max_tokens or resamples",
+        replies,
+    )
 
 
 async def describe(
@@ -173,5 +197,6 @@ async def describe(
     return await together(instruction(task) for task in tasks)
 
 
-def _sample_key(task_id: str, origin: str, sample: int) -> str:
+def sample_key(task_id: str, origin: str, sample: int) -> str:
+    """Under which a plan lies in its ledger."""
     return content_hash(task_id, origin, sample)

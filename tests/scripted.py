@@ -35,3 +35,12 @@ def agent(messages: list[dict], seed: int) -> str:
 def slow_agent(messages: list[dict], seed: int) -> str:
     time.sleep(0.02)
     return agent(messages, seed)
+
+
+def slow_teacher(messages: list[dict], seed: int) -> str:
+    time.sleep(0.5)
+    return planner(messages, seed)
+
+
+def mute(messages: list[dict], seed: int) -> str:
+    return "I cannot."

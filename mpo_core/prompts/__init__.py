@@ -7,7 +7,9 @@ A prompt folder holds one folder an environment, with
                   assistant (thought and action), user (observation), ..., assistant; or an
                   object with one for each task type or beginning of a type's name,
 - `planner.txt`   the planner's prompt, with `{task}` where the task goes,
-- `planner_example.json`  (optional) one task and its plan as two chat messages.
+- `planner_example.json`  (optional) one task and its plan as two chat messages,
+- `teacher.txt`   (optional) what a teacher model is asked that makes a plan from an expert's
+                  episode, with `{task}` and `{trajectory}` where these go.
 `prompts_dir` names such a folder of your own; files that it lacks are the built-in ones, but for
 the planner's example, which goes with its prompt. The reference repository's layout is read too:
 `prompt/instructions/*_inst.txt`,
@@ -45,10 +47,13 @@ class Prompts:
     """Beginning of a task type's name -> its worked episode; "" is every type's."""
     planner: str
     planner_example: list[Message] = field(default_factory=list)
+    teacher: str = field(default_factory=str)
 
     @property
     def fingerprint(self) -> str:
-        return content_hash(asdict(self), PLAN_INTRODUCTION)
+        """Names what agents and planners are told; the teacher's prompt is neither's."""
+        told = {name: text for name, text in asdict(self).items() if name != "teacher"}
+        return content_hash(told, PLAN_INTRODUCTION)
 
     def planner_messages(self, task: str) -> list[Message]:
         """What the planner is sent for a task."""
@@ -57,6 +62,10 @@ class Prompts:
         example_task, example_plan = self.planner_example
         first = self.planner.replace("{task}", example_task["content"])
         return [_user(first), example_plan, _user(f"Task: {task}")]
+
+    def teacher_messages(self, task: str, trajectory: str) -> list[Message]:
+        """What a teacher is sent for a task and the expert's episode of it."""
+        return [_user(self.teacher.replace("{task}", task).replace("{trajectory}", trajectory))]
 
     def example(self, task_type: str) -> list[Message]:
         """The worked episode for a task type. Raises InputError where there is none."""
@@ -152,7 +161,7 @@ def load_prompts(env: str, prompts_dir: Path | None = None) -> Prompts:
 
 def _own_files(env: str, folder: Path) -> dict:
     found = {}
-    for name in ("agent", "agent_act", "planner"):
+    for name in ("agent", "agent_act", "planner", "teacher"):
         path = folder / env / f"{name}.txt"
         if path.is_file():
             found[name] = path.read_text().strip()
@@ -165,6 +174,9 @@ def _own_files(env: str, folder: Path) -> dict:
     found = {**_reference_files(env, folder), **found}
     if "planner" in found and "{task}" not in found["planner"]:
         raise InputError(f"{folder}: the planner prompt of {env} lacks {{task}}")
+    for place in ("{task}", "{trajectory}"):
+        if place not in found.get("teacher", place):
+            raise InputError(f"{folder}: the teacher prompt of {env} lacks {place}")
     return found
 
 

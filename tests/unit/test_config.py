@@ -60,6 +60,8 @@ def test_overrides_reach_every_depth():
         ("training.zero_stage=4", "training.zero_stage: "),
         ("training.batch_size=3", "training: batch_size 3 is not a multiple of workers 2"),
         ("planner.model=gpt", "planner.model: 'gpt' is not in models"),
+        ("seeds.teacher=gpt", "seeds.teacher: 'gpt' is not in models"),
+        ("seeds.price_per_million_prompt_tokens=-1", "seeds.price_per_million_prompt_tokens: "),
         ("models.smollm2.endpoint=http://x", "models.smollm2: give exactly one of source"),
         ("training.method=full", "planner.serve: adapter cannot hold full weights"),
         ("cluster.enabled=false", "cluster.enabled: false cannot serve models.smollm2"),
@@ -74,6 +76,13 @@ def test_a_fault_is_one_line_that_names_the_key(override, says):
     with pytest.raises(InputError, match=says) as caught:
         named_config("demo", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_that_nobody_serves_needs_an_endpoint():
+    teacher = ["models.big={source: /models/big}", "seeds.teacher=big"]
+    with pytest.raises(InputError, match=r"seeds\.teacher: models\.big is not served"):
+        named_config("demo", teacher)
+    assert named_config("demo", ["seeds.teacher=smollm2"]).seeds.teacher == "smollm2"
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):

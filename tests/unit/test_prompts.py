@@ -57,6 +57,25 @@ def test_ones_own_files_replace_the_built_in_ones(tmp_path):
     assert own.fingerprint != builtin.fingerprint
 
 
+@pytest.mark.parametrize("env", ["scienceworld", "alfworld"])
+def test_a_teacher_is_asked_for_a_plan_of_the_task_and_the_trajectory(env):
+    [asked] = load_prompts(env).teacher_messages("boil {water}", "> look")
+    assert "Task: boil {water}" in asked["content"] and "> look" in asked["content"]
+    assert "Step 1:" in asked["content"]
+    assert "{task}" not in asked["content"] and "{trajectory}" not in asked["content"]
+
+
+def test_what_the_teacher_is_asked_decides_no_episode(tmp_path):
+    (tmp_path / "alfworld").mkdir()
+    path = tmp_path / "alfworld" / "teacher.txt"
+    path.write_text("{task} {trajectory}")
+    own, builtin = load_prompts("alfworld", tmp_path), load_prompts("alfworld")
+    assert own.teacher != builtin.teacher and own.fingerprint == builtin.fingerprint
+    path.write_text("{task}")
+    with pytest.raises(InputError, match=r"teacher prompt of alfworld lacks \{trajectory\}"):
+        load_prompts("alfworld", tmp_path)
+
+
 def test_the_reference_repositorys_layout_is_read(tmp_path):
     (tmp_path / "prompt" / "instructions").mkdir(parents=True)
     (tmp_path / "prompt" / "icl_examples").mkdir()

@@ -1,0 +1,137 @@
+"""`mpo collect` on real environments: by rules, by a model, again, and killed in between."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mpo_core.abstraction import RULES
+from mpo_core.ledger import read_records
+from mpo_core.types import Episode, Plan
+
+ROOT = Path(__file__).parents[3]
+TASKS = 6
+OVERRIDES = [
+    "name=small",
+    "cluster.enabled=false",
+    "models.agent.scripted=tests.scripted:agent",
+    "models.teacher.scripted=tests.scripted:slow_teacher",
+    "planner.model=agent",
+    "agent.model=agent",
+    "envs.scienceworld.tasks={train: 3, seen: 0, unseen: 1}",
+    "envs.alfworld.generated={train: 6, seen: 0, unseen: 6}",
+    "envs.alfworld.tasks={train: 3, seen: 0, unseen: 1}",
+    "evaluation.arms=[none]",
+    # One at a time, so that there is a middle to be killed in.
+    "cluster.episodes_in_flight=1",
+]
+BY_MODEL = ["seeds.teacher=teacher", "seeds.per_task=2"]
+
+
+def start(runs_dir: Path, *overrides: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "jobs.cli", "collect", "demo", f"runs_dir={runs_dir}"]
+    return subprocess.Popen(
+        [*command, *OVERRIDES, *overrides],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def collect(runs_dir: Path, *overrides: str) -> str:
+    """Run to the end; what was printed."""
+    process = start(runs_dir, *overrides)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-2000:]
+    return output
+
+
+def kill_when_begun(runs_dir: Path, ledger: str, *overrides: str) -> bytes:
+    """Kill the command once the ledger has its first record; what the ledger held then."""
+    process, path = start(runs_dir, *overrides), runs_dir / "small" / ledger
+    before = path.read_bytes() if path.exists() else b""
+    while not path.exists() or path.read_bytes().count(b"\n") <= before.count(b"\n"):
+        assert process.poll() is None, process.stderr.read()[-2000:]
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    return path.read_bytes()
+
+
+def records(runs_dir: Path) -> tuple[list[Episode], list[Plan]]:
+    run = runs_dir / "small"
+    return (
+        read_records(run / "episodes" / "expert.jsonl", Episode),
+        read_records(run / "plans" / "seeds-train.jsonl", Plan),
+    )
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory) -> tuple[Path, str]:
+    runs_dir = tmp_path_factory.mktemp("collected")
+    return runs_dir, collect(runs_dir)
+
+
+def test_every_experts_episode_gives_a_general_plan(collected):
+    runs_dir, output = collected
+    episodes, plans = records(runs_dir)
+    assert [episode.reward for episode in episodes] == [1.0] * TASKS
+    assert {plan.task_id for plan in plans} == {episode.task_id for episode in episodes}
+    assert len(plans) == TASKS and {plan.origin for plan in plans} == {RULES}
+    assert {plan.task_id.split("/")[0] for plan in plans} == {"scienceworld", "alfworld"}
+    for plan in plans:
+        for k, line in enumerate(plan.text.splitlines(), 1):
+            assert re.fullmatch(rf"Step {k}: [A-Z]\D+\.", line)
+    assert f"{TASKS} plans in" in output and "0 tasks without a plan" in output
+
+
+def test_collecting_again_does_nothing(collected):
+    runs_dir, output = collected
+    kept = ("episodes/expert.jsonl", "plans/seeds-train.jsonl", "timings.json", "tasks/train.jsonl")
+    files = {name: (runs_dir / "small" / name).read_bytes() for name in kept}
+    assert collect(runs_dir) == output
+    assert {name: (runs_dir / "small" / name).read_bytes() for name in kept} == files
+
+
+def test_killed_twice_it_ends_as_if_undisturbed(collected, tmp_path):
+    begun = kill_when_begun(tmp_path, "episodes/expert.jsonl", *BY_MODEL)
+    assert 1 <= begun.count(b"\n") < TASKS
+    begun_plans = kill_when_begun(tmp_path, "plans/seeds-train.jsonl", *BY_MODEL)
+    assert 1 <= begun_plans.count(b"\n") < 2 * TASKS
+    output = collect(tmp_path, *BY_MODEL, "seeds.price_per_million_prompt_tokens=1")
+    # What was there is neither lost nor made again.
+    run = tmp_path / "small"
+    whole = begun[: begun.rindex(b"\n") + 1]
+    assert (run / "episodes" / "expert.jsonl").read_bytes().startswith(whole)
+    whole = begun_plans[: begun_plans.rindex(b"\n") + 1]
+    assert (run / "plans" / "seeds-train.jsonl").read_bytes().startswith(whole)
+    assert f"{2 * TASKS} plans in" in output and "completion tokens" in output
+
+    undisturbed, _ = collected
+    collect(undisturbed, *BY_MODEL)
+    episodes, plans = records(tmp_path)
+    expected_episodes, expected_plans = records(undisturbed)
+    assert {e.key: e.reward for e in episodes} == {e.key: e.reward for e in expected_episodes}
+    by_model = {plan.model_dump_json() for plan in expected_plans if plan.origin != RULES}
+    assert {plan.model_dump_json() for plan in plans} == by_model and len(by_model) == 2 * TASKS
+
+
+def test_no_plan_at_all_is_one_line_and_exit_code_2(collected):
+    process = start(
+        collected[0],
+        "models.mute.scripted=tests.scripted:mute",
+        "seeds.teacher=mute",
+        "seeds.resamples=0",
+    )
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert errors.splitlines()[-1] == (
+        f"mpo: error: seeds: none of the {TASKS} tasks gave a plan: too few of the teacher's "
+        "answers held a plan"
+    )
