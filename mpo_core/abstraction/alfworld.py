@@ -53,12 +53,11 @@ class _Errand:
     name: str
     found: str
     """Kind of place where it was taken, as `put`, `lamp` and `lit` are kinds."""
-    opened: bool
     changes: list[tuple[str, str]] = field(default_factory=list)
     put: str = ""
-    put_opened: bool = False
     lamp: str = ""
     lit: str = ""
+    """Where the lamp stood."""
 
     @property
     def noun(self) -> str:
@@ -66,69 +65,87 @@ class _Errand:
 
 
 def household_steps(_: str, actions: Sequence[str], __: str) -> list[str]:
-    errands = _errands(actions)
+    """Steps of a plan, each without its number and full stop."""
+    opened = {
+        kind(said["place"])
+        for verb, said in (read(_HOUSEHOLD, action) for action in actions)
+        if verb == "open"
+    }
     steps: list[str] = []
-    for before, errand in zip([None, *errands], errands, strict=False):
-        noun = errand.noun
-        another = before is not None and before.noun == noun
-        if another and before.found == errand.found:
-            steps.append(f"go back to {_places(errand.found)} for another {noun} and take it")
-        else:
-            closed = "those that are closed" if errand.found in _SEVERAL else "it if it is closed"
-            opening = f"; open {closed}" if errand.opened else ""
-            wanted = f"another {noun}" if another else article(noun)
-            where = f"{_in(errand.found)} {_places(errand.found)}"
-            steps += [f"look for {wanted}, first {where}{opening}", f"take the {noun}"]
-        for verb, tool in errand.changes:
-            go = "" if verb == "slice" else f"go to the {tool} and "
-            with_it = f" with the {tool}" if verb == "slice" else " with it"
-            steps.append(f"{go}{verb} the {noun}{with_it}")
+    before = None
+    for errand in _errands(actions):
+        first = before if before and before.noun == errand.noun else None
+        steps += _fetching(errand, first, opened)
+        steps += [_changing(errand.noun, verb, tool) for verb, tool in errand.changes]
         if errand.put:
-            if another and before.put == errand.put:
-                steps.append(f"put it {_in(errand.put)} the same {errand.put} as the first")
-            else:
-                opening = " open it if it is closed," if errand.put_opened else ""
-                place = article(errand.put) if errand.put in _SEVERAL else f"the {errand.put}"
-                link = "," if opening else ""
-                steps.append(
-                    f"go to {place}{link}{opening} and put the {noun} {_in(errand.put)} it"
-                )
+            steps.append(_putting(errand, first, opened))
         if errand.lamp:
-            where = f", first {_in(errand.lit)} {_places(errand.lit)}" if errand.lit else ""
-            steps += [
-                f"carry the {noun} and look for {article(errand.lamp)}{where}",
-                f"use the {errand.lamp} while holding the {noun}",
-            ]
+            steps += _lighting(errand)
+        before = errand
     return steps
 
 
 def _errands(actions: Sequence[str]) -> list[_Errand]:
     """The errands, in order. Looking into places where nothing was taken leaves no trace."""
     errands: list[_Errand] = []
-    here, opened = "", False
+    here = ""
     for action in actions:
         verb, said = read(_HOUSEHOLD, action)
         place = kind(said.get("place", ""))
         if verb == "go":
-            here, opened = place, False
-        elif verb == "open":
-            opened = True
+            here = place
         elif verb == "take" and kind(said["thing"]) and place:
-            again = [e for e in errands if e.name == said["thing"]]
+            again = [errand for errand in errands if errand.name == said["thing"]]
             if again:  # It was put down on the way only.
                 errands.remove(again[0])
-                errands.append(replace(again[0], put="", put_opened=False))
+                errands.append(replace(again[0], put=""))
             else:
-                errands.append(_Errand(said["thing"], place, opened))
+                errands.append(_Errand(said["thing"], place))
         elif not errands:
             continue
         elif verb == "put" and place:
-            errands[-1].put, errands[-1].put_opened = place, opened
+            errands[-1].put = place
         elif verb == "change" and kind(said["tool"]):
             errands[-1].changes.append((said["verb"], kind(said["tool"])))
         elif verb == "use" and kind(said["thing"]):
             errands[-1].lamp, errands[-1].lit = kind(said["thing"]), here
     return errands
+
+
+def _fetching(errand: _Errand, first: _Errand | None, opened: set[str]) -> list[str]:
+    noun, place = errand.noun, errand.found
+    if first and first.found == place:
+        return [f"go back to {_places(place)} for another {noun} and take it"]
+    wanted = f"another {noun}" if first else article(noun)
+    search = f"look for {wanted}, first {_in(place)} {_places(place)}"
+    if place in opened:
+        closed = "those that are closed" if place in _SEVERAL else "it if it is closed"
+        search += f"; open {closed}"
+    return [search, f"take the {noun}"]
+
+
+def _changing(noun: str, verb: str, tool: str) -> str:
+    if verb == "slice":
+        return f"slice the {noun} with the {tool}"
+    return f"go to the {tool} and {verb} the {noun} with it"
+
+
+def _putting(errand: _Errand, first: _Errand | None, opened: set[str]) -> str:
+    noun, place = errand.noun, errand.put
+    if first and first.put == place:
+        return f"put it {_in(place)} the same {place} as the first"
+    there = article(place) if place in _SEVERAL else f"the {place}"
+    opening = ", open it if it is closed," if place in opened else ""
+    return f"go to {there}{opening} and put the {noun} {_in(place)} it"
+
+
+def _lighting(errand: _Errand) -> list[str]:
+    noun, lamp, place = errand.noun, errand.lamp, errand.lit
+    where = f", first {_in(place)} {_places(place)}" if place else ""
+    return [
+        f"carry the {noun} and look for {article(lamp)}{where}",
+        f"use the {lamp} while holding the {noun}",
+    ]
 
 
 def _in(place: str) -> str:

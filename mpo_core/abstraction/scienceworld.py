@@ -31,6 +31,7 @@ _WORDS = {
     "take": "pick up {things}",
     "move": "move {things} to {to}",
     "heat": "move {things} to {to}|activate it",
+    "freeze": "move {things} to {to}|wait until it is frozen",
     "fill": "fill {things} with water at the sink",
     "pour": "pour {things} into {to}",
     "mix": "mix what is in {things}",
@@ -223,22 +224,34 @@ def _patterned(deeds: list[_Deed]) -> list[_Deed]:
     kept: list[_Deed] = []
     for k, deed in enumerate(deeds):
         before = kept[-1] if kept else None
-        if before and before.verb == "open":
-            in_vain = deed.verb in ("open", "pour", "mix") or deed.room != before.room
-            if in_vain:
-                kept.pop()
-        if deed.verb == "activate":
-            if deed.things == ["the sink"]:
-                continue
-            if before and before.verb == "move" and before.to == deed.things[0]:
+        if before and _needless(before, deed, deeds[k:]):
+            kept.pop()
+        if before and before.verb == "move":
+            if deed.verb == "activate" and before.to == deed.things[0]:
                 kept[-1] = replace(before, verb="heat")
                 continue
-        if before and before.verb == "take" and deed.verb in ("move", "pour"):
-            again = any(d.verb == "take" and d.things == before.things for d in deeds[k:])
-            if before.things == deed.things and before.room == deed.room and not again:
-                kept.pop()  # What is moved need not be picked up first.
-        kept.append(deed)
+            # At the end, the task says what is waited for.
+            goes_on = any(later.verb == "move" for later in deeds[k:])
+            if deed.verb == "watch" and before.to == "the freezer" and goes_on:
+                kept[-1] = replace(before, verb="freeze")
+                continue
+        if deed.verb != "activate" or deed.things != ["the sink"]:
+            kept.append(deed)
     return kept
+
+
+def _needless(before: _Deed, deed: _Deed, rest: list[_Deed]) -> bool:
+    """Whether `before` need not be told, seeing what follows it."""
+    if before.verb == "open":  # What was in it was not what was wanted.
+        return deed.verb in ("open", "pour", "mix") or deed.room != before.room
+    # What is moved at once need not be picked up, but for what is picked up and carried on later.
+    again = any(later.verb == "take" and later.things == before.things for later in rest)
+    return (
+        before.verb == "take"
+        and deed.verb in ("move", "pour")
+        and (before.things, before.room) == (deed.things, deed.room)
+        and not again
+    )
 
 
 def _once(deeds: list[_Deed]) -> list[_Deed]:

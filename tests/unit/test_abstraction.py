@@ -48,6 +48,18 @@ def test_a_thing_is_changed_with_its_appliance(change, words):
     assert words in plan("alfworld", "", actions).split(": ", 3)[3]
 
 
+def test_a_kind_that_was_opened_once_may_be_closed_elsewhere():
+    actions = (
+        "go to drawer 1; open drawer 1; go to drawer 2; take pen 1 from drawer 2; go to safe 1; "
+        "move pen 1 to safe 1"
+    )
+    assert plan("alfworld", "", actions) == steps(
+        "Look for a pen, first in the drawers; open those that are closed.",
+        "Take the pen.",
+        "Go to the safe and put the pen in it.",
+    )
+
+
 def test_what_a_search_did_not_find_leaves_no_trace():
     direct = "go to shelf 1; take pen 1 from shelf 1; go to desk 1; move pen 1 to desk 1"
     searching = (
@@ -119,6 +131,22 @@ def test_attempts_in_vain_are_left_out_and_the_last_place_counts():
         "Teleport to the foundry, open the blast furnace, move the metal pot to it and activate "
         "it.",
         "Use the thermometer on the water and wait until it boils or burns.",
+    )
+
+
+def test_what_must_freeze_before_it_melts_is_waited_for():
+    text = plan(
+        "scienceworld",
+        "Your task is to melt water. First, focus on the substance.",
+        "go to kitchen; focus on substance in metal pot; open freezer; move metal pot to freezer; "
+        "examine substance in metal pot; wait; pick up metal pot; move metal pot to stove; "
+        "activate stove; examine ice",
+    )
+    assert text == steps(
+        "Teleport to the kitchen and focus on the water.",
+        "Open the freezer, move the metal pot to it and wait until it is frozen.",
+        "Move the metal pot to the stove and activate it.",
+        "Use the thermometer on the water and wait until it melts.",
     )
 
 
