@@ -1,7 +1,7 @@
 """Rules for ScienceWorld: the expert's deeds by room, each once and in general terms."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mpo_core.abstraction.wording import kind, listed, read
@@ -119,20 +119,28 @@ class _Deed:
 
 
 def science_steps(task: str, actions: Sequence[str], beginning: str) -> list[str]:
-    deeds = _once(_patterned(_deeds(task, actions, beginning)))
-    until = next((words for sign, words in _AT_THE_END if sign.search(task)), "")
-    on_the_way = next((words for sign, words in _ON_THE_WAY if sign.search(task)), "")
-    substance = _substance(task)
-    until, on_the_way = until.format(substance), on_the_way.format(substance)
-    if "thermometer" in until + on_the_way:
+    """Steps of a plan, each without its number and full stop."""
+    deeds, end = _waiting(task, _once(_patterned(_deeds(task, actions, beginning))))
+    return [*_phrased(_joined(deeds)), *([end] if end and deeds else [])]
+
+
+def _waiting(task: str, deeds: list[_Deed]) -> tuple[list[_Deed], str]:
+    """The deeds with at most one of waiting, for what the task waits for; and the task's end."""
+
+    def waits_for(table: Iterable[tuple[re.Pattern, str]]) -> str:
+        words = next((words for sign, words in table if sign.search(task)), "")
+        return words.format(_substance(task))
+
+    end, on_the_way = waits_for(_AT_THE_END), waits_for(_ON_THE_WAY)
+    if "thermometer" in end + on_the_way:
         deeds = [deed for deed in deeds if deed.verb != "use"]
     last = max((k for k, deed in enumerate(deeds) if deed.verb == "watch"), default=-1)
-    deeds = [
+    kept = [
         replace(deed, things=[on_the_way]) if deed.verb == "watch" else deed
         for k, deed in enumerate(deeds)
         if deed.verb != "watch" or (k == last and on_the_way)
     ]
-    return [*_phrased(_joined(deeds)), *([until] if until and deeds else [])]
+    return kept, end
 
 
 def _substance(task: str) -> str:

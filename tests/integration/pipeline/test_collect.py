@@ -12,8 +12,8 @@ import pytest
 from mpo_core.abstraction import RULES
 from mpo_core.ledger import read_records
 from mpo_core.types import Episode, Plan
+from tests.commandline import ROOT, mpo
 
-ROOT = Path(__file__).parents[3]
 TASKS = 6
 OVERRIDES = [
     "name=small",
@@ -32,35 +32,34 @@ OVERRIDES = [
 BY_MODEL = ["seeds.teacher=teacher", "seeds.per_task=2"]
 
 
-def start(runs_dir: Path, *overrides: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "jobs.cli", "collect", "demo", f"runs_dir={runs_dir}"]
-    return subprocess.Popen(
-        [*command, *OVERRIDES, *overrides],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def arguments(runs_dir: Path, *overrides: str) -> list[str]:
+    return ["collect", "demo", f"runs_dir={runs_dir}", *OVERRIDES, *overrides]
 
 
 def collect(runs_dir: Path, *overrides: str) -> str:
     """Run to the end; what was printed."""
-    process = start(runs_dir, *overrides)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-2000:]
-    return output
+    done = mpo(*arguments(runs_dir, *overrides))
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 def kill_when_begun(runs_dir: Path, ledger: str, *overrides: str) -> bytes:
     """Kill the command once the ledger has its first record; what the ledger held then."""
-    process, path = start(runs_dir, *overrides), runs_dir / "small" / ledger
-    before = path.read_bytes() if path.exists() else b""
-    while not path.exists() or path.read_bytes().count(b"\n") <= before.count(b"\n"):
-        assert process.poll() is None, process.stderr.read()[-2000:]
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
+    path = runs_dir / "small" / ledger
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", *arguments(runs_dir, *overrides)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not path.exists() or b"\n" not in path.read_bytes():
+            assert process.poll() is None, "it ended before it had begun"
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
     return path.read_bytes()
 
 
@@ -123,15 +122,10 @@ def test_killed_twice_it_ends_as_if_undisturbed(collected, tmp_path):
 
 
 def test_no_plan_at_all_is_one_line_and_exit_code_2(collected):
-    process = start(
-        collected[0],
-        "models.mute.scripted=tests.scripted:mute",
-        "seeds.teacher=mute",
-        "seeds.resamples=0",
-    )
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 2
-    assert errors.splitlines()[-1] == (
+    mute = ["models.mute.scripted=tests.scripted:mute", "seeds.teacher=mute", "seeds.resamples=0"]
+    done = mpo(*arguments(collected[0], *mute))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
         f"mpo: error: seeds: none of the {TASKS} tasks gave a plan: too few of the teacher's "
         "answers held a plan"
     )
