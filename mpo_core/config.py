@@ -88,6 +88,7 @@ class SeedsConfig(Section):
     per_task: PositiveInt = 1
     """Plans that a teacher model writes for each task."""
     temperature: float = Field(0.7, ge=0)
+    """Temperature of the teacher's answers."""
     max_tokens: PositiveInt = 512
     """Longest answer of the teacher, in tokens."""
     resamples: int = Field(3, ge=0)
