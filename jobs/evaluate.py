@@ -139,6 +139,7 @@ def _plans(run: Run) -> list[Plan]:
     return [
         plan
         for path in sorted((run.dir / "plans").glob("*.jsonl"))
+        if not path.name.startswith("seeds-")  # A teacher's, not the planner's.
         for plan in read_records(path, Plan)
     ]
 
