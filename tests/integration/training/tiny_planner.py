@@ -53,7 +53,8 @@ def make_pairs(file: Path, n: int = 24, long: int = 0) -> Path:
     `long` of them are of 120 words and more."""
 
     def score(mean: float) -> dict:
-        return {"task_id": "t", "plan_id": str(mean), "n": 2, "mean": mean, "stderr": 0.0}
+        evidence = {"n": 2, "mean": mean, "stderr": 0.0, "rewards": [mean, mean]}
+        return {"task_id": "t", "plan_id": str(mean)} | evidence
 
     rows = []
     for i in range(n):
