@@ -23,6 +23,7 @@ from ray import serve
 
 from mpo_core.config import ModelConfig
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
+from mpo_core.hardware import multiplies_bf16
 from mpo_core.models import (
     Reply,
     continuation,
@@ -269,7 +270,8 @@ def _llm_config(engine: Engine, adapters: Path):
     }
     if not on_gpu:
         # Compilation takes minutes on a CPU and saves seconds.
-        engine_kwargs |= {"enforce_eager": True, "dtype": "bfloat16"}
+        engine_kwargs["enforce_eager"] = True
+        engine_kwargs["dtype"] = "bfloat16" if multiplies_bf16() else "float32"
         # A prompt prefilled in parts makes vLLM rewind the request's random generator, which
         # CPU generators cannot do: the engine dies of the first seeded request that it splits.
         engine_kwargs |= {
@@ -277,7 +279,8 @@ def _llm_config(engine: Engine, adapters: Path):
             "max_num_batched_tokens": max(model.max_model_len, 2048),
         }
         environment |= {
-            "VLLM_CPU_KVCACHE_SPACE": "1",
+            # GiB; a number of float32 takes twice the room.
+            "VLLM_CPU_KVCACHE_SPACE": "1" if multiplies_bf16() else "2",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_HOST_IP": "127.0.0.1",
         }

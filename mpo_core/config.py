@@ -185,7 +185,8 @@ class TrainingConfig(Section):
     scheduler: str = "cosine"
     max_grad_norm: float = Field(1.0, gt=0)
     gradient_checkpointing: bool = False
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bf16 on GPUs and on processors that multiply bfloat16 themselves, else fp32."""
     zero_stage: Literal[1, 2, 3] = 2
     """DeepSpeed ZeRO stage."""
     workers: PositiveInt = 2

@@ -20,7 +20,12 @@ from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.training import dpo
 from mpo_core.training.engine import prepare_process, require_deepspeed
-from mpo_core.training.settings import TrainingJob, accumulation_steps, deepspeed_config
+from mpo_core.training.settings import (
+    TrainingJob,
+    accumulation_steps,
+    deepspeed_config,
+    precision,
+)
 
 METHODS = {"dpo": dpo}
 SUMMARY_FILE = "training.json"
@@ -119,7 +124,7 @@ def train(
         engine=watch.engine,
         world_size=state.num_processes,
         zero_stage=job.config.zero_stage,
-        precision=job.config.precision,
+        precision=precision(job.config),
         resumed_from=_step_of(checkpoint),
         n_pairs=len(rows),
         n_cut=n_cut,
@@ -141,7 +146,7 @@ def common_arguments(job: TrainingJob) -> dict[str, Any]:
     """Arguments of a TRL trainer that do not depend on the method."""
     config = job.config
     on_gpu = config.gpus_per_worker > 0
-    bf16 = config.precision == "bf16"
+    bf16 = precision(config) == "bf16"
     return {
         "output_dir": str(job.work),
         "per_device_train_batch_size": config.micro_batch_size,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mpo_core.config import TrainingConfig
+from mpo_core.hardware import multiplies_bf16
 from mpo_core.types import content_hash
 
 Method = Literal["dpo"]
@@ -42,6 +43,13 @@ def accumulation_steps(config: TrainingConfig) -> int:
     return config.batch_size // (config.workers * config.micro_batch_size)
 
 
+def precision(config: TrainingConfig) -> Literal["bf16", "fp32"]:
+    """Of the weights and the arithmetic; `auto` takes what the hardware is fast at."""
+    if config.precision != "auto":
+        return config.precision
+    return "bf16" if config.gpus_per_worker or multiplies_bf16() else "fp32"
+
+
 def deepspeed_config(config: TrainingConfig) -> dict[str, Any]:
     """DeepSpeed's config: ZeRO by stage, the optimizer and scheduler being the trainer's."""
     zero: dict[str, Any] = {"stage": config.zero_stage, "contiguous_gradients": True}
@@ -52,7 +60,7 @@ def deepspeed_config(config: TrainingConfig) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": config.micro_batch_size,
         "gradient_accumulation_steps": accumulation_steps(config),
         "gradient_clipping": config.max_grad_norm,
-        "bf16": {"enabled": config.precision == "bf16"},
+        "bf16": {"enabled": precision(config) == "bf16"},
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mpo_core.config import TrainingConfig
+from mpo_core.training import settings
 from mpo_core.training.settings import TrainingJob, accumulation_steps, deepspeed_config
 
 
@@ -53,3 +54,12 @@ def test_identity_changes_with_what_decides_the_result(tmp_path):
 def test_identity_ignores_where_and_how_safely_it_runs(tmp_path):
     one = make_job(tmp_path).identity()
     assert make_job(tmp_path, save_steps=7, max_failures=9, cpus_per_worker=2).identity() == one
+
+
+@pytest.mark.parametrize(("multiplies", "taken"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_the_precision_that_the_processor_is_fast_at(multiplies, taken, monkeypatch):
+    monkeypatch.setattr(settings, "multiplies_bf16", lambda: multiplies)
+    config = TrainingConfig(precision="auto")
+    assert settings.precision(config) == taken
+    assert settings.deepspeed_config(config)["bf16"]["enabled"] == (taken == "bf16")
+    assert settings.precision(config.model_copy(update={"gpus_per_worker": 1})) == "bf16"
