@@ -18,6 +18,7 @@ from mpo_core.errors import InputError
 from mpo_core.models import ChatModel, client_fingerprint, connect
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
+from mpo_core.training.settings import Method
 
 
 class ClusterBackend:
@@ -71,6 +72,9 @@ class ClusterBackend:
             have = Need(cpus, local_gpus())
             self._free_engines = check_fits(self._plan, have, cluster.free_engines_for_training)
             _stay_on_loopback()
+            # Within Serve's own five seconds a busy machine does not start the HTTP proxy, which
+            # Serve then kills and starts again.
+            os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "50")
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
         self._connected = True
 
@@ -108,20 +112,16 @@ class ClusterBackend:
         engines.start([Engine(name, self._served[base], source)], route=name)
         return engines.model(name)
 
-    def train(self, pairs: Path, planner: Path, **options) -> dict:
-        """Train the planner on pairs; see `cluster.training.train_dpo`."""
-        from cluster.training import train_dpo
+    def train(self, method: Method, rows: Path, planner: Path, **options) -> dict:
+        """Train the planner by the method's section of the config; see `cluster.training.train`."""
+        from cluster.training import train
 
         self.connect()
         if self._free_engines:
             self._stop_engines()
-        return train_dpo(
-            pairs,
-            self._sources[self._config.planner.model],
-            self._config.training,
-            planner,
-            **options,
-        )
+        config = self._config.sft if method == "sft" else self._config.training
+        source = self._sources[self._config.planner.model]
+        return train(method, rows, source, config, planner, **options)
 
     @property
     def url(self) -> str:

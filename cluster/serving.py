@@ -11,6 +11,7 @@ Two ways lead in: OpenAI-compatible HTTP on loopback, and `HandleModel` inside t
 import asyncio
 import dataclasses
 import logging
+import math
 import os
 import shutil
 import time
@@ -272,6 +273,9 @@ def _llm_config(engine: Engine, adapters: Path):
         # Compilation takes minutes on a CPU and saves seconds.
         engine_kwargs["enforce_eager"] = True
         engine_kwargs["dtype"] = "bfloat16" if multiplies_bf16() else "float32"
+        # The prefix cache keeps whole blocks: of a dialogue's last one, up to this many tokens are
+        # prefilled again at every turn. vLLM's own choice for a CPU is 128.
+        engine_kwargs["block_size"] = 32
         # A prompt prefilled in parts makes vLLM rewind the request's random generator, which
         # CPU generators cannot do: the engine dies of the first seeded request that it splits.
         engine_kwargs |= {
@@ -282,6 +286,7 @@ def _llm_config(engine: Engine, adapters: Path):
             # GiB; a number of float32 takes twice the room.
             "VLLM_CPU_KVCACHE_SPACE": "1" if multiplies_bf16() else "2",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_NUM_THREADS": str(math.ceil(model.cpus_per_replica)),
             "VLLM_HOST_IP": "127.0.0.1",
         }
     for variable in ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME"):

@@ -23,7 +23,7 @@ OVERRIDES = [
     "planner.model=agent",
     "agent.model=agent",
     "envs.scienceworld.tasks={train: 3, seen: 0, unseen: 1}",
-    "envs.alfworld.generated={train: 6, seen: 0, unseen: 6}",
+    "envs.alfworld.generated={train: 12, seen: 0, unseen: 12}",
     "envs.alfworld.tasks={train: 3, seen: 0, unseen: 1}",
     "evaluation.arms=[none]",
     # One at a time, so that there is a middle to be killed in.
