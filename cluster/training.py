@@ -2,7 +2,7 @@
 
 Invariants:
 - The run's folder is named after the identity of its job, so a training only ever continues from
-  checkpoints of the same pairs, model, settings and seed.
+  checkpoints of the same rows, models, settings and seed.
 - The checkpoints in that folder are the truth about what to resume from, after a worker's failure
   and after the driver's. Ray Train's own snapshot of them is not written atomically, so it is
   removed before a run starts and never restored from.
@@ -28,7 +28,7 @@ from tqdm import tqdm
 from mpo_core.builtin_models import resolve_source
 from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
-from mpo_core.training.settings import TrainingJob
+from mpo_core.training.settings import Method, TrainingJob
 
 PROGRESS_FILE = "progress.jsonl"
 FAILURE_FILE = "failure.txt"
@@ -44,48 +44,55 @@ CPU_ALLOCATOR = {
 COLLATERAL = ("connection closed by peer", "connection reset by peer", "nccl", "timed out")
 
 
-def train_dpo(
-    pairs_path: Path,
-    model_source: str,
+def train(
+    method: Method,
+    rows: Path,
+    source: str,
     config: TrainingConfig,
-    out_dir: Path,
+    out: Path,
     *,
+    start: Path | None = None,
     seed: int,
     storage_path: Path,
     on_report: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Train a planner on preference pairs with `config.workers` Ray Train workers.
+    """Train a planner with `config.workers` Ray Train workers.
 
     Ray is initialised by the caller. A run that was interrupted, the driver killed included,
     continues from its last checkpoint when it is called again with the same arguments.
 
     Args:
-        pairs_path: JSONL of `PreferencePair`.
-        model_source: the planner's base model, as `resolve_source` takes it.
-        out_dir: the planner's folder (a LoRA adapter or a whole model); replaced if it exists.
+        rows: JSONL of the method's records (`TrainingJob.rows`).
+        source: the planner's base model, as `resolve_source` takes it.
+        config: the method's section of the config.
+        out: the planner's folder (a LoRA adapter or a whole model); replaced if it exists.
+        start: a planner that the training continues (`TrainingJob.start`).
         seed: used where `config.seed` is not set.
         storage_path: folder, shared by all nodes, that holds the checkpoints of unfinished runs.
         on_report: called in the driver with every row of progress of the first worker.
 
     Returns:
-        The fields of `mpo_core.training.run.TrainingSummary`, as in `out_dir/training.json`.
+        The fields of `mpo_core.training.run.TrainingSummary`, as in `out/training.json`.
 
     Raises:
-        InputError: for pairs, a model, settings or a cluster that nothing can be trained with.
+        InputError: for rows, a model, settings or a cluster that nothing can be trained with.
         RuntimeError: when the workers failed more often than `config.max_failures`; one line, the
             whole traceback being in the named file.
     """
-    pairs_path = Path(pairs_path).resolve()
-    if not pairs_path.is_file():
-        raise InputError(f"{pairs_path}: no such file of preference pairs")
+    rows = Path(rows).resolve()
+    if not rows.is_file():
+        raise InputError(f"{rows}: no such file of training rows")
     job = TrainingJob(
-        rows=pairs_path,
-        model=str(resolve_source(model_source)),
-        out=Path(out_dir).resolve(),
+        rows=rows,
+        model=str(resolve_source(source)),
+        out=Path(out).resolve(),
         work=Path(storage_path).resolve(),
         config=config,
         seed=seed if config.seed is None else config.seed,
+        method=method,
+        start=Path(start).resolve() if start else None,
     )
+    job.check_start()
     job = replace(job, work=job.work / f"{job.method}-{job.identity()}")
     return _run(job, on_report)
 

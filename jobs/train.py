@@ -41,6 +41,7 @@ def train_planner(run: Run) -> dict[str, Any]:
         return run.training_summary()
     with run.timed("train"):
         summary = run.backend.train(
+            "dpo",
             pairs,
             run.planner_dir,
             seed=run.config.seed,

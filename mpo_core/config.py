@@ -25,6 +25,23 @@ from mpo_core.errors import InputError
 from mpo_core.types import PlanMode, Split
 
 Arm = Literal["none", "base", "mpo", "expert"]
+DpoLoss = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+]
+SMOOTHED_LOSSES = ("exo_pair", "robust", "aot", "aot_unpaired")
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -163,13 +180,11 @@ class LoraConfig(Section):
 
 
 class TrainingConfig(Section):
+    """What the trainings of the planner share."""
+
     method: Literal["lora", "full"] = "lora"
     """Train an adapter, or all weights."""
     lora: LoraConfig = LoraConfig()
-    beta: float = Field(0.1, gt=0)
-    """Strength of the pull towards the reference model."""
-    loss_type: str = "sigmoid"
-    """TRL's name of the DPO loss."""
     learning_rate: float = Field(1e-5, gt=0)
     epochs: float = Field(1.0, gt=0)
     max_steps: int = -1
@@ -177,7 +192,7 @@ class TrainingConfig(Section):
     batch_size: PositiveInt = 32
     """Global batch: workers x micro_batch_size x accumulation steps."""
     micro_batch_size: PositiveInt = 1
-    """Pairs per worker and forward pass."""
+    """Rows per worker and forward pass."""
     max_length: PositiveInt = 2048
     """Longest prompt plus plan, in tokens; longer ones are cut and counted."""
     warmup_ratio: float = Field(0.0, ge=0, lt=1)
@@ -206,6 +221,41 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of workers {self.workers} x "
                 f"micro_batch_size {self.micro_batch_size}"
+            )
+        return self
+
+
+class SftConfig(TrainingConfig):
+    """Supervised fine-tuning, RFT included."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    epochs: float = Field(3.0, gt=0)
+    packing: bool = False
+    """Put several rows into one sequence of `max_length`, which do not see each other: faster
+    where rows are short. A batch then counts sequences, not rows."""
+
+
+class DpoConfig(TrainingConfig):
+    """Direct preference optimization."""
+
+    beta: float = Field(0.1, gt=0)
+    """Strength of the pull towards the reference model."""
+    loss_type: DpoLoss = "sigmoid"
+    """TRL's name of the DPO loss."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of the pairs taken to be the wrong way round; for losses that reckon with it."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Weight of a further loss, the chosen plan's negative log-likelihood per token; keeps its
+    probability from falling along with the rejected plan's."""
+
+    @model_validator(mode="after")
+    def _loss_smoothed(self) -> "DpoConfig":
+        if self.loss_type == "exo_pair" and not self.label_smoothing:
+            raise ValueError("loss_type: exo_pair needs label_smoothing above 0, such as 0.001")
+        if self.label_smoothing and self.loss_type not in SMOOTHED_LOSSES:
+            raise ValueError(
+                f"label_smoothing: {self.loss_type} ignores it; it is for "
+                f"{', '.join(SMOOTHED_LOSSES)}"
             )
         return self
 
@@ -281,7 +331,8 @@ class Config(Section):
     seeds: SeedsConfig = SeedsConfig()
     scoring: ScoringConfig = ScoringConfig()
     pairs: PairsConfig = PairsConfig()
-    training: TrainingConfig = TrainingConfig()
+    sft: SftConfig = SftConfig()
+    training: DpoConfig = DpoConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()

@@ -151,3 +151,18 @@ class PreferencePair(Record):
     chosen_score: PlanScore
     rejected_score: PlanScore
     rule: str
+
+
+class Demonstration(Record):
+    """An answer to imitate: a plan for a task, or what an agent should say next.
+
+    `prompt` and `completion` are chat messages, as TRL's conversational datasets hold them. A
+    trajectory of several turns gives a demonstration for each answer to be learnt, the prompt
+    being all messages before it.
+    """
+
+    task_id: str
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1)
+    origin: str
+    """Where the answer comes from, as in `Plan.origin`."""

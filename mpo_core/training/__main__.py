@@ -1,22 +1,26 @@
 """Train outside of Ray: `torchrun --nproc-per-node 2 -m mpo_core.training JOB.json`.
 
-JOB.json holds the fields of `TrainingJob`; `config` is the `training` section of a config.
+JOB.json holds the fields of `TrainingJob`; `config` is, by the method, the `training` (DPO) or the
+`sft` section of a config.
 """
 
 import json
 import sys
 from pathlib import Path
 
-from mpo_core.config import TrainingConfig
+from mpo_core.config import validated
 from mpo_core.errors import InputError
 from mpo_core.training.run import train
-from mpo_core.training.settings import TrainingJob
+from mpo_core.training.settings import CONFIGS, TrainingJob
 
 
 def main(path: str) -> None:
     fields = json.loads(Path(path).read_text())
-    fields["config"] = TrainingConfig.model_validate(fields["config"])
-    for name in ("rows", "out", "work"):
+    method = fields.setdefault("method", "dpo")
+    if method not in CONFIGS:
+        raise InputError(f"{path}: unknown method {method!r}; known: {', '.join(CONFIGS)}")
+    fields["config"] = validated(CONFIGS[method], fields["config"], f"{path}: config")
+    for name in {"rows", "out", "work", "start"} & fields.keys():
         fields[name] = Path(fields[name])
     train(TrainingJob(**fields), on_row=lambda row: print(json.dumps(row), flush=True))
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mpo_core.config import TrainingConfig
-from mpo_core.errors import InputError
-from mpo_core.training import dpo
+from mpo_core.training import dpo, sft
+from mpo_core.training.adapter import REFERENCE
 from mpo_core.training.engine import prepare_process, require_deepspeed
 from mpo_core.training.settings import (
     TrainingJob,
@@ -27,7 +27,7 @@ from mpo_core.training.settings import (
     precision,
 )
 
-METHODS = {"dpo": dpo}
+METHODS = {"sft": sft, "dpo": dpo}
 SUMMARY_FILE = "training.json"
 COMPLETE = "COMPLETE"
 
@@ -38,6 +38,8 @@ class TrainingSummary:
 
     method: str
     model: str
+    start: str | None
+    """Adapter or model that the training continued."""
     steps: int
     """Optimizer steps in all."""
     engine: str
@@ -46,8 +48,8 @@ class TrainingSummary:
     precision: str
     resumed_from: int
     """Step of the checkpoint that this process continued from; 0 for a fresh start."""
-    n_pairs: int
-    """Rows given."""
+    n_rows: int
+    """Rows given: demonstrations or pairs."""
     n_cut: int
     """Rows longer than `max_length`, which lost their end."""
     n_dropped: int
@@ -87,6 +89,7 @@ def train(
     started = time.monotonic()
     method = METHODS[job.method]
     rows = method.read_rows(job.rows)
+    job.check_start()
     prepare_process(job.config)
 
     from accelerate import PartialState
@@ -97,11 +100,7 @@ def train(
     report({"status": "loading the model"})
     checkpoint = _resume_point(job.work, state)
     _quieten()
-    trainer = method.make_trainer(job, rows, common_arguments(job))
-    trained_on = len(trainer.train_dataset)
-    if not trained_on:
-        raise InputError(f"{job.rows}: every prompt fills max_length {job.config.max_length}")
-    n_cut = method.count_cut(trainer, job.config.max_length)
+    trainer, lost = method.make_trainer(job, rows, common_arguments(job))
     watch = _watch(trainer, job.config.zero_stage, report, on_checkpoint)
     trainer.add_callback(watch)
     trainer.remove_callback(PrinterCallback)
@@ -120,15 +119,16 @@ def train(
     summary = TrainingSummary(
         method=job.method,
         model=job.model,
+        start=str(job.start) if job.start else None,
         steps=trainer.state.global_step,
         engine=watch.engine,
         world_size=state.num_processes,
         zero_stage=job.config.zero_stage,
         precision=precision(job.config),
         resumed_from=_step_of(checkpoint),
-        n_pairs=len(rows),
-        n_cut=n_cut,
-        n_dropped=len(rows) - trained_on,
+        n_rows=len(rows),
+        n_cut=lost.cut,
+        n_dropped=lost.dropped,
         loss_first=curve[0]["loss"],
         loss_last=last["loss"],
         setup_seconds=round(watch.began - started, 2),
@@ -250,6 +250,8 @@ def _save_planner(trainer: Any, job: TrainingJob, summary: TrainingSummary, stat
     trainer.save_model(str(partial))
     state.wait_for_everyone()
     if state.is_main_process:
+        # The planner is one adapter; the reference was only there to train against.
+        shutil.rmtree(partial / REFERENCE, ignore_errors=True)
         # An empty model card, and a pickle of the trainer's arguments that is unsafe to load.
         for name in ("README.md", "training_args.bin"):
             (partial / name).unlink(missing_ok=True)

@@ -1,14 +1,19 @@
 """What a training is decided by, and the DeepSpeed config that follows. No torch here."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mpo_core.config import TrainingConfig
+from mpo_core.builtin_models import model_folder_fault
+from mpo_core.config import DpoConfig, SftConfig, TrainingConfig
+from mpo_core.errors import InputError
 from mpo_core.hardware import multiplies_bf16
+from mpo_core.models import weights_fingerprint
 from mpo_core.types import content_hash
 
-Method = Literal["dpo"]
+Method = Literal["sft", "dpo"]
+CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig}
 
 # Where, how fast and how safely a training runs, but not what comes out of it.
 OPERATIONAL = {"cpus_per_worker", "save_steps", "max_failures", "seed"}
@@ -19,7 +24,7 @@ class TrainingJob:
     """One training: the same job on every worker."""
 
     rows: Path
-    """JSONL; for DPO, one `PreferencePair` a line."""
+    """JSONL: a `Demonstration` a line for SFT, a `PreferencePair` for DPO."""
     model: str
     """Base model: a Hugging Face folder or a hub id."""
     out: Path
@@ -28,14 +33,50 @@ class TrainingJob:
     """Folder of the checkpoints, on storage that all workers share. A job continues from the
     newest complete checkpoint that it finds there."""
     config: TrainingConfig
+    """Of the method's kind in `CONFIGS`."""
     seed: int
     method: Method = "dpo"
+    start: Path | None = None
+    """What the training continues and, for DPO, is measured against: a LoRA adapter of `model`
+    or, with full training, a whole model. By default the base model itself."""
+
+    @property
+    def weights(self) -> str:
+        """The whole model to load; an adapter in `start` comes on top of it."""
+        return str(self.start) if self.start and self.config.method == "full" else self.model
 
     def identity(self) -> str:
         """Hash of everything that decides the result, the content of the rows included."""
         settings = self.config.model_dump(mode="json", exclude=OPERATIONAL)
         rows = content_hash(self.rows.read_text())
-        return content_hash(self.method, rows, self.model, settings, self.seed, length=12)
+        start = [weights_fingerprint(self.start)] if self.start else []
+        return content_hash(self.method, rows, self.model, settings, self.seed, *start, length=12)
+
+    def check_start(self) -> None:
+        """Raises InputError for a `start` that this training cannot continue."""
+        if not self.start:
+            return
+        if not self.start.is_dir():
+            raise InputError(f"{self.start}: no such folder to start the training from")
+        if self.config.method == "full":
+            fault = model_folder_fault(self.start)
+            if fault:
+                raise InputError(f"{self.start}: full training cannot start here: {fault}")
+            return
+        settings = self.start / "adapter_config.json"
+        found = json.loads(settings.read_text()) if settings.is_file() else {}
+        if found.get("peft_type") != "LORA":
+            raise InputError(
+                f"{self.start}: not a LoRA adapter; to train an adapter on a whole model, give "
+                "that as the model"
+            )
+        asked = self.config.lora
+        if (found["r"], found["lora_alpha"]) != (asked.rank, asked.alpha):
+            raise InputError(
+                f"{self.start}: its LoRA rank and alpha are {found['r']} and "
+                f"{found['lora_alpha']}, the config's {asked.rank} and {asked.alpha}: an adapter "
+                "is continued as it is"
+            )
 
 
 def accumulation_steps(config: TrainingConfig) -> int:

@@ -1,10 +1,11 @@
-"""Preference pairs as training reads them."""
+"""Preference pairs and demonstrations as training reads them."""
 
 import pytest
 
 from mpo_core.errors import InputError
+from mpo_core.training import sft
 from mpo_core.training.dpo import read_rows
-from mpo_core.types import PlanScore, PreferencePair
+from mpo_core.types import Demonstration, PlanScore, PreferencePair
 
 
 def make_pair() -> PreferencePair:
@@ -50,3 +51,67 @@ def test_a_line_that_is_no_pair_is_named(tmp_path):
     file.write_text(make_pair().model_dump_json() + '\n{"prompt": []}\n')
     with pytest.raises(InputError, match=r"pairs\.jsonl:2: not a preference pair: task_id"):
         read_rows(file)
+
+
+def make_demonstration(**fields) -> Demonstration:
+    """The last answer of a conversation of two turns."""
+    prompt = [
+        {"role": "user", "content": "task"},
+        {"role": "assistant", "content": "look"},
+        {"role": "user", "content": "a room"},
+    ]
+    given = {"task_id": "t", "prompt": prompt, "origin": "expert"}
+    return Demonstration(
+        **given | {"completion": [{"role": "assistant", "content": "go"}]} | fields
+    )
+
+
+def test_rows_hold_the_messages_of_each_demonstration(tmp_path):
+    file = tmp_path / "demonstrations.jsonl"
+    file.write_text(make_demonstration().model_dump_json() + "\n")
+    [row] = sft.read_rows(file)
+    assert set(row) == {"prompt", "completion"}
+    assert [message["content"] for message in row["prompt"]] == ["task", "look", "a room"]
+    assert row["completion"] == [{"role": "assistant", "content": "go"}]
+
+
+def test_unusual_line_breaks_in_an_answer_do_not_split_its_line(tmp_path):
+    answer = [{"role": "assistant", "content": "go\u2028there\x85now"}]
+    file = tmp_path / "demonstrations.jsonl"
+    file.write_text(make_demonstration(completion=answer).model_dump_json() + "\n", "utf-8")
+    [row] = sft.read_rows(file)
+    assert row["completion"] == answer
+
+
+def test_pairs_are_not_taken_for_demonstrations(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(make_pair().model_dump_json() + "\n")
+    with pytest.raises(InputError, match=r"pairs\.jsonl:1: not a demonstration: completion"):
+        sft.read_rows(file)
+
+
+def test_a_demonstration_without_an_answer_is_refused(tmp_path):
+    file = tmp_path / "demonstrations.jsonl"
+    text = make_demonstration().model_dump_json()
+    file.write_text(text + "\n" + text.replace('[{"role":"assistant","content":"go"}]', "[]"))
+    with pytest.raises(InputError, match=r"jsonl:2: not a demonstration: completion"):
+        sft.read_rows(file)
+
+
+class WordTemplate:
+    """A chat template of words, one that renders the last turn as some real ones do: an answer
+    follows `think` only where it has not been written yet."""
+
+    def apply_chat_template(self, messages, add_generation_prompt=False, return_dict=True):
+        words = [word for m in messages for word in (m["role"], *m["content"].split(), "end")]
+        return words + (["assistant", "think"] if add_generation_prompt else [])
+
+
+def test_the_answer_begins_where_it_departs_from_the_prompt():
+    row = {
+        "prompt": [{"role": "user", "content": "heat it"}],
+        "completion": [{"role": "assistant", "content": "go there"}],
+    }
+    found = sft.tokens(row, WordTemplate())
+    assert found["input_ids"] == ["user", "heat", "it", "end", "assistant", "go", "there", "end"]
+    assert found["completion_mask"] == [0, 0, 0, 0, 0, 1, 1, 1]

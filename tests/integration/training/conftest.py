@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from tests.integration.training.tiny_planner import make_model, make_pairs
+from tests.integration.training.tiny_planner import make_demonstrations, make_model, make_pairs
 
 # Read when Ray and the libraries of its workers are imported.
 os.environ.update(
@@ -18,6 +18,11 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory):
     return make_pairs(tmp_path_factory.mktemp("pairs") / "pairs.jsonl")
+
+
+@pytest.fixture(scope="session")
+def demonstrations(tmp_path_factory):
+    return make_demonstrations(tmp_path_factory.mktemp("rows") / "demonstrations.jsonl")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""DPO on Ray Train with DeepSpeed: two real workers, a tiny model."""
+"""SFT and DPO on Ray Train with DeepSpeed: two real workers, a tiny model."""
 
 import json
 import os
@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.training import train_dpo
-from mpo_core.config import TrainingConfig
+from cluster.training import train
+from mpo_core.config import DpoConfig
 from mpo_core.errors import InputError
+from mpo_core.training.settings import CONFIGS
+from tests.integration.training.tiny_planner import make_demonstrations
 
 DRIVER = Path(__file__).with_name("training_driver.py")
 # Enough that a training outlives the two seconds that its workers outlive a killed driver.
@@ -31,45 +33,60 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cluster, model, pairs, tmp_path_factory):
-    """A whole run, its planner's folder and the rows it reported."""
+def rows(pairs, tmp_path_factory):
+    """File by method. Of the 27 demonstrations two are cut and one is dropped."""
+    file = tmp_path_factory.mktemp("sft-rows") / "demonstrations.jsonl"
+    return {"dpo": pairs, "sft": make_demonstrations(file, n=26, long=2, hopeless=1)}
+
+
+@pytest.fixture(scope="module", params=["dpo", "sft"])
+def undisturbed(request, cluster, model, rows, tmp_path_factory):
+    """A whole run, its planner's folder, the rows it reported, and its method."""
+    method = request.param
     folder = tmp_path_factory.mktemp("undisturbed")
-    rows = []
-    summary = train_dpo(
-        pairs,
+    reported = []
+    summary = train(
+        method,
+        rows[method],
         str(model),
-        TrainingConfig(**SETTINGS),
+        CONFIGS[method](**SETTINGS),
         folder / "planner",
         seed=7,
         storage_path=folder / "work",
-        on_report=rows.append,
+        on_report=reported.append,
     )
-    return summary, folder, rows
+    return summary, folder, reported, method
 
 
 def test_two_workers_train_an_adapter_on_deepspeed(undisturbed):
-    summary, _, _ = undisturbed
-    assert summary["engine"] == "DeepSpeedEngine"
+    summary, *_, method = undisturbed
+    assert (summary["method"], summary["engine"]) == (method, "DeepSpeedEngine")
     assert summary["world_size"] == 2
     assert summary["steps"] == STEPS
     assert summary["resumed_from"] == 0
-    assert (summary["n_pairs"], summary["n_cut"], summary["n_dropped"]) == (24, 0, 0)
-    assert summary["loss_first"] == pytest.approx(0.693, abs=1e-3)
-    assert summary["loss_last"] < 0.6
-    assert summary["metrics"]["reward_accuracy"] == 1.0
     assert [row["step"] for row in summary["curve"]] == list(range(1, STEPS + 1))
+    lost = (summary["n_rows"], summary["n_cut"], summary["n_dropped"])
+    if method == "dpo":
+        assert lost == (24, 0, 0)
+        assert summary["loss_first"] == pytest.approx(0.693, abs=1e-3)
+        assert summary["loss_last"] < 0.6
+        assert summary["metrics"]["reward_accuracy"] == 1.0
+    else:
+        assert lost == (27, 2, 1)
+        assert summary["loss_last"] < summary["loss_first"] - 1
+        assert summary["metrics"]["token_accuracy"] > 0.5
 
 
 def test_progress_reaches_the_driver_step_by_step(undisturbed):
-    _, _, rows = undisturbed
-    steps = [row for row in rows if "step" in row]
+    _, _, reported, _ = undisturbed
+    steps = [row for row in reported if "step" in row]
     assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
     assert all(row["max_steps"] == STEPS and "loss" in row for row in steps)
-    assert any("status" in row for row in rows)
+    assert any("status" in row for row in reported)
 
 
 def test_the_planner_folder_is_whole_and_the_checkpoints_are_gone(undisturbed):
-    summary, folder, _ = undisturbed
+    summary, folder, *_ = undisturbed
     names = {file.name for file in (folder / "planner").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
     assert json.loads((folder / "planner" / "training.json").read_text()) == summary
@@ -77,11 +94,11 @@ def test_the_planner_folder_is_whole_and_the_checkpoints_are_gone(undisturbed):
     assert list((folder / "work").iterdir()) == []
 
 
-def test_the_adapter_prefers_the_chosen_plan(undisturbed, model):
+def test_the_adapter_prefers_the_better_plan(undisturbed, model):
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    _, folder, _ = undisturbed
+    _, folder, *_ = undisturbed
     tokenizer = AutoTokenizer.from_pretrained(folder / "planner")
     base = AutoModelForCausalLM.from_pretrained(model)
     planner = PeftModel.from_pretrained(base, folder / "planner")
@@ -101,10 +118,12 @@ def test_the_adapter_prefers_the_chosen_plan(undisturbed, model):
     assert gain("go to the kitchen find water heat it 50") > gain("look around wait look around 50")
 
 
-def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, pairs, tmp_path):
-    config = TrainingConfig(**SETTINGS)
+def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, rows, tmp_path):
+    whole, *_, method = undisturbed
+    config = CONFIGS[method](**SETTINGS)
     planner, work = tmp_path / "planner", tmp_path / "work"
-    command = [sys.executable, DRIVER, model, pairs, config.model_dump_json(), planner, work]
+    settings = config.model_dump_json()
+    command = [sys.executable, DRIVER, method, model, rows[method], settings, planner, work]
     environment = os.environ | {"PYTHONPATH": str(DRIVER.parents[3])}
     with (tmp_path / "driver.log").open("w") as log:
         driver = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -119,8 +138,7 @@ def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, 
     psutil.wait_procs(family, timeout=10)
     assert not planner.exists()
 
-    summary = train_dpo(pairs, str(model), config, planner, seed=7, storage_path=work)
-    whole = undisturbed[0]
+    summary = train(method, rows[method], str(model), config, planner, seed=7, storage_path=work)
     assert 0 < summary["resumed_from"] < STEPS
     assert summary["steps"] == whole["steps"]
     assert len(summary["curve"]) == len(whole["curve"])
@@ -140,10 +158,17 @@ def test_a_killed_worker_is_replaced(cluster, model, pairs, tmp_path):
             killed.append(workers[-1].pid)
             os.kill(workers[-1].pid, signal.SIGKILL)
 
-    config = TrainingConfig(**SETTINGS | {"max_failures": 1})
+    config = DpoConfig(**SETTINGS | {"max_failures": 1})
     work = tmp_path / "work"
-    summary = train_dpo(
-        pairs, str(model), config, tmp_path / "p", seed=7, storage_path=work, on_report=kill_one
+    summary = train(
+        "dpo",
+        pairs,
+        str(model),
+        config,
+        tmp_path / "p",
+        seed=7,
+        storage_path=work,
+        on_report=kill_one,
     )
     assert killed
     assert summary["steps"] == STEPS
@@ -157,15 +182,17 @@ def test_a_workers_error_is_one_line(cluster, model, pairs, tmp_path):
     for file in model.iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
     (broken / "model.safetensors").write_bytes(b"not a tensor file")
-    config = TrainingConfig(**SETTINGS | {"max_failures": 0})
+    config = DpoConfig(**SETTINGS | {"max_failures": 0})
     with pytest.raises(RuntimeError, match=r"training worker \d failed: \w*Error") as caught:
-        train_dpo(pairs, str(broken), config, tmp_path / "p", seed=7, storage_path=tmp_path / "w")
+        train(
+            "dpo", pairs, str(broken), config, tmp_path / "p", seed=7, storage_path=tmp_path / "w"
+        )
     assert "\n" not in str(caught.value)
     assert "Traceback" in next((tmp_path / "w").glob("*/failure.txt")).read_text()
     assert not (tmp_path / "p").exists()
 
 
 def test_too_few_cpus_are_refused_at_once(cluster, model, pairs, tmp_path):
-    config = TrainingConfig(**SETTINGS | {"workers": 4, "cpus_per_worker": 2})
+    config = DpoConfig(**SETTINGS | {"workers": 4, "cpus_per_worker": 2})
     with pytest.raises(InputError, match="needs 8 CPUs"):
-        train_dpo(pairs, str(model), config, tmp_path / "p", seed=7, storage_path=tmp_path / "w")
+        train("dpo", pairs, str(model), config, tmp_path / "p", seed=7, storage_path=tmp_path / "w")

@@ -2,14 +2,11 @@
 DeepSpeed."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.integration.training.tiny_planner import make_pairs
+from tests.integration.training.torchrun import run, run_all, write_job
 
 SETTINGS = {
     "batch_size": 8,
@@ -21,17 +18,6 @@ SETTINGS = {
     "max_length": 64,
 }
 KINDS = [("lora", 1, "fp32"), ("lora", 3, "bf16"), ("full", 2, "bf16"), ("full", 3, "fp32")]
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-
-# Several trainings in one pair of processes, since importing takes longer than training here.
-ALL_JOBS = """
-import sys
-from accelerate.state import AcceleratorState
-from mpo_core.training.__main__ import main
-for job in sys.argv[1:]:
-    main(job)
-    AcceleratorState._reset_state()
-"""
 
 # The usual way to train on a CPU: plain PyTorch, without a word.
 WITHOUT_DEEPSPEED = """
@@ -50,32 +36,6 @@ main(sys.argv[1])
 """
 
 
-def write_job(folder: Path, model: Path, pairs: Path, **settings) -> Path:
-    folder.mkdir(exist_ok=True)
-    job = {
-        "rows": str(pairs),
-        "model": str(model),
-        "out": str(folder / "planner"),
-        "work": str(folder / "work"),
-        "seed": 3,
-        "config": SETTINGS | settings,
-    }
-    (folder / "job.json").write_text(json.dumps(job))
-    return folder / "job.json"
-
-
-def run(*arguments, **environment):
-    """A finished Python process."""
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-        env=os.environ | environment,
-    )
-
-
 @pytest.fixture(scope="module")
 def trained(model, tmp_path_factory):
     """Folder by kind of training, all run by two processes under torchrun."""
@@ -83,13 +43,15 @@ def trained(model, tmp_path_factory):
     pairs = make_pairs(root / "pairs.jsonl", n=24, long=2)
     folders = {kind: root / "-".join(map(str, kind)) for kind in KINDS}
     jobs = [
-        write_job(folder, model, pairs, method=method, zero_stage=stage, precision=precision)
+        write_job(
+            folder,
+            model,
+            pairs,
+            SETTINGS | {"method": method, "zero_stage": stage, "precision": precision},
+        )
         for (method, stage, precision), folder in folders.items()
     ]
-    program = root / "all_jobs.py"
-    program.write_text(ALL_JOBS)
-    done = run(*TORCHRUN, program, *jobs)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_all(root, jobs)
     return folders
 
 
@@ -104,7 +66,7 @@ def test_every_stage_trains_and_saves_what_transformers_loads(trained, kind):
     assert summary["engine"] == "DeepSpeedEngine"
     assert summary["precision"] == precision
     assert (summary["world_size"], summary["zero_stage"], summary["steps"]) == (2, stage, 6)
-    assert (summary["n_pairs"], summary["n_cut"]) == (24, 2)
+    assert (summary["n_rows"], summary["n_cut"]) == (24, 2)
     assert summary["loss_last"] < summary["loss_first"]
     loader = AutoPeftModelForCausalLM if method == "lora" else AutoModelForCausalLM
     loaded = loader.from_pretrained(planner)
@@ -113,7 +75,7 @@ def test_every_stage_trains_and_saves_what_transformers_loads(trained, kind):
 
 
 def test_accelerates_cpu_switch_is_refused(tmp_path, model, pairs):
-    job = write_job(tmp_path, model, pairs, workers=1)
+    job = write_job(tmp_path, model, pairs, SETTINGS | {"workers": 1})
     done = run("-m", "mpo_core.training", job, ACCELERATE_USE_CPU="true")
     assert done.returncode != 0
     assert "ACCELERATE_USE_CPU is set" in done.stderr
@@ -123,7 +85,8 @@ def test_accelerates_cpu_switch_is_refused(tmp_path, model, pairs):
 def test_nothing_is_trained_without_deepspeed(tmp_path, model, pairs):
     program = tmp_path / "without_deepspeed.py"
     program.write_text(WITHOUT_DEEPSPEED)
-    done = run(program, write_job(tmp_path, model, pairs, workers=1, precision="fp32"))
+    config = SETTINGS | {"workers": 1, "precision": "fp32"}
+    done = run(program, write_job(tmp_path, model, pairs, config))
     assert done.returncode != 0
     assert "not by DeepSpeedEngine; nothing was trained" in done.stderr, done.stderr[-3000:]
     assert '"step"' not in done.stdout
@@ -131,6 +94,8 @@ def test_nothing_is_trained_without_deepspeed(tmp_path, model, pairs):
 
 
 def test_a_wrong_number_of_processes_is_refused(tmp_path, model, pairs):
-    done = run("-m", "mpo_core.training", write_job(tmp_path, model, pairs, workers=2))
+    done = run(
+        "-m", "mpo_core.training", write_job(tmp_path, model, pairs, SETTINGS | {"workers": 2})
+    )
     assert done.returncode == 2
     assert done.stderr.strip() == "training.workers is 2, but 1 process(es) were started"

@@ -1,4 +1,4 @@
-"""A tiny chat model, made from scratch, and pairs that it can tell apart within a few steps."""
+"""A tiny chat model, made from scratch, and rows that it can learn within a few steps."""
 
 import json
 from pathlib import Path
@@ -68,6 +68,25 @@ def make_pairs(file: Path, n: int = 24, long: int = 0) -> Path:
                 "chosen_score": score(1.0),
                 "rejected_score": score(0.0),
                 "rule": "best_worst",
+            }
+        )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def make_demonstrations(file: Path, n: int = 24, long: int = 0, hopeless: int = 0) -> Path:
+    """Plans of 10 to 13 tokens; the first `long` of them are of 120 words and more, and `hopeless`
+    further ones have such a prompt."""
+    rows = []
+    for i in range(n + hopeless):
+        task = f"heat the water {i}" + " please" * (120 if i >= n else 0)
+        plan = f"go to the kitchen find water heat it {i}" + " wait" * (120 if i < long else i % 4)
+        rows.append(
+            {
+                "task_id": f"t/{i}",
+                "prompt": [{"role": "user", "content": task}],
+                "completion": [{"role": "assistant", "content": plan}],
+                "origin": "rule",
             }
         )
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

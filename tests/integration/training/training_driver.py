@@ -1,15 +1,15 @@
-"""A driver to kill: `python training_driver.py MODEL PAIRS CONFIG_JSON OUT STORAGE`."""
+"""A driver to kill: `python training_driver.py METHOD MODEL ROWS CONFIG_JSON OUT STORAGE`."""
 
 import sys
 from pathlib import Path
 
 import ray
 
-from cluster.training import train_dpo
-from mpo_core.config import TrainingConfig
+from cluster.training import train
+from mpo_core.training.settings import CONFIGS
 
 if __name__ == "__main__":
-    model, pairs, config, out, storage = sys.argv[1:]
+    method, model, rows, config, out, storage = sys.argv[1:]
     ray.init(
         address="local",
         num_cpus=4,
@@ -17,10 +17,11 @@ if __name__ == "__main__":
         _node_ip_address="127.0.0.1",
         log_to_driver=False,
     )
-    train_dpo(
-        Path(pairs),
+    train(
+        method,
+        Path(rows),
         model,
-        TrainingConfig.model_validate_json(config),
+        CONFIGS[method].model_validate_json(config),
         Path(out),
         seed=7,
         storage_path=Path(storage),

@@ -1,0 +1,53 @@
+"""Training rows: JSONL files of records, and what a length limit takes from them."""
+
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from mpo_core.errors import InputError
+from mpo_core.types import Record
+
+R = TypeVar("R", bound=Record)
+
+
+class Lost(NamedTuple):
+    """Rows that `max_length` took something from."""
+
+    cut: int
+    """Rows trained on without their end."""
+    dropped: int
+    """Rows left out, since their prompt alone fills the length."""
+
+
+def read_records(path: Path, kind: type[R], name: str) -> list[R]:
+    """The records of a JSONL file.
+
+    Args:
+        name: what a record is called in an error, for example `preference pair`.
+
+    Raises:
+        InputError: for a missing or empty file, or a line that is not such a record.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of {name}s")
+    records = []
+    # Not splitlines(), which also splits at line breaks that JSON leaves inside its strings.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(kind.model_validate_json(line))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise InputError(f"{path}:{number}: not a {name}: {where} {fault['msg']}") from error
+    if not records:
+        raise InputError(f"{path}: no {name}s to train on")
+    return records
+
+
+def require_any(n_kept: int, path: Path, max_length: int) -> None:
+    """Raises InputError when the length limit has left nothing to train on."""
+    if not n_kept:
+        raise InputError(f"{path}: every prompt fills max_length {max_length}")
