@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cluster.resources import Need, check_fits, local_cpus, resource_plan, served_models
 from mpo_core.builtin_models import resolve_source
-from mpo_core.config import Config
+from mpo_core.config import Config, TrainingConfig
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
 from mpo_core.models import ChatModel, client_fingerprint, connect
@@ -33,6 +33,7 @@ class ClusterBackend:
         }
         self._plan = resource_plan(config)
         self._engines = None
+        self._own_engines: dict[str, str] = {}
         self._free_engines = False
         self._connected = False
         self._port = 0
@@ -92,36 +93,48 @@ class ClusterBackend:
             return connect(name, self._config.models[name])
         return self._running_engines().model(name)
 
-    def trained_fingerprint(self, planner: Path) -> str:
-        """Identity of a trained planner; needs no connection."""
+    def trained_fingerprint(self, base: str, folder: Path) -> str:
+        """Identity of a trained model; needs no connection."""
         from cluster.serving import adapter_version
 
-        return f"{self.fingerprint(self._config.planner.model)}+{adapter_version(planner)}"
+        return f"{self.fingerprint(base)}+{adapter_version(folder)}"
 
-    def trained_model(self, planner: Path) -> ChatModel:
-        """A client for a trained planner: an adapter of its base's engine, or its own engine."""
-        base = self._config.planner.model
+    def trained_model(self, base: str, folder: Path, *, own_engine: bool) -> ChatModel:
+        """A client for a trained model: an adapter of its base's engine, or an engine of its own.
+
+        Of these there is one for each base: it takes the place of an earlier one.
+        """
         engines = self._running_engines()
-        if self._config.planner.serve == "adapter":
-            return engines.model(engines.publish(base, planner))
+        if not own_engine:
+            return engines.model(engines.publish(base, folder))
         from cluster.serving import Engine, adapter_version
         from mpo_core.training.export import merged
 
-        name = f"{base}-{adapter_version(planner)}"
-        source = str(merged(self._sources[base], planner))
-        engines.start([Engine(name, self._served[base], source)], route=name)
+        name = f"{base}-{adapter_version(folder)}"
+        if name != self._own_engines.get(base):
+            if base in self._own_engines:
+                engines.stop(self._own_engines.pop(base))
+            source = str(merged(self._sources[base], folder))
+            engines.start([Engine(name, self._served[base], source)], route=name)
+            self._own_engines[base] = name
         return engines.model(name)
 
-    def train(self, method: Method, rows: Path, planner: Path, **options) -> dict:
-        """Train the planner by the method's section of the config; see `cluster.training.train`."""
+    def train(
+        self,
+        method: Method,
+        rows: Path,
+        model: str,
+        config: TrainingConfig,
+        out: Path,
+        **options,
+    ) -> dict:
+        """Train a model of the config; see `cluster.training.train`."""
         from cluster.training import train
 
         self.connect()
         if self._free_engines:
             self._stop_engines()
-        config = self._config.sft if method == "sft" else self._config.training
-        source = self._sources[self._config.planner.model]
-        return train(method, rows, source, config, planner, **options)
+        return train(method, rows, self._sources[model], config, out, **options)
 
     @property
     def url(self) -> str:
@@ -172,6 +185,7 @@ class ClusterBackend:
         if self._engines is not None:
             self._engines.stop()
             self._engines = None
+            self._own_engines.clear()
 
 
 def _stay_on_loopback() -> None:

@@ -64,18 +64,18 @@ def resource_plan(config: Config) -> ResourcePlan:
     serving = Need(SERVE_CPUS) if served else Need(0)
     for model in served.values():
         serving += _engine_need(model)
-    if config.trains and config.planner.serve == "engine":
+    trainings, cluster = config.trainings, config.cluster
+    if trainings.keys() - {"agent.sft"} and config.planner.serve == "engine":
         serving += _engine_need(served[config.planner.model])
-    cluster, training = config.cluster, config.training
+    if config.agent.sft and config.agent.sft.method == "full":
+        serving += _engine_need(served[config.agent.model])
     return ResourcePlan(
         serving=serving,
         rollout=Need(cluster.rollout_actors * cluster.cpus_per_rollout_actor),
         training=Need(
-            training.workers * training.cpus_per_worker,
-            training.workers * training.gpus_per_worker,
-        )
-        if config.trains
-        else Need(0),
+            max((t.workers * t.cpus_per_worker for t in trainings.values()), default=0),
+            max((t.workers * t.gpus_per_worker for t in trainings.values()), default=0),
+        ),
     )
 
 

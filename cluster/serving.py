@@ -90,11 +90,13 @@ class Engines:
             self._engines[engine.name] = dataclasses.replace(engine, app=app)
         asyncio.run(self._generate_once(engines))
 
-    def stop(self) -> None:
-        """Free the engines' memory and processes."""
-        for app in {engine.app for engine in self._engines.values()}:
+    def stop(self, name: str | None = None) -> None:
+        """Free the memory and processes of all engines, or of one with an application to itself."""
+        stopped = [name] if name else list(self._engines)
+        for app in {self._engines[engine].app for engine in stopped}:
             serve.delete(app)
-        self._engines.clear()
+        for engine in stopped:
+            del self._engines[engine]
 
     def url(self, route: str = "") -> str:
         """Base URL of the OpenAI-compatible HTTP server."""

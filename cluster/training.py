@@ -52,6 +52,7 @@ def train(
     out: Path,
     *,
     start: Path | None = None,
+    validation: Path | None = None,
     seed: int,
     storage_path: Path,
     on_report: Callable[[dict[str, Any]], None] | None = None,
@@ -67,6 +68,7 @@ def train(
         config: the method's section of the config.
         out: the planner's folder (a LoRA adapter or a whole model); replaced if it exists.
         start: a planner that the training continues (`TrainingJob.start`).
+        validation: rows to measure on (`TrainingJob.validation`).
         seed: used where `config.seed` is not set.
         storage_path: folder, shared by all nodes, that holds the checkpoints of unfinished runs.
         on_report: called in the driver with every row of progress of the first worker.
@@ -91,6 +93,7 @@ def train(
         seed=seed if config.seed is None else config.seed,
         method=method,
         start=Path(start).resolve() if start else None,
+        validation=Path(validation).resolve() if validation else None,
     )
     job.check_start()
     job = replace(job, work=job.work / f"{job.method}-{job.identity()}")
@@ -305,6 +308,8 @@ def _advance(bar: tqdm, label: str, row: dict[str, Any]) -> None:
         return
     bar.total = row["max_steps"]
     bar.set_description(label, refresh=False)
+    if "loss" not in row:
+        return
     shown = {"loss": f"{row['loss']:.4f}"}
     if "rewards/margins" in row:
         shown |= {"margin": f"{row['rewards/margins']:.3f}"}

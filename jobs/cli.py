@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.configs import named_config, preset_names, settings
+from jobs.configs import named_config, preset_names, run_name, settings
 from mpo_core.config import Config
 from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
 from mpo_core.types import Split
@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     epilog="Start with `mpo doctor`, then `mpo run demo`. Every command has --help with examples.",
 )
+RoundOption = Annotated[int, typer.Option("--round", min=1, help="Round of a run of several.")]
 console = Console()
 LEFT_OUT_SHOWN = 10
 
@@ -90,55 +91,105 @@ def collect(config: ConfigArgument, overrides: Overrides = None) -> None:
 
 
 @app.command(epilog="Example: `mpo plans demo`")
-def plans(config: ConfigArgument, overrides: Overrides = None) -> None:
-    """Sample the training tasks' plans from the base planner."""
+def plans(
+    config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
+) -> None:
+    """Sample the training tasks' plans from the planner that a round starts from."""
     from jobs.plans import collect_plans
+    from jobs.run import Round
     from jobs.tasks import collect_tasks
 
     with _run(config, overrides) as opened:
         collect_tasks(opened)
-        sampled = collect_plans(opened, "base", "train")
-    console.print(f"{len(sampled)} plans in {opened.dir / 'plans'}")
+        start = Round.of(opened.config, round_number).start
+        sampled = collect_plans(opened, start, "train")
+    path = opened.dir / "plans" / f"{start}-train.jsonl"
+    console.print(f"{len(sampled)} plans in {path}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `mpo rollout demo scoring.repetitions=8`")
-def rollout(config: ConfigArgument, overrides: Overrides = None) -> None:
+def rollout(
+    config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
+) -> None:
     """Score the sampled plans by Monte Carlo rollouts of the agent."""
-    from jobs.rollout import collect_scores
+    from jobs.rollout import collect_scores, scores_path
+    from jobs.run import Round
 
     with _run(config, overrides) as opened:
-        scores = collect_scores(opened)
-    console.print(f"{len(scores)} plans scored in {opened.dir / 'scores.parquet'}")
+        start = Round.of(opened.config, round_number).start
+        scores = collect_scores(opened, start, round_number)
+        path = scores_path(opened, round_number)
+    console.print(f"{len(scores)} plans scored in {path}", soft_wrap=True)
 
 
 @app.command(
     epilog="Examples:\n\n`mpo pairs demo pairs.min_margin=0.1`\n\n"
     "`mpo pairs demo pairs.rule=significant pairs.level=0.1`"
 )
-def pairs(config: ConfigArgument, overrides: Overrides = None) -> None:
+def pairs(
+    config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
+) -> None:
     """Make preference pairs of the scored plans."""
     from jobs.pairs import collect_pairs, pairs_path, yields
+    from jobs.run import Round
 
     with _run(config, overrides) as opened:
-        found = collect_pairs(opened)
+        start = Round.of(opened.config, round_number).start
+        found = collect_pairs(opened, start, round_number)
         table = Table("rule", "pairs", "tasks", title="what each rule gives")
-        for rule, amounts in yields(opened).items():
+        for rule, amounts in yields(opened, start, round_number).items():
             table.add_row(rule, str(amounts["pairs"]), str(amounts["tasks"]))
+        path = pairs_path(opened, round_number)
     console.print(table)
-    console.print(f"{len(found)} pairs in {pairs_path(opened)}", soft_wrap=True)
+    console.print(f"{len(found)} pairs in {path}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `mpo train demo training.learning_rate=1e-5`")
-def train(config: ConfigArgument, overrides: Overrides = None) -> None:
-    """Train the planner on the preference pairs (DPO)."""
-    from jobs.train import train_planner
+@app.command(
+    epilog="Examples:\n\n`mpo train dpo demo training.learning_rate=1e-5`\n\n"
+    "`mpo train dpo --pairs sciworld_metaplan_preference_pairs.json` (pairs of one's own or of the "
+    "paper's data, with the demo's model and settings)\n\n"
+    "`mpo train sft scienceworld-llama3.1-8b --rows sciworld_metaplan_sft.json`"
+)
+def train(
+    method: Annotated[
+        Literal["sft", "rft", "dpo", "agent"],
+        typer.Argument(
+            help="The planner on seed plans (`sft`), on its best scored plans (`rft`), on "
+            "preferences (`dpo`); or the agent on experts' episodes (`agent`)."
+        ),
+    ],
+    config: ConfigArgument = "demo",
+    overrides: Overrides = None,
+    round_number: RoundOption = 1,
+    *,
+    pairs: Annotated[
+        Path | None, typer.Option(help="dpo: a file of pairs, published or as this suite writes.")
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="sft: a file of prompts and answers, likewise.")
+    ] = None,
+) -> None:
+    """Train the planner or the agent on what the stages before have left, or on a file."""
+    from jobs.train import train_method
 
+    given = {"dpo": pairs, "sft": rows}.get(method)
+    for option, path in (("--pairs", pairs), ("--rows", rows)):
+        if path is not None and path is not given:
+            raise InputError(f"{option}: not what {method} is trained on")
+    if "=" in config:
+        config, overrides = "demo", [config, *(overrides or [])]
+    if given is not None:
+        # A run of its own, beside those of the config.
+        overrides = [f"name={run_name(given)}", *(overrides or [])]
     with _run(config, overrides) as opened:
-        summary = train_planner(opened)
+        summary, folder = train_method(opened, method, round_number, given)
     console.print(
         f"{summary['steps']} steps, loss {summary['loss_first']:.3f} to "
-        f"{summary['loss_last']:.3f}, planner in {opened.planner_dir}"
+        f"{summary['loss_last']:.3f}, weights in {folder}",
+        soft_wrap=True,
     )
+    for warning in summary["warnings"]:
+        console.print(f"[yellow]{warning}[/]", soft_wrap=True)
 
 
 @app.command(

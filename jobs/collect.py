@@ -8,7 +8,7 @@ from operator import mul
 from typing import Any
 
 from jobs.progress import Progress
-from jobs.rollout import play
+from jobs.rollout import agent_protocol, play
 from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
@@ -50,10 +50,7 @@ def collect_seeds(run: Run) -> Seeds:
         InputError: no task gave a plan.
         ModelUnavailable, EnvironmentLost: what was done stays.
     """
-    tasks = load_tasks(run, "train")
-    episodes = play(
-        run, EXPERT, [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
-    )
+    tasks, episodes = load_tasks(run, "train"), play_experts(run)
     with _ledger(run) as ledger:
         teacher, faults = _teacher(run), {}
         if len(seeds_of(tasks, teacher, ledger)) < len(tasks) * teacher.per_task:
@@ -63,6 +60,24 @@ def collect_seeds(run: Run) -> Seeds:
         reasons = ", ".join(Counter(faults.values()))
         raise InputError(f"seeds: none of the {len(tasks)} tasks gave a plan: {reasons}")
     return Seeds(plans, faults, **_spent(run))
+
+
+def play_experts(run: Run, *, as_agent: bool = False) -> list[Episode]:
+    """The experts' episodes of the training tasks; those that are owed are played.
+
+    Args:
+        as_agent: in the words in which the config's agent would see and say them.
+    """
+    tasks = load_tasks(run, "train")
+    told = [agent_protocol(run, task, 0) if as_agent else None for task in tasks]
+    return play(
+        run,
+        EXPERT,
+        [
+            expert_request(task, run.suites[task.env].protocol(), protocol)
+            for task, protocol in zip(tasks, told, strict=True)
+        ],
+    )
 
 
 def load_seeds(run: Run) -> list[Plan]:

@@ -1,5 +1,6 @@
 """Configs by name: a preset of this package, or a YAML file of one's own."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ def named_config(source: str, overrides: Sequence[str] = ()) -> Config:
 
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def run_name(file: Path) -> str:
+    """A run's name after the file that it works on."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")
+    return name or "given"
 
 
 def settings(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -4,8 +4,9 @@ from typing import Any
 
 from jobs.pairs import yields
 from jobs.plans import collect_plans
-from jobs.rollout import SCORING, episode_requests, play
-from jobs.run import Run
+from jobs.rollout import SCORING, episode_requests, play, scores_path
+from jobs.rounds import final_version, rounds
+from jobs.run import Round, Run
 from jobs.tasks import load_tasks
 from mpo_core.episode import EpisodeRequest
 from mpo_core.evaluation import Attempt, results_by
@@ -16,6 +17,7 @@ from mpo_core.report import write_report
 from mpo_core.types import Episode, Plan, Split
 
 EVALUATION = "evaluation"
+CURVES = ("curve", "validation")
 PLAN_COLUMNS = ("id", "task_id", "text", "origin", "sample")
 EPISODE_COLUMNS = (
     "key",
@@ -59,7 +61,8 @@ def _requests(run: Run, arm: str, split: Split) -> list[EpisodeRequest]:
         files = evaluation.plan_files[arm]
         plans = bound_plans(files, tasks, lambda task: run.suites[task.env].published_id(task))
     else:
-        plans = None if arm == "none" else collect_plans(run, arm, split)
+        version = final_version(run) if arm == "mpo" else arm
+        plans = None if arm == "none" else collect_plans(run, version, split)
     return episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
 
 
@@ -72,7 +75,8 @@ def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
     timings = run.timings()
     played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
     seconds = sum(stage["seconds"] for stage in played) or 1.0
-    training = run.training_summary() if run.config.trains else {}
+    versions = ["agent", "sft", "rft", *(outcome["planner"] for outcome in rounds(run))]
+    trainings = {version: run.training_summary(version) for version in versions}
     return {
         "name": run.config.name,
         "seed": config.seed,
@@ -93,8 +97,13 @@ def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
         "plans": len(_plans(run)),
         "episodes": sum(len(_episodes(run, name)) for name in (SCORING, EVALUATION)),
         "pairs": _lines(run, "pairs/pairs.jsonl"),
-        "pair_rules": yields(run) if (run.dir / "scores.parquet").is_file() else {},
-        "dpo": {key: value for key, value in training.items() if key != "curve"} or None,
+        "pair_rules": yields(run, Round.of(config, 1).start) if scores_path(run).is_file() else {},
+        "rounds": rounds(run),
+        "trainings": {
+            version: {key: value for key, value in training.items() if key not in CURVES}
+            for version, training in trainings.items()
+            if training
+        },
         "wall_seconds": {stage: amounts["seconds"] for stage, amounts in timings.items()},
         "tokens_per_s": round(sum(s.get("completion_tokens", 0) for s in played) / seconds, 2),
         "env_steps_per_s": round(sum(s.get("env_steps", 0) for s in played) / seconds, 2),

@@ -1,50 +1,57 @@
-"""Stage: preference pairs from the scored plans."""
+"""Stage: preference pairs from a round's scored plans."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from jobs.plans import load_plans
-from jobs.run import Run
+from jobs.rollout import load_plan_scores
+from jobs.run import Run, in_round
 from jobs.tasks import load_tasks
-from mpo_core.errors import InputError
 from mpo_core.ledger import write_records
 from mpo_core.pairs import RULES, make_pairs
-from mpo_core.scoring import load_scores, shuffled
 from mpo_core.types import PreferencePair
 
 
-def collect_pairs(run: Run) -> list[PreferencePair]:
-    """Write `pairs/pairs.jsonl` by the config's rule; tasks whose plans tie give no pair."""
-    pairs = _pairs(run, run.config.pairs.rule)
-    write_records(pairs_path(run), pairs)
-    return pairs
+def collect_pairs(run: Run, version: str, round_number: int = 1) -> list[PreferencePair]:
+    """Write the pairs of a planner's plans by the config's rule; tasks whose plans tie give none.
+
+    Those of the validation tasks go into a file of their own, and are not returned.
+    """
+    apart = {task.id for task in load_tasks(run, "validation")}
+    pairs = _pairing(run, version, round_number)(run.config.pairs.rule)
+    training = [pair for pair in pairs if pair.task_id not in apart]
+    write_records(pairs_path(run, round_number), training)
+    held_out = [pair for pair in pairs if pair.task_id in apart]
+    write_records(validation_path(run, round_number), held_out)
+    return training
 
 
-def yields(run: Run) -> dict[str, dict[str, int]]:
+def yields(run: Run, version: str, round_number: int = 1) -> dict[str, dict[str, int]]:
     """What every rule would give: its pairs, and the tasks that have one."""
-    found = {rule: _pairs(run, rule) for rule in RULES}
+    pairing = _pairing(run, version, round_number)
+    found = {rule: pairing(rule) for rule in RULES}
     return {
         rule: {"pairs": len(pairs), "tasks": len({pair.task_id for pair in pairs})}
         for rule, pairs in found.items()
     }
 
 
-def _pairs(run: Run, rule: str) -> list[PreferencePair]:
-    path = run.dir / "scores.parquet"
-    if not path.is_file():
-        raise InputError(f"{path}: no scores; run `mpo rollout` with the same config first")
-    scores = load_scores(path)
-    if run.config.scoring.shuffle:
-        scores = shuffled(scores, run.config.seed)
-    return make_pairs(
-        rule,
-        load_tasks(run, "train"),
-        load_plans(run, "base", "train"),
-        scores,
-        run.prompts,
-        min_margin=run.config.pairs.min_margin,
-        level=run.config.pairs.level,
-    )
+def pairs_path(run: Run, round_number: int = 1) -> Path:
+    return run.dir / "pairs" / in_round("pairs.jsonl", round_number)
 
 
-def pairs_path(run: Run) -> Path:
-    return run.dir / "pairs" / "pairs.jsonl"
+def validation_path(run: Run, round_number: int = 1) -> Path:
+    """Pairs of the validation tasks."""
+    return run.dir / "pairs" / in_round("validation.jsonl", round_number)
+
+
+def _pairing(run: Run, version: str, round_number: int) -> Callable[[str], list[PreferencePair]]:
+    """What a rule makes of the round's scores."""
+    tasks, plans = load_tasks(run, "train"), load_plans(run, version, "train")
+    scores, pairs = load_plan_scores(run, round_number), run.config.pairs
+
+    def by(rule: str) -> list[PreferencePair]:
+        margin, level = pairs.min_margin, pairs.level
+        return make_pairs(rule, tasks, plans, scores, run.prompts, min_margin=margin, level=level)
+
+    return by

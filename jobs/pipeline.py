@@ -1,4 +1,4 @@
-"""The whole loop: tasks, plans, scores, pairs, training, evaluation.
+"""The whole loop: tasks, seeds, SFT, plans, scores, pairs, DPO, RFT, evaluation.
 
     python -m jobs.pipeline CONFIG [key=value ...]
 
@@ -9,13 +9,12 @@ command continues an interrupted run.
 import sys
 from typing import Any
 
+from jobs.collect import collect_seeds
 from jobs.evaluate import evaluate
-from jobs.pairs import collect_pairs
-from jobs.plans import collect_plans
-from jobs.rollout import collect_scores
+from jobs.rounds import run_rounds
 from jobs.run import Run
 from jobs.tasks import collect_tasks
-from jobs.train import train_planner
+from jobs.train import train_agent, train_rft, train_sft
 
 
 def run_pipeline(run: Run) -> dict[str, Any]:
@@ -24,11 +23,14 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     run.backend.connect()
     run.tracker  # noqa: B018
     collect_tasks(run)
-    collect_plans(run, "base", "train")
-    collect_scores(run)
-    collect_pairs(run)
-    if run.config.trains:
-        train_planner(run)
+    if run.config.agent.sft:
+        train_agent(run)
+    if run.config.planner.sft:
+        collect_seeds(run)
+        train_sft(run)
+    run_rounds(run)
+    if "rft" in run.config.evaluation.arms:
+        train_rft(run)
     return evaluate(run)
 
 

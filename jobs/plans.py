@@ -1,25 +1,22 @@
-"""Stage: plans sampled from the planner, before or after its training."""
+"""Stage: plans sampled from the planner, in any of its versions (`Run.model`)."""
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
 
 from jobs.progress import Progress
 from jobs.run import Run
-from jobs.tasks import load_tasks
+from jobs.tasks import Tasks, load_tasks
 from mpo_core.ledger import Ledger
 from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
-from mpo_core.types import Plan, Split, Task
-
-Version = Literal["base", "mpo"]
+from mpo_core.types import Plan, Task
 
 
-def collect_plans(run: Run, version: Version, split: Split) -> list[Plan]:
+def collect_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
     """Sample the plans of a split that `plans/<version>-<split>.jsonl` does not yet hold."""
     tasks, sampling = load_tasks(run, split), _sampling(run, split)
     with _ledger(run, version, split) as ledger:
-        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
+        origin = sampling.origin(run.fingerprint(version), run.prompts)
         done = sum(plan.origin == origin for plan in ledger)
         total = len(tasks) * sampling.per_task
         if done < total:
@@ -42,19 +39,19 @@ def collect_plans(run: Run, version: Version, split: Split) -> list[Plan]:
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 
 
-def load_plans(run: Run, version: Version, split: Split) -> list[Plan]:
+def load_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
     """The sampled plans of a split. Raises InputError where some are missing."""
     tasks, sampling = load_tasks(run, split), _sampling(run, split)
     with _ledger(run, version, split) as ledger:
-        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
+        origin = sampling.origin(run.fingerprint(version), run.prompts)
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 
 
-def _ledger(run: Run, version: Version, split: Split) -> Ledger[Plan]:
+def _ledger(run: Run, version: str, split: Tasks) -> Ledger[Plan]:
     return plan_ledger(run.dir / "plans" / f"{version}-{split}.jsonl")
 
 
-def _sampling(run: Run, split: Split) -> Sampling:
+def _sampling(run: Run, split: Tasks) -> Sampling:
     planner, training = run.config.planner, split == "train"
     return Sampling(
         per_task=planner.per_task if training else 1,

@@ -2,35 +2,54 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from jobs.plans import load_plans
 from jobs.progress import Progress
-from jobs.run import Run
+from jobs.run import Run, in_round
 from jobs.tasks import load_tasks
 from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.rollout import play_owed
-from mpo_core.scoring import save_scores, score_plans
+from mpo_core.scoring import load_scores, save_scores, score_plans, shuffled
 from mpo_core.types import Episode, Plan, PlanScore, Task
 
 SCORING = "scoring"
 
 
-def collect_scores(run: Run) -> list[PlanScore]:
-    """Play what is owed of `episodes/scoring.jsonl`; write `scores.parquet`."""
+def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:
+    """Play what is owed of `episodes/scoring.jsonl`; write the scores of a planner's plans."""
     scoring = run.config.scoring
     requests = episode_requests(
         run,
         load_tasks(run, "train"),
-        load_plans(run, "base", "train"),
+        load_plans(run, version, "train"),
         scoring.repetitions,
         scoring.temperature,
     )
     scores = score_plans(requests, play(run, SCORING, requests))
-    save_scores(scores, run.dir / "scores.parquet")
+    save_scores(scores, scores_path(run, round_number))
     return scores
+
+
+def scores_path(run: Run, round_number: int = 1) -> Path:
+    return run.dir / in_round("scores.parquet", round_number)
+
+
+def load_plan_scores(run: Run, round_number: int = 1) -> list[PlanScore]:
+    """A round's scores, as its pairs and RFT take them: shuffled where the config says so.
+
+    Raises:
+        InputError: there are none yet.
+    """
+    path = scores_path(run, round_number)
+    if not path.is_file():
+        raise InputError(f"{path}: no scores; run `mpo rollout` with the same config first")
+    scores = load_scores(path)
+    return shuffled(scores, run.config.seed) if run.config.scoring.shuffle else scores
 
 
 def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> list[Episode]:
@@ -57,35 +76,34 @@ def episode_requests(
     temperature: float,
 ) -> list[EpisodeRequest]:
     """Every plan `repetitions` times; without plans, every task."""
-    agent, config = run.config.agent, run.config
-    model = run.backend.fingerprint(agent.model)
+    model = run.fingerprint("agent")
     by_id = {task.id: task for task in tasks}
     pairs = (
         [(by_id[p.task_id], p) for p in plans] if plans is not None else [(t, None) for t in tasks]
     )
     return [
-        EpisodeRequest.of(
-            task,
-            plan,
-            model,
-            Protocol(
-                plan_mode=agent.plan_mode,
-                temperature=temperature,
-                max_tokens=agent.max_tokens,
-                invalid_limit=agent.invalid_limit,
-                max_steps=agent.max_steps or run.suites[task.env].step_limit(task),
-                example=agent.example,
-                thoughts=agent.thoughts,
-                list_actions=agent.list_actions,
-                seed=config.seed,
-                prompts=run.prompts[task.env].fingerprint,
-                env=run.suites[task.env].protocol(),
-            ),
-            repetition,
-        )
+        EpisodeRequest.of(task, plan, model, agent_protocol(run, task, temperature), repetition)
         for task, plan in pairs
         for repetition in range(repetitions)
     ]
+
+
+def agent_protocol(run: Run, task: Task, temperature: float) -> Protocol:
+    """How the config's agent plays a task."""
+    agent = run.config.agent
+    return Protocol(
+        plan_mode=agent.plan_mode,
+        temperature=temperature,
+        max_tokens=agent.max_tokens,
+        invalid_limit=agent.invalid_limit,
+        max_steps=agent.max_steps or run.suites[task.env].step_limit(task),
+        example=agent.example,
+        thoughts=agent.thoughts,
+        list_actions=agent.list_actions,
+        seed=run.config.seed,
+        prompts=run.prompts[task.env].fingerprint,
+        env=run.suites[task.env].protocol(),
+    )
 
 
 async def _play(

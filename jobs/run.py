@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -91,33 +92,47 @@ class Run:
         return MlflowTracker(self.config.tracking, self.config.runs_dir, self.dir, params)
 
     def model(self, version: str) -> ChatModel:
-        """A client for the `agent`, or the planner before (`base`) or after (`mpo`) training.
+        """A client for the `agent`, or for a version of the planner: `base`, or one trained here.
 
-        Starts the engines where they are not yet up.
+        Starts the engines where they are not yet up. Raises InputError where it is not trained.
         """
         with self.timed("engines"):
-            if version == "mpo":
-                return self.backend.trained_model(self.planner_dir)
-            role = self.config.agent if version == "agent" else self.config.planner
-            return self.backend.model(role.model)
+            model, folder = self._weights(version)
+            if folder is None:
+                return self.backend.model(model)
+            return self.backend.trained_model(model, folder, own_engine=self._own_engine(version))
 
-    @property
-    def planner_dir(self) -> Path:
-        """The trained planner."""
-        return self.dir / "planner" / "mpo"
+    def fingerprint(self, version: str) -> str:
+        """Identity of what `model` gives, without a connection."""
+        model, folder = self._weights(version)
+        if folder is None:
+            return self.backend.fingerprint(model)
+        return self.backend.trained_fingerprint(model, folder)
 
-    def training_summary(self) -> dict[str, Any]:
-        """What the planner's training wrote; empty before it ended."""
-        path = self.planner_dir / "training.json"
+    def trained_folder(self, version: str) -> Path:
+        """Where the training of the `agent`, or of a version of the planner, leaves its weights."""
+        return self.dir / "agent" / "sft" if version == "agent" else self.dir / "planner" / version
+
+    def training_summary(self, version: str) -> dict[str, Any]:
+        """What a version's training wrote; empty before it ended."""
+        path = self.trained_folder(version) / "training.json"
         return json.loads(path.read_text()) if path.is_file() else {}
 
-    def planner_fingerprint(self, version: str) -> str:
-        """Identity of the planner before (`base`) or after (`mpo`) training."""
-        if version == "base":
-            return self.backend.fingerprint(self.config.planner.model)
-        if not self.training_summary():
-            raise InputError(f"{self.planner_dir}: no trained planner; run `mpo train` first")
-        return self.backend.trained_fingerprint(self.planner_dir)
+    def _weights(self, version: str) -> tuple[str, Path | None]:
+        """The model in the config, and the folder of what was trained on top of it."""
+        role = self.config.agent if version == "agent" else self.config.planner
+        if version == "base" or (version == "agent" and role.sft is None):
+            return role.model, None
+        if not self.training_summary(version):
+            raise InputError(
+                f"{self.trained_folder(version)}: not trained yet; run `mpo run` or `mpo train`"
+            )
+        return role.model, self.trained_folder(version)
+
+    def _own_engine(self, version: str) -> bool:
+        if version == "agent":
+            return self.config.agent.sft.method == "full"
+        return self.config.planner.serve == "engine"
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[dict[str, float]]:
@@ -138,6 +153,31 @@ class Run:
         """Stage -> seconds and amounts, summed over all attempts at the run."""
         path = self.dir / "timings.json"
         return json.loads(path.read_text()) if path.is_file() else {}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: the planner `start` is sampled, and trained into the planner `version`."""
+
+    number: int
+    start: str
+    version: str
+
+    @classmethod
+    def of(cls, config: Config, number: int) -> "Round":
+        """A round of a run, the first being number 1."""
+        first = "sft" if config.planner.sft else "base"
+        return cls(number, cls._version(number - 1) or first, cls._version(number))
+
+    @staticmethod
+    def _version(number: int) -> str:
+        return {0: "", 1: "mpo"}.get(number, f"mpo-{number}")
+
+
+def in_round(name: str, number: int) -> str:
+    """A file's name in a round: `scores.parquet` in the first, `scores-2.parquet` in the second."""
+    stem, suffix = name.split(".")
+    return name if number == 1 else f"{stem}-{number}.{suffix}"
 
 
 def _backend(config: Config):

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 
+from jobs.rounds import final_version
 from jobs.run import Run
 from mpo_core.errors import InputError
 
@@ -21,8 +22,10 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
     for name, model in run.config.models.items():
         if model.source:
             say(f"  model {name}: {model.source}")
-    if run.training_summary() and run.config.planner.serve == "adapter":
-        say(f"  model {run.backend.trained_model(run.planner_dir).name}: the trained planner")
+    if run.config.planner.serve == "adapter":
+        for version in ("sft", "rft", final_version(run)):
+            if run.training_summary(version):
+                say(f"  model {run.model(version).name}: the planner {version}")
     say("Ctrl-C stops")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

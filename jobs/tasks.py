@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from jobs.progress import Progress
 from jobs.run import Run
@@ -13,9 +13,11 @@ from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records, write_records
 from mpo_core.planning import describe
-from mpo_core.types import Split, Task
+from mpo_core.types import Split, Task, content_hash
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+Tasks = Split | Literal["validation"]
+"""A split, or the training tasks that nothing is trained on."""
 
 
 def collect_tasks(run: Run) -> None:
@@ -30,12 +32,26 @@ def collect_tasks(run: Run) -> None:
         write_records(path, described)
 
 
-def load_tasks(run: Run, split: Split) -> list[Task]:
+def load_tasks(run: Run, split: Tasks) -> list[Task]:
     """The split's tasks with their instructions. Raises InputError where they are not collected."""
+    if split == "validation":
+        return set_apart(load_tasks(run, "train"), run.config.validation)
     path = run.dir / "tasks" / f"{split}.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file; run `mpo plans` with the same config first")
     return read_records(path, Task)
+
+
+def set_apart(tasks: Sequence[Task], share: float) -> list[Task]:
+    """The share of each environment's tasks that is kept from training, rounded down.
+
+    Which ones depends on their ids alone, so that adding tasks moves few of the others.
+    """
+    apart = set()
+    for env in {task.env for task in tasks}:
+        ids = sorted((task.id for task in tasks if task.env == env), key=content_hash)
+        apart |= set(ids[: int(share * len(ids))])
+    return [task for task in tasks if task.id in apart]
 
 
 def environment(env: str, data: Path | None, split: Split | None, split_file: Path | None) -> Suite:

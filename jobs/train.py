@@ -1,27 +1,51 @@
-"""Stage: the planner is trained on the preference pairs."""
+"""Stage: a training of the planner or the agent, done once for all that decides it."""
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from jobs.pairs import pairs_path
-from jobs.run import Run
+from jobs.collect import load_seeds, play_experts
+from jobs.pairs import pairs_path, validation_path
+from jobs.plans import load_plans
+from jobs.rollout import load_plan_scores
+from jobs.run import Round, Run
+from jobs.tasks import load_tasks
+from mpo_core.config import SftConfig, TrainingConfig
+from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
-from mpo_core.ledger import write_text
-from mpo_core.types import content_hash
+from mpo_core.formats import training_rows
+from mpo_core.ledger import write_records, write_text
+from mpo_core.training.settings import Method
+from mpo_core.types import Demonstration, content_hash
 
-CURVE_METRICS = (
-    "loss",
-    "rewards/accuracies",
-    "rewards/margins",
-    "logps/chosen",
-    "logps/rejected",
-    "learning_rate",
-    "grad_norm",
-)
+UNTRACKED = {"step", "epoch"}
 
 
-def train_planner(run: Run) -> dict[str, Any]:
-    """Train on `pairs/pairs.jsonl` into `planner/mpo/`, unless that holds what would come out."""
-    pairs = pairs_path(run)
+def train_agent(run: Run) -> dict[str, Any]:
+    """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
+    shown = [of_episode(e) for e in play_experts(run, as_agent=True) if e.success and e.turns]
+    return _imitate(run, "agent", shown, run.config.agent.sft)
+
+
+def train_sft(run: Run) -> dict[str, Any]:
+    """SFT of the planner on the seed plans."""
+    tasks = {task.id: task for task in load_tasks(run, "train")}
+    shown = [of_plan(plan, tasks[plan.task_id], run.prompts) for plan in load_seeds(run)]
+    return _imitate(run, "sft", shown, run.config.planner.sft)
+
+
+def train_rft(run: Run) -> dict[str, Any]:
+    """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task."""
+    tasks, plans = load_tasks(run, "train"), load_plans(run, "sft", "train")
+    best = best_plans(tasks, plans, load_plan_scores(run))
+    shown = [of_plan(plan, task, run.prompts) for task, plan in best]
+    return _imitate(run, "rft", shown, run.config.planner.sft, start="sft")
+
+
+def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
+    """DPO of a round's planner on its pairs, its start being the reference."""
+    pairs, validation = pairs_path(run, this.number), validation_path(run, this.number)
     if not pairs.is_file():
         raise InputError(f"{pairs}: no pairs; run `mpo pairs` with the same config first")
     if not pairs.read_text():
@@ -30,25 +54,113 @@ def train_planner(run: Run) -> dict[str, Any]:
             "planner.per_task, scoring.repetitions or the number of train tasks, or lower "
             "pairs.min_margin"
         )
+    return train(
+        run,
+        this.version,
+        "dpo",
+        pairs,
+        run.config.training,
+        start=this.start,
+        validation=validation if validation.is_file() and validation.read_text() else None,
+    )
+
+
+def train_method(
+    run: Run, method: str, round_number: int = 1, given: Path | None = None
+) -> tuple[dict[str, Any], Path]:
+    """One training by its name on the command line, on rows given or on the run's own.
+
+    Returns:
+        Its summary and the folder of its weights.
+    """
+    this = Round.of(run.config, round_number)
+    version = this.version if method == "dpo" else method
+    if given is not None:
+        rows = run.dir / "given" / f"{method}.jsonl"
+        rows.parent.mkdir(parents=True, exist_ok=True)
+        write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
+        config = run.config.training if method == "dpo" else run.config.planner.sft or SftConfig()
+        return train(run, version, method, rows, config), run.trained_folder(version)
+    section = {"agent": run.config.agent.sft, "dpo": run.config.training}
+    if section.get(method, run.config.planner.sft) is None:
+        role = "agent" if method == "agent" else "planner"
+        raise InputError(
+            f"{role}.sft: not set, so {method} has no settings; such as {role}.sft={{}}"
+        )
+    of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft}
+    summary = train_on_pairs(run, this) if method == "dpo" else of_method[method](run)
+    return summary, run.trained_folder(version)
+
+
+def train(
+    run: Run,
+    version: str,
+    method: Method,
+    rows: Path,
+    config: TrainingConfig,
+    *,
+    start: str | None = None,
+    validation: Path | None = None,
+) -> dict[str, Any]:
+    """Train a version (`Run.model`), unless its folder holds what would come out.
+
+    Args:
+        start: version to go on from; by default the model of the config.
+        validation: rows like those trained on, of other tasks, to measure on.
+
+    Returns:
+        The training's summary, as in `training.json` beside the weights.
+    """
+    folder = run.trained_folder(version)
+    role = run.config.agent if version == "agent" else run.config.planner
     identity = content_hash(
-        pairs.read_text(),
-        run.planner_fingerprint("base"),
-        run.config.training.model_dump(),
+        rows.read_text(),
+        validation.read_text() if validation else None,
+        run.fingerprint(start) if start else run.backend.fingerprint(role.model),
+        config.model_dump(),
         run.config.seed,
     )
-    done = run.dir / "planner" / "mpo-trained-for.txt"
-    if done.is_file() and done.read_text() == identity and run.training_summary():
-        return run.training_summary()
-    with run.timed("train"):
+    done = folder.with_name(f"{folder.name}-trained-for.txt")
+    if done.is_file() and done.read_text() == identity and run.training_summary(version):
+        return run.training_summary(version)
+    continued = run.trained_folder(start) if start and start != "base" else None
+    with run.timed(f"train {version}"):
         summary = run.backend.train(
-            "dpo",
-            pairs,
-            run.planner_dir,
+            method,
+            rows,
+            role.model,
+            config,
+            folder,
+            start=continued,
+            validation=validation,
             seed=run.config.seed,
-            storage_path=run.dir / "planner" / "checkpoints",
+            storage_path=run.dir / "checkpoints",
         )
     write_text(done, identity)
-    for row in summary.get("curve", []):
-        metrics = {f"dpo/{name}": row[name] for name in CURVE_METRICS if name in row}
-        run.tracker.log_metrics(metrics, step=int(row["step"]))
+    for curve in ("curve", "validation"):
+        for row in summary[curve]:
+            metrics = {f"{version}/{name}": row[name] for name in row.keys() - UNTRACKED}
+            run.tracker.log_metrics(metrics, step=int(row["step"]))
     return summary
+
+
+def _imitate(
+    run: Run,
+    version: str,
+    shown: Sequence[Demonstration],
+    config: TrainingConfig,
+    start: str | None = None,
+) -> dict[str, Any]:
+    """SFT on demonstrations, but for those of the validation tasks."""
+    apart = {task.id for task in load_tasks(run, "validation")}
+    parts = {
+        name: [one for one in shown if (one.task_id in apart) == is_apart]
+        for name, is_apart in ((version, False), (f"{version}-validation", True))
+    }
+    files = {name: run.dir / "demonstrations" / f"{name}.jsonl" for name in parts}
+    for name, part in parts.items():
+        write_records(files[name], part)
+    if not parts[version]:
+        raise InputError(f"{files[version]}: no demonstrations to learn from")
+    validation = files[f"{version}-validation"] if parts[f"{version}-validation"] else None
+    return train(run, version, "sft", files[version], config, start=start, validation=validation)

@@ -24,7 +24,7 @@ from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
 from mpo_core.types import PlanMode, Split
 
-Arm = Literal["none", "base", "mpo", "expert"]
+Arm = Literal["none", "base", "sft", "rft", "mpo", "expert"]
 DpoLoss = Literal[
     "sigmoid",
     "sigmoid_norm",
@@ -115,63 +115,6 @@ class SeedsConfig(Section):
     price_per_million_completion_tokens: float | None = Field(None, ge=0)
 
 
-class PlannerConfig(Section):
-    model: str
-    """Key in `models` of the planner before training."""
-    serve: Literal["adapter", "engine"] = "adapter"
-    """Serve a trained planner as a LoRA adapter of its base's engine, or as an engine of its own
-    (needed after full fine-tuning)."""
-    per_task: PositiveInt = 5
-    """Plans sampled for each training task (M in the paper)."""
-    temperature: float = Field(0.8, ge=0)
-    evaluation_temperature: float = Field(0.0, ge=0)
-    """Temperature for the single plan of an evaluation task."""
-    max_tokens: PositiveInt = 512
-    """Longest plan, in tokens."""
-    resamples: int = Field(3, ge=0)
-    """Times that unparseable plans are drawn again before the task's shortfall stops the run."""
-
-
-class AgentConfig(Section):
-    model: str
-    """Key in `models` of the agent; it explores and is evaluated."""
-    plan_mode: PlanMode = "query"
-    """Where the agent reads its plan: with the task, after each observation, or as the start of
-    its own reasoning."""
-    max_tokens: PositiveInt = 512
-    """Longest reply, in tokens."""
-    invalid_limit: PositiveInt = 10
-    """Consecutive replies without an understood action that end an episode."""
-    max_steps: PositiveInt | None = None
-    """Step limit of every episode; by default the environment's own, per task type."""
-    example: bool = True
-    """Show one worked episode before the task."""
-    list_actions: int = Field(0, ge=0)
-    """Valid actions to list with each observation, drawn at random over all verbs; a help for
-    small models, at the price of slower steps."""
-    thoughts: bool = True
-    """Let the agent think before each action (ReAct); small models do better without."""
-
-
-class ScoringConfig(Section):
-    repetitions: PositiveInt = 5
-    """Episodes per plan (N in the paper)."""
-    temperature: float = Field(0.8, ge=0)
-    shuffle: bool = False
-    """Control: permute the scores among the plans of each task before pairing. Such a run must not
-    gain; one that does shows an artefact."""
-
-
-class PairsConfig(Section):
-    rule: Literal["best_worst", "margin", "significant"] = "best_worst"
-    """Which of a task's scored plans are paired: the best and the worst (the paper's rule), every
-    two that differ by more than `min_margin`, or of these only the significant differences."""
-    min_margin: float = Field(0.0, ge=0, le=1)
-    """Score difference that a pair must exceed."""
-    level: float = Field(0.05, gt=0, lt=1)
-    """For `significant`: probability below which chance must explain the difference."""
-
-
 class LoraConfig(Section):
     rank: PositiveInt = 16
     alpha: PositiveInt = 32
@@ -180,7 +123,7 @@ class LoraConfig(Section):
 
 
 class TrainingConfig(Section):
-    """What the trainings of the planner share."""
+    """What all trainings share."""
 
     method: Literal["lora", "full"] = "lora"
     """Train an adapter, or all weights."""
@@ -226,7 +169,7 @@ class TrainingConfig(Section):
 
 
 class SftConfig(TrainingConfig):
-    """Supervised fine-tuning, RFT included."""
+    """Supervised fine-tuning."""
 
     learning_rate: float = Field(1e-4, gt=0)
     epochs: float = Field(3.0, gt=0)
@@ -260,11 +203,75 @@ class DpoConfig(TrainingConfig):
         return self
 
 
+class PlannerConfig(Section):
+    model: str
+    """Key in `models` of the planner before training."""
+    sft: SftConfig | None = None
+    """Fine-tune the planner on the seed plans first: it is then this planner whose plans are
+    scored and that DPO and RFT (with these same settings) go on from. Left out, it is the base."""
+    serve: Literal["adapter", "engine"] = "adapter"
+    """Serve a trained planner as a LoRA adapter of its base's engine, or as an engine of its own
+    (needed after full fine-tuning)."""
+    per_task: PositiveInt = 5
+    """Plans sampled for each training task (M in the paper)."""
+    temperature: float = Field(0.8, ge=0)
+    evaluation_temperature: float = Field(0.0, ge=0)
+    """Temperature for the single plan of an evaluation task."""
+    max_tokens: PositiveInt = 512
+    """Longest plan, in tokens."""
+    resamples: int = Field(3, ge=0)
+    """Times that unparseable plans are drawn again before the task's shortfall stops the run."""
+
+
+class AgentConfig(Section):
+    model: str
+    """Key in `models` of the agent; it explores and is evaluated."""
+    sft: SftConfig | None = None
+    """Fine-tune the agent on the experts' episodes first, for agents without thoughts; left out,
+    it is never trained."""
+    plan_mode: PlanMode = "query"
+    """Where the agent reads its plan: with the task, after each observation, or as the start of
+    its own reasoning."""
+    max_tokens: PositiveInt = 512
+    """Longest reply, in tokens."""
+    invalid_limit: PositiveInt = 10
+    """Consecutive replies without an understood action that end an episode."""
+    max_steps: PositiveInt | None = None
+    """Step limit of every episode; by default the environment's own, per task type."""
+    example: bool = True
+    """Show one worked episode before the task."""
+    list_actions: int = Field(0, ge=0)
+    """Valid actions to list with each observation, drawn at random over all verbs; a help for
+    small models, at the price of slower steps."""
+    thoughts: bool = True
+    """Let the agent think before each action (ReAct); small models do better without."""
+
+
+class ScoringConfig(Section):
+    repetitions: PositiveInt = 5
+    """Episodes per plan (N in the paper)."""
+    temperature: float = Field(0.8, ge=0)
+    shuffle: bool = False
+    """Control: permute the scores among the plans of each task before pairing. Such a run must not
+    gain; one that does shows an artefact."""
+
+
+class PairsConfig(Section):
+    rule: Literal["best_worst", "margin", "significant"] = "best_worst"
+    """Which of a task's scored plans are paired: the best and the worst (the paper's rule), every
+    two that differ by more than `min_margin`, or of these only the significant differences."""
+    min_margin: float = Field(0.0, ge=0, le=1)
+    """Score difference that a pair must exceed."""
+    level: float = Field(0.05, gt=0, lt=1)
+    """For `significant`: probability below which chance must explain the difference."""
+
+
 class EvaluationConfig(Section):
     splits: list[Split] = ["seen", "unseen"]
     arms: list[str] = ["none", "base", "mpo"]
-    """Plans to compare: none, the untrained planner's, the trained planner's; `expert` is the
-    environment's own solution, as an upper bound; or a name of `plan_files`."""
+    """Plans to compare: `none`; those of the planner untrained (`base`), fine-tuned on seed plans
+    (`sft`), on the best scored plan of each task as well (`rft`), trained on preferences (`mpo`);
+    `expert` is the environment's own solution, as an upper bound; or a name of `plan_files`."""
     plan_files: dict[str, list[Path]] = {}
     """Arm -> files with its plans, a line each (`id`, `task`, `workflow`), as the paper's data."""
     repetitions: PositiveInt = 1
@@ -331,8 +338,13 @@ class Config(Section):
     seeds: SeedsConfig = SeedsConfig()
     scoring: ScoringConfig = ScoringConfig()
     pairs: PairsConfig = PairsConfig()
-    sft: SftConfig = SftConfig()
     training: DpoConfig = DpoConfig()
+    rounds: PositiveInt = 1
+    """Rounds of sampling, scoring, pairing and training. Each starts from the planner of the last,
+    which is its reference; they end early when the reward on the validation tasks rises no more."""
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Share of each environment's training tasks that nothing is trained on: their plans, scored
+    like the others', say how well the training generalises, and when rounds stop helping."""
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -366,13 +378,6 @@ class Config(Section):
                 f"seeds.teacher: models.{teacher} is not served, being neither the planner nor the "
                 "agent; give it an endpoint"
             )
-        if self.trains and self.models[self.planner.model].source is None:
-            raise ValueError(
-                "evaluation.arms: the mpo arm trains the planner, which needs models."
-                f"{self.planner.model}.source (a model folder); or leave mpo out"
-            )
-        if self.training.method == "full" and self.planner.serve == "adapter" and self.trains:
-            raise ValueError("planner.serve: adapter cannot hold full weights; set it to engine")
         if not self.cluster.enabled:
             served = [m for m in {self.planner.model, self.agent.model} if self.models[m].source]
             if served:
@@ -381,9 +386,51 @@ class Config(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _trainable(self) -> "Config":
+        planner, agent, arms = self.planner, self.agent, self.evaluation.arms
+        for arm in {"sft", "rft"} & set(arms):
+            if planner.sft is None:
+                raise ValueError(f"evaluation.arms: {arm} needs planner.sft (such as `sft: {{}}`)")
+        trained = self.trainings
+        for name in trained:
+            role, key = (
+                ("agent", agent.model) if name == "agent.sft" else ("planner", planner.model)
+            )
+            if self.models[key].source is None:
+                raise ValueError(
+                    f"{name}: trains the {role}, which needs models.{key}.source (a model folder)"
+                )
+        if planner.sft and self.trains:
+            for field in ("method", "lora"):
+                if getattr(planner.sft, field) != getattr(self.training, field):
+                    raise ValueError(
+                        f"planner.sft.{field} and training.{field} differ, but DPO goes on with "
+                        "what SFT has made; set both alike"
+                    )
+        planners = [section for name, section in trained.items() if name != "agent.sft"]
+        if planner.serve == "adapter" and any(section.method == "full" for section in planners):
+            raise ValueError("planner.serve: adapter cannot hold full weights; set it to engine")
+        if agent.sft and agent.thoughts:
+            raise ValueError(
+                "agent.sft: experts do not say what they think; set agent.thoughts to false"
+            )
+        return self
+
     @property
     def trains(self) -> bool:
+        """Whether the planner is trained on preferences."""
         return "mpo" in self.evaluation.arms
+
+    @property
+    def trainings(self) -> dict[str, TrainingConfig]:
+        """Section name -> settings of every training that the run does."""
+        sections = {
+            "agent.sft": self.agent.sft,
+            "planner.sft": self.planner.sft,
+            "training": self.training if self.trains else None,
+        }
+        return {name: section for name, section in sections.items() if section}
 
     @property
     def run_dir(self) -> Path:

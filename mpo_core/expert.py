@@ -16,9 +16,16 @@ EXPERT = "expert"
 STEP_LIMIT = 1000
 
 
-def expert_request(task: Task, env_protocol: dict[str, Any]) -> EpisodeRequest:
-    """The expert's one episode of a task, the same in every run: nothing of it is drawn."""
-    protocol = Protocol(
+def expert_request(
+    task: Task, env_protocol: dict[str, Any], told: Protocol | None = None
+) -> EpisodeRequest:
+    """The expert's one episode of a task, the same in every run: nothing of it is drawn.
+
+    Args:
+        told: an agent's protocol, for an episode with the messages of that agent; by default the
+            messages hold nothing but actions and observations.
+    """
+    bare = Protocol(
         plan_mode="query",
         temperature=0,
         max_tokens=1,
@@ -31,6 +38,8 @@ def expert_request(task: Task, env_protocol: dict[str, Any]) -> EpisodeRequest:
         prompts="",
         env=env_protocol,
     )
+    unlimited = {"max_steps": STEP_LIMIT, "invalid_limit": STEP_LIMIT}
+    protocol = told.model_copy(update=unlimited) if told else bare
     return EpisodeRequest.of(task, None, EXPERT, protocol, repetition=0)
 
 

@@ -11,7 +11,7 @@ and plans for evaluation as lines with `id`, `task` and one `workflow`. A plan s
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -70,6 +70,21 @@ class PlanRow(Published):
         return [untagged(text) for text in found]
 
 
+class SftExample(Published):
+    """TRL's conversational prompt and completion."""
+
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1)
+
+
+class PreferenceExample(Published):
+    """TRL's conversational prompt, chosen and rejected."""
+
+    prompt: list[Message] = Field(min_length=1)
+    chosen: list[Message] = Field(min_length=1)
+    rejected: list[Message] = Field(min_length=1)
+
+
 R = TypeVar("R", bound=Published)
 
 
@@ -79,12 +94,8 @@ def read_rows(path: Path, kind: type[R]) -> list[R]:
     Raises:
         InputError: naming the row at fault.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable ({error}); {ADVICE}") from error
     rows = []
-    for number, row in enumerate(_rows(path, text), start=1):
+    for number, row in enumerate(_rows(path), start=1):
         try:
             rows.append(kind.model_validate(row))
         except ValidationError as error:
@@ -119,6 +130,25 @@ def preference(row: PreferenceRow) -> dict[str, list[Message]]:
         "chosen": [row.chosen.message],
         "rejected": [row.rejected.message],
     }
+
+
+def training_rows(path: Path, method: Literal["sft", "dpo"]) -> list[dict[str, list[Message]]]:
+    """What a file holds for a training, as TRL's conversational rows.
+
+    Args:
+        path: a published file (a JSON list), or lines of such rows, of `PreferencePair` or
+            `Demonstration`.
+
+    Raises:
+        InputError: naming the row at fault.
+    """
+    first = _first_row(path)
+    if "conversations" in first:
+        if method == "sft":
+            return [prompt_completion(row) for row in read_rows(path, SftRow)]
+        return [preference(row) for row in read_rows(path, PreferenceRow)]
+    kind = SftExample if method == "sft" else PreferenceExample
+    return [row.model_dump(include=set(kind.model_fields)) for row in read_rows(path, kind)]
 
 
 def published_pair(pair: PreferencePair) -> PreferenceRow:
@@ -196,7 +226,16 @@ def _tagged(answer: Sequence[Message]) -> Utterance:
     return Utterance(speaker="gpt", value=f"<workflow>\n{message['content']}\n</workflow>")
 
 
-def _rows(path: Path, text: str) -> list[Any]:
+def _first_row(path: Path) -> dict[str, Any]:
+    first = next(iter(_rows(path)), {})
+    return first if isinstance(first, dict) else {}
+
+
+def _rows(path: Path) -> list[Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable ({error}); {ADVICE}") from error
     try:
         if text.lstrip().startswith("["):
             return json.loads(text)

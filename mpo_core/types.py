@@ -154,11 +154,10 @@ class PreferencePair(Record):
 
 
 class Demonstration(Record):
-    """An answer to imitate: a plan for a task, or what an agent should say next.
+    """Answers to imitate: a plan for a task, or what an agent says in an episode.
 
-    `prompt` and `completion` are chat messages, as TRL's conversational datasets hold them. A
-    trajectory of several turns gives a demonstration for each answer to be learnt, the prompt
-    being all messages before it.
+    `prompt` and `completion` are chat messages, as TRL's conversational datasets hold them. The
+    answers are the assistant's messages of the completion, which may hold several turns.
     """
 
     task_id: str

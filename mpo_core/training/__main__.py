@@ -20,7 +20,7 @@ def main(path: str) -> None:
     if method not in CONFIGS:
         raise InputError(f"{path}: unknown method {method!r}; known: {', '.join(CONFIGS)}")
     fields["config"] = validated(CONFIGS[method], fields["config"], f"{path}: config")
-    for name in {"rows", "out", "work", "start"} & fields.keys():
+    for name in {"rows", "out", "work", "start", "validation"} & fields.keys():
         fields[name] = Path(fields[name])
     train(TrainingJob(**fields), on_row=lambda row: print(json.dumps(row), flush=True))
 

@@ -6,13 +6,16 @@ copy of the base model. With full training it is a frozen copy of the model.
 """
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from mpo_core.config import DpoConfig
+from mpo_core.formats import PreferenceExample
 from mpo_core.training.adapter import load_start, lora_config
 from mpo_core.training.engine import allow_bf16_on_cpu
-from mpo_core.training.rows import Lost, read_records, require_any
+from mpo_core.training.rows import Fit, read_records, require_any
 from mpo_core.training.settings import TrainingJob
-from mpo_core.types import Message, PreferencePair
+from mpo_core.types import Message
 
 # What the summary takes from the last log row, by its name in TRL.
 FINAL_METRICS = {
@@ -22,23 +25,30 @@ FINAL_METRICS = {
     "logps_rejected": "logps/rejected",
 }
 
+COLLAPSE = 0.5
+"""Fall of the log-probability per token, in nats, from which the chosen plans count as lost: each
+of their tokens is then about 0.6 times as likely as before."""
+
 
 def read_rows(path: Path) -> list[dict[str, list[Message]]]:
-    """Prompt, chosen and rejected messages of each `PreferencePair` of a JSONL file.
+    """Prompt, chosen and rejected messages of a JSONL file of `PreferencePair` or TRL's rows.
 
     Raises:
         InputError: for a missing or empty file, or a line that is not a pair.
     """
     return [
         {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-        for pair in read_records(path, PreferencePair, "preference pair")
+        for pair in read_records(path, PreferenceExample, "preference pair")
     ]
 
 
-def make_trainer(job: TrainingJob, rows: list[dict], common: dict[str, Any]) -> tuple[Any, Lost]:
-    """TRL's trainer for these pairs, the model loaded, and what `max_length` took from them.
+def make_trainer(
+    job: TrainingJob, rows: list[dict], validation: list[dict] | None, common: dict[str, Any]
+) -> tuple[Any, Fit]:
+    """TRL's trainer for these pairs, the model loaded, and how they fit `max_length`.
 
     Args:
+        validation: pairs to measure on.
         common: the arguments that every method shares (`run.common_arguments`).
 
     Raises:
@@ -65,6 +75,7 @@ def make_trainer(job: TrainingJob, rows: list[dict], common: dict[str, Any]) -> 
         model=job.weights,
         args=arguments,
         train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(validation) if validation else None,
         peft_config=lora_config(job),
     )
     load_start(trainer.model, job, reference=True)
@@ -72,7 +83,26 @@ def make_trainer(job: TrainingJob, rows: list[dict], common: dict[str, Any]) -> 
     disable_dropout_in_model(trainer.model)
     kept = trainer.train_dataset
     require_any(len(kept), job.rows, config.max_length)
-    return trainer, Lost(cut=_n_cut(kept, config.max_length), dropped=len(rows) - len(kept))
+    lengths = [len(pair["chosen_ids"]) for pair in kept]
+    fit = Fit(_n_cut(kept, config.max_length), len(rows) - len(kept), fmean(lengths))
+    return trainer, fit
+
+
+def warnings(curve: list[dict[str, float]], config: DpoConfig, fit: Fit) -> list[str]:
+    """Says so when the chosen plans have become far less likely than under the reference.
+
+    DPO raises the margin between the sides, which it can do by making both ever less likely; such
+    a planner then writes something else than either (Pal et al. 2024, arXiv 2402.13228). Read off
+    the chosen side's reward, beta x the change of its log-probability, over the last quarter.
+    """
+    last = curve[-max(1, len(curve) // 4) :]
+    fall = -fmean(row["rewards/chosen"] for row in last) / config.beta / fit.answer_tokens
+    if fall < COLLAPSE:
+        return []
+    return [
+        f"the chosen plans' log-probability collapsed, by {fall:.2f} per token against the "
+        "reference: raise training.sft_weight or training.beta, or lower the learning rate"
+    ]
 
 
 def _n_cut(pairs: Any, max_length: int) -> int:

@@ -3,21 +3,22 @@
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mpo_core.errors import InputError
-from mpo_core.types import Record
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=BaseModel)
 
 
-class Lost(NamedTuple):
-    """Rows that `max_length` took something from."""
+class Fit(NamedTuple):
+    """How the rows fit `max_length`."""
 
     cut: int
     """Rows trained on without their end."""
     dropped: int
     """Rows left out, since their prompt alone fills the length."""
+    answer_tokens: float
+    """Mean length of the answers to learn, in tokens."""
 
 
 def read_records(path: Path, kind: type[R], name: str) -> list[R]:

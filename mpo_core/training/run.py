@@ -66,8 +66,13 @@ class TrainingSummary:
     """Resident memory of the largest worker; GPU memory where there is a GPU."""
     metrics: dict[str, float]
     """The method's own figures at the last step."""
+    warnings: list[str] = field(default_factory=list)
+    """What went wrong without stopping the training, in the method's judgement."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """A row a step: step, epoch, loss, learning_rate, grad_norm and the method's metrics."""
+    validation: list[dict[str, float]] = field(default_factory=list)
+    """A row for each measurement on the validation rows: step, eval_loss and the metrics as in
+    `curve`, their names beginning with `eval_`."""
 
 
 def train(
@@ -100,7 +105,8 @@ def train(
     report({"status": "loading the model"})
     checkpoint = _resume_point(job.work, state)
     _quieten()
-    trainer, lost = method.make_trainer(job, rows, common_arguments(job))
+    validation = method.read_rows(job.validation) if job.validation else None
+    trainer, lost = method.make_trainer(job, rows, validation, common_arguments(job))
     watch = _watch(trainer, job.config.zero_stage, report, on_checkpoint)
     trainer.add_callback(watch)
     trainer.remove_callback(PrinterCallback)
@@ -110,9 +116,14 @@ def train(
     with contextlib.suppress(_NothingLeft):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - watch.began
+    history = trainer.state.log_history
+    measured = [row["step"] for row in history if "eval_loss" in row]
+    if validation and trainer.state.global_step not in measured:
+        report({"status": "measuring on the validation rows"})
+        trainer.evaluate()
 
     report({"status": "saving the planner"})
-    curve = [_plain(row) for row in trainer.state.log_history if "loss" in row]
+    curve = [_plain(row) for row in history if "loss" in row]
     last = curve[-1]
     # TRL counts from the start of the process, and the last row may be from before it.
     tokens = last.get("num_tokens", 0) if last["step"] > _step_of(checkpoint) else 0
@@ -136,7 +147,9 @@ def train(
         tokens_per_s=round(tokens / seconds, 1),
         peak_memory_gb=round(_peak_memory_gb(job.config), 2),
         metrics={name: last[key] for name, key in method.FINAL_METRICS.items() if key in last},
+        warnings=method.warnings(curve, job.config, lost),
         curve=curve,
+        validation=[_plain(row) for row in history if "eval_loss" in row],
     )
     _save_planner(trainer, job, summary, state)
     return summary
@@ -172,7 +185,9 @@ def common_arguments(job: TrainingJob) -> dict[str, Any]:
         "save_strategy": "steps",
         "save_steps": config.save_steps,
         "save_total_limit": 2,
-        "eval_strategy": "no",
+        "per_device_eval_batch_size": config.micro_batch_size,
+        "eval_strategy": "steps" if job.validation else "no",
+        "eval_steps": config.save_steps,
         "report_to": "none",
         "disable_tqdm": True,
         "log_level": "error",

@@ -39,6 +39,8 @@ class TrainingJob:
     start: Path | None = None
     """What the training continues and, for DPO, is measured against: a LoRA adapter of `model`
     or, with full training, a whole model. By default the base model itself."""
+    validation: Path | None = None
+    """Rows of other tasks, measured on at every checkpoint and at the end, never trained on."""
 
     @property
     def weights(self) -> str:

@@ -49,7 +49,7 @@ def test_an_empty_file_is_an_input_error(tmp_path):
 def test_a_line_that_is_no_pair_is_named(tmp_path):
     file = tmp_path / "pairs.jsonl"
     file.write_text(make_pair().model_dump_json() + '\n{"prompt": []}\n')
-    with pytest.raises(InputError, match=r"pairs\.jsonl:2: not a preference pair: task_id"):
+    with pytest.raises(InputError, match=r"pairs\.jsonl:2: not a preference pair: prompt"):
         read_rows(file)
 
 

@@ -1,0 +1,79 @@
+"""Rounds: sampling, scoring, pairing and training, each from the planner of the round before.
+
+A round's planner is kept when its plans earn more on the validation tasks than those of the round
+before; the first that does not ends the rounds. What happened stands in `rounds.json`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from jobs.pairs import collect_pairs
+from jobs.plans import collect_plans
+from jobs.rollout import collect_scores, episode_requests, play
+from jobs.run import Round, Run
+from jobs.tasks import load_tasks
+from jobs.train import train_on_pairs
+from mpo_core.ledger import write_text
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round came to."""
+
+    round: int
+    planner: str
+    start: str
+    pairs: int
+    validation_reward: float | None
+    """Mean reward under the planner's plans on the validation tasks; None without such tasks."""
+    kept: bool
+
+
+def run_rounds(run: Run) -> list[Outcome]:
+    """All rounds, until one does not help."""
+    outcomes: list[Outcome] = []
+    for number in range(1, run.config.rounds + 1):
+        outcome = _run_round(run, Round.of(run.config, number), outcomes)
+        outcomes.append(outcome)
+        write_text(run.dir / "rounds.json", json.dumps([asdict(o) for o in outcomes], indent=1))
+        if not outcome.kept:
+            break
+    return outcomes
+
+
+def _run_round(run: Run, this: Round, before: list[Outcome]) -> Outcome:
+    collect_plans(run, this.start, "train")
+    collect_scores(run, this.start, this.number)
+    pairs = collect_pairs(run, this.start, this.number)
+    if before and not pairs:
+        # Nothing tells its plans apart any more: the planner before is the last.
+        return Outcome(this.number, this.version, this.start, 0, None, kept=False)
+    if not run.config.trains:
+        return Outcome(this.number, this.start, this.start, len(pairs), None, kept=True)
+    train_on_pairs(run, this)
+    reward = _validation_reward(run, this.version) if run.config.rounds > 1 else None
+    kept = not before or reward is None or reward > before[-1].validation_reward
+    return Outcome(this.number, this.version, this.start, len(pairs), reward, kept)
+
+
+def rounds(run: Run) -> list[dict[str, Any]]:
+    """The outcomes of the rounds so far."""
+    path = run.dir / "rounds.json"
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
+def final_version(run: Run) -> str:
+    """The planner that the rounds have kept last."""
+    kept = [outcome["planner"] for outcome in rounds(run) if outcome["kept"]]
+    return kept[-1] if kept else Round.of(run.config, 1).version
+
+
+def _validation_reward(run: Run, version: str) -> float | None:
+    tasks, evaluation = load_tasks(run, "validation"), run.config.evaluation
+    if not tasks:
+        return None
+    plans = collect_plans(run, version, "validation")
+    requests = episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
+    return round(fmean(episode.reward for episode in play(run, "validation", requests)), 6)
