@@ -13,7 +13,7 @@ def test_a_plan_counts_what_each_phase_holds():
     asked = plan("training.workers=2", "cluster.rollout_actors=3")
     assert asked.rollout == Need(3)
     assert asked.training == Need(2)
-    assert asked.serving.cpus == pytest.approx(2.2)
+    assert asked.serving.cpus == pytest.approx(3.2)
 
 
 def test_the_two_node_preset_needs_two_nodes_of_eight_gpus():
@@ -47,6 +47,6 @@ def test_what_does_not_fit_is_said_in_one_line_with_what_to_lower():
 
 def test_a_local_cluster_counts_what_is_needed_but_not_without_limit(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    assert local_cpus(plan(), None) == 5
+    assert local_cpus(plan(), None) == 6
     assert local_cpus(plan("cluster.rollout_actors=100"), None) == 8
     assert local_cpus(plan(), 3) == 3
