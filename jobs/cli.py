@@ -349,14 +349,16 @@ def _print_work(opened) -> None:
     config: Config = opened.config
     tasks = {split: len(opened.tasks(split)) for split in opened.splits}
     plans = tasks["train"] * config.planner.per_task
+    trainings = list(config.trainings) + ["RFT"] * ("rft" in config.evaluation.arms)
     held_out = sum(tasks[split] for split in config.evaluation.splits)
     evaluation = held_out * len(config.evaluation.arms) * config.evaluation.repetitions
     console.print(f"run        {opened.dir}")
     console.print(f"tasks      {', '.join(f'{n} {split}' for split, n in tasks.items())}")
+    console.print(f"rounds     {config.rounds}, each of")
     console.print(f"plans      {plans} to score")
-    console.print(
-        f"episodes   {plans * config.scoring.repetitions} scoring, {evaluation} evaluation"
-    )
+    console.print(f"episodes   {plans * config.scoring.repetitions} scoring")
+    console.print(f"evaluation {evaluation} episodes: {', '.join(config.evaluation.arms)}")
+    console.print(f"trainings  {', '.join(trainings) or 'none'}")
     if config.cluster.enabled:
         from cluster.resources import resource_plan
 

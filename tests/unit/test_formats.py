@@ -15,6 +15,7 @@ from mpo_core.formats import (
     published_pair,
     published_plans,
     read_rows,
+    training_rows,
     write_rows,
 )
 from mpo_core.types import Plan, PlanScore, PreferencePair
@@ -145,3 +146,35 @@ def test_a_task_without_a_plan_in_the_file_is_named(tmp_path):
     file.write_text(json.dumps({"id": 7, "task": "Open door 7.", "workflow": "Step 1: X."}) + "\n")
     with pytest.raises(InputError, match="no plan for 1 of 1 tasks, the first toy/door/0"):
         bound_plans([file], [task()], lambda t: t.id)
+
+
+def test_every_form_of_a_training_file_gives_the_same_rows(tmp_path):
+    human = {"from": "human", "value": "Boil."}
+    good, bad = ({"from": "gpt", "value": f"<workflow>\n{x}\n</workflow>"} for x in "gb")
+    prompt = [{"role": "user", "content": "Boil."}]
+    chosen, rejected = (
+        [{"role": "assistant", "content": f"<workflow>\n{x}\n</workflow>"}] for x in "gb"
+    )
+    forms = {
+        ("dpo", "published.json"): {"conversations": [human], "chosen": good, "rejected": bad},
+        ("dpo", "trl.jsonl"): {"prompt": prompt, "chosen": chosen, "rejected": rejected, "rule": 1},
+        ("sft", "published.json"): {"conversations": [human, good]},
+        ("sft", "trl.jsonl"): {"prompt": prompt, "completion": chosen, "origin": "x"},
+    }
+    expected = {
+        "dpo": [{"prompt": prompt, "chosen": chosen, "rejected": rejected}] * 2,
+        "sft": [{"prompt": prompt, "completion": chosen}] * 2,
+    }
+    for (method, name), row in forms.items():
+        path = tmp_path / f"{method}-{name}"
+        lines = [json.dumps(row)] * 2
+        path.write_text("\n".join(lines) if name == "trl.jsonl" else f"[{', '.join(lines)}]")
+        assert training_rows(path, method) == expected[method]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "nonsense", '[{"a": 1}]', "[1]", '{"prompt": []}'])
+def test_a_file_that_is_no_training_file_is_refused(content, tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"rows\.json: (row 1|not JSON|no rows)"):
+        training_rows(path, "dpo")

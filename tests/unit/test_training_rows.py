@@ -2,9 +2,11 @@
 
 import pytest
 
+from mpo_core.config import DpoConfig
 from mpo_core.errors import InputError
-from mpo_core.training import sft
+from mpo_core.training import dpo, sft
 from mpo_core.training.dpo import read_rows
+from mpo_core.training.rows import Fit
 from mpo_core.types import Demonstration, PlanScore, PreferencePair
 
 
@@ -115,3 +117,27 @@ def test_the_answer_begins_where_it_departs_from_the_prompt():
     found = sft.tokens(row, WordTemplate())
     assert found["input_ids"] == ["user", "heat", "it", "end", "assistant", "go", "there", "end"]
     assert found["completion_mask"] == [0, 0, 0, 0, 0, 1, 1, 1]
+
+
+def test_every_answer_of_an_episode_is_learnt_and_nothing_else():
+    row = {
+        "prompt": [{"role": "user", "content": "heat it"}],
+        "completion": [
+            {"role": "assistant", "content": "go there"},
+            {"role": "user", "content": "a room"},
+            {"role": "assistant", "content": "wait"},
+        ],
+    }
+    found = sft.tokens(row, WordTemplate())
+    learnt = [t for t, m in zip(found["input_ids"], found["completion_mask"], strict=True) if m]
+    assert learnt == ["go", "there", "end", "wait", "end"]
+
+
+@pytest.mark.parametrize(("fall_per_token", "warned"), [(0.1, False), (0.4, False), (0.9, True)])
+def test_chosen_plans_that_become_unlikely_are_warned_of(fall_per_token, warned):
+    config, fit = DpoConfig(beta=0.2), Fit(0, 0, answer_tokens=50)
+    curve = [
+        {"step": k, "rewards/chosen": -config.beta * fit.answer_tokens * fall_per_token * k / 20}
+        for k in range(1, 21)
+    ]
+    assert bool(dpo.warnings(curve, config, fit)) == warned

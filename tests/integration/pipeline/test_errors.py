@@ -100,5 +100,5 @@ def test_the_doctor_finds_this_machine_fit_for_the_demo_and_says_what_is_not():
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
     answer = mpo("run", "demo", f"runs_dir={tmp_path}", "--dry-run")
     assert answer.returncode == 0
-    assert "8 train, 12 unseen" in answer.stdout and "96 scoring, 36 evaluation" in answer.stdout
+    assert "6 train, 12 unseen" in answer.stdout and "48 scoring" in answer.stdout
     assert not list(tmp_path.glob("*/episodes"))
