@@ -1,0 +1,180 @@
+"""The paper's whole loop in two rounds: real environments, Ray, vLLM, TRL and DeepSpeed, with a
+tiny planner and an agent that acts at random; killed twice on its way."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mpo_core.ledger import read_records
+from mpo_core.types import Demonstration, Episode, Plan, PreferencePair
+from tests.commandline import ROOT
+from tests.tiny_chat import make_chat_model
+
+SFT = {
+    "lora": {"rank": 4, "alpha": 8},
+    "learning_rate": 1e-3,
+    "batch_size": 4,
+    "micro_batch_size": 2,
+    "max_length": 512,
+    "workers": 2,
+    "save_steps": 2,
+}
+ARMS = ["none", "sft", "rft", "mpo", "expert"]
+
+
+def config(root: Path) -> dict:
+    return {
+        "name": "loop",
+        "runs_dir": str(root),
+        "prompts_dir": str(root / "prompts"),
+        "envs": {
+            "scienceworld": {
+                "task_types": ["find-animal", "find-plant"],
+                "tasks": {"train": 6, "seen": 0, "unseen": 2},
+            },
+            "alfworld": {
+                "generated": {"train": 6, "seen": 0, "unseen": 6},
+                "tasks": {"train": 4, "seen": 0, "unseen": 2},
+            },
+        },
+        "models": {
+            "tiny": {
+                "source": str(root / "model"),
+                "max_model_len": 512,
+                "max_lora_rank": 8,
+                "engine_kwargs": {"max_num_seqs": 16},
+            },
+            "walker": {"scripted": "tests.scripted:agent"},
+        },
+        "planner": {
+            "model": "tiny",
+            "per_task": 3,
+            "max_tokens": 64,
+            "resamples": 10,
+            "sft": SFT | {"epochs": 2},
+        },
+        "agent": {"model": "walker", "max_steps": 8, "example": False},
+        "scoring": {"repetitions": 3},
+        "training": SFT | {"max_steps": 3},
+        "rounds": 2,
+        "validation": 0.3,
+        "evaluation": {"splits": ["unseen"], "arms": ARMS, "bootstrap": 200},
+    }
+
+
+def start(root: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.pipeline", str(root / "loop.yaml")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"},
+        stdout=subprocess.DEVNULL,
+        stderr=(root / "errors.txt").open("a"),
+    )
+
+
+def kill_when(root: Path, there: Path) -> None:
+    process = start(root)
+    while not there.exists():
+        assert process.poll() is None, (root / "errors.txt").read_text()[-3000:]
+        time.sleep(0.2)
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """The folder of the run: killed after SFT and in the second round, then left to end."""
+    root = tmp_path_factory.mktemp("loop")
+    for env in ("scienceworld", "alfworld"):
+        (root / "prompts" / env).mkdir(parents=True)
+        (root / "prompts" / env / "planner.txt").write_text("Plan: {task}")
+    things = ("a cup", "an egg", "the lamp", "a plant", "a dog", "some water", "a book", "a pan")
+    taught = [
+        (f"Plan: find {thing}.", f"Step 1: Go to the {room}.\nStep 2: Take {thing}.")
+        for thing in things
+        for room in ("kitchen", "garden", "desk")
+    ]
+    make_chat_model(root / "model", taught, epochs=8)
+    (root / "loop.yaml").write_text(yaml.safe_dump(config(root)))
+    folder = root / "loop"
+    kill_when(root, folder / "planner" / "sft" / "training.json")
+    trained = (folder / "planner" / "sft" / "training.json").read_bytes()
+    kill_when(root, folder / "rounds.json")
+    process = start(root)
+    assert process.wait(900) == 0, (root / "errors.txt").read_text()[-3000:]
+    assert (folder / "planner" / "sft" / "training.json").read_bytes() == trained
+    return folder
+
+
+def summary_of(run: Path) -> dict:
+    return json.loads((run / "report" / "summary.json").read_text())
+
+
+def training_of(run: Path, version: str) -> dict:
+    return json.loads((run / "planner" / version / "training.json").read_text())
+
+
+def test_the_table_has_every_arm_in_both_environments(run):
+    table = summary_of(run)["table"]
+    assert [(row["env"], row["split"], row["arm"]) for row in table] == [
+        (env, "unseen", arm) for env in ("alfworld", "scienceworld") for arm in ARMS
+    ]
+    for row in table:
+        assert row["n_tasks"] == 2 and row["seed"] == 42
+        assert row["ci95"][0] <= row["mean_reward"] <= row["ci95"][1]
+
+
+def test_every_episode_was_played_once(run):
+    for name in ("expert", "scoring", "validation", "evaluation"):
+        keys = [e.key for e in read_records(run / "episodes" / f"{name}.jsonl", Episode)]
+        assert keys and len(set(keys)) == len(keys)
+
+
+def test_each_round_goes_on_from_the_planner_before(run):
+    first, *others = json.loads((run / "rounds.json").read_text())
+    assert (first["start"], first["planner"], first["kept"]) == ("sft", "mpo", True)
+    [second] = others
+    assert (second["start"], second["planner"]) == ("mpo", "mpo-2")
+    if second["pairs"]:
+        assert second["kept"] == (second["validation_reward"] > first["validation_reward"])
+    for outcome in (first, second):
+        if outcome["pairs"]:
+            trained = json.loads(
+                (run / "planner" / outcome["planner"] / "training.json").read_text()
+            )
+            assert Path(trained["start"]).name == outcome["start"]
+            assert trained["engine"] == "DeepSpeedEngine"
+
+
+def test_nothing_is_trained_on_the_validation_tasks(run):
+    held_out = {e.task_id for e in read_records(run / "episodes" / "validation.jsonl", Episode)}
+    assert {task.split("/")[0] for task in held_out} == {"scienceworld", "alfworld"}
+    shown = [
+        record.task_id
+        for folder, name, kind in (
+            ("demonstrations", "sft", Demonstration),
+            ("demonstrations", "rft", Demonstration),
+            ("pairs", "pairs", PreferencePair),
+        )
+        for record in read_records(run / folder / f"{name}.jsonl", kind)
+    ]
+    assert shown and not held_out & set(shown)
+    measured = read_records(run / "demonstrations" / "sft-validation.jsonl", Demonstration)
+    assert {record.task_id for record in measured} == held_out
+    trained = training_of(run, "sft")
+    assert [row["step"] for row in trained["validation"]][-1] == trained["steps"]
+
+
+def test_rft_imitates_the_best_scored_plans_of_the_fine_tuned_planner(run):
+    plans = {(p.task_id, p.text) for p in read_records(run / "plans" / "sft-train.jsonl", Plan)}
+    shown = read_records(run / "demonstrations" / "rft.jsonl", Demonstration)
+    assert {(one.task_id, one.completion[0]["content"]) for one in shown} <= plans
+    assert json.loads((run / "planner" / "rft" / "training.json").read_text())["n_rows"] == len(
+        shown
+    )
