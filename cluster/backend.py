@@ -87,6 +87,10 @@ class ClusterBackend:
             return served_fingerprint(self._sources[name])
         return client_fingerprint(name, self._config.models[name])
 
+    def source(self, name: str) -> str:
+        """Folder or hub id of a model that this run serves."""
+        return self._sources[name]
+
     def model(self, name: str) -> ChatModel:
         """A client for a model of the config; starts the engines where one is served here."""
         if name not in self._served:

@@ -220,6 +220,44 @@ def evaluate(
 
 
 @app.command(
+    epilog="Examples:\n\n`mpo export planner demo --out my-planner` (a Hugging Face folder)\n\n"
+    "`mpo export planner demo --version sft --out my-planner --push ORG/NAME`\n\n"
+    "`mpo export data demo --out data` (in the formats of the paper's data)"
+)
+def export(
+    what: Annotated[
+        Literal["planner", "data"],
+        typer.Argument(help="The trained planner, or the run's plans and pairs."),
+    ],
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option(help="The folder to write; new or empty.")],
+    version: Annotated[
+        Literal["sft", "rft", "mpo"], typer.Option(help="planner: after which training.")
+    ] = "mpo",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="planner: the LoRA adapter, not merged.")
+    ] = False,
+    push: Annotated[
+        str | None, typer.Option(help="planner: also upload to this hub repository, private.")
+    ] = None,
+) -> None:
+    """Write a run's planner or data for others to use."""
+    from jobs.export import export_data, export_planner
+    from jobs.export import push as push_folder
+
+    with _run(config, overrides) as opened:
+        if what == "data":
+            for path in export_data(opened, out):
+                console.print(path, soft_wrap=True)
+            return
+        console.print(export_planner(opened, version, out, adapter=adapter), soft_wrap=True)
+    if push:
+        console.print(push_folder(out, push), soft_wrap=True)
+
+
+@app.command(
     epilog="Example: `mpo serve demo cluster.http_port=8000`, then\n\n"
     '`curl localhost:8000/v1/chat/completions -H "Content-Type: application/json" '
     '-d \'{"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}\'`'

@@ -59,7 +59,7 @@ def _requests(run: Run, arm: str, split: Split) -> list[EpisodeRequest]:
         return [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
     if arm in evaluation.plan_files:
         files = evaluation.plan_files[arm]
-        plans = bound_plans(files, tasks, lambda task: run.suites[task.env].published_id(task))
+        plans = bound_plans(files, tasks, run.published_id)
     else:
         version = final_version(run) if arm == "mpo" else arm
         plans = None if arm == "none" else collect_plans(run, version, split)

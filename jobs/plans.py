@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from jobs.progress import Progress
-from jobs.run import Run
+from jobs.run import Round, Run
 from jobs.tasks import Tasks, load_tasks
+from mpo_core.formats import bound_plans
 from mpo_core.ledger import Ledger
 from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
@@ -14,6 +16,8 @@ from mpo_core.types import Plan, Task
 
 def collect_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
     """Sample the plans of a split that `plans/<version>-<split>.jsonl` does not yet hold."""
+    if _given(run, version, split):
+        return load_plans(run, version, split)
     tasks, sampling = load_tasks(run, split), _sampling(run, split)
     with _ledger(run, version, split) as ledger:
         origin = sampling.origin(run.fingerprint(version), run.prompts)
@@ -41,10 +45,18 @@ def collect_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
 
 def load_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
     """The sampled plans of a split. Raises InputError where some are missing."""
+    if files := _given(run, version, split):
+        return bound_plans(files, load_tasks(run, split), run.published_id)
     tasks, sampling = load_tasks(run, split), _sampling(run, split)
     with _ledger(run, version, split) as ledger:
         origin = sampling.origin(run.fingerprint(version), run.prompts)
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
+
+
+def _given(run: Run, version: str, split: Tasks) -> list[Path]:
+    """The files that hold these plans, where the config gives the first round's."""
+    first = (version, split) == (Round.of(run.config, 1).start, "train")
+    return run.config.planner.sampled if first else []
 
 
 def _ledger(run: Run, version: str, split: Tasks) -> Ledger[Plan]:

@@ -51,10 +51,14 @@ class Run:
         for split in self.splits:
             if not self.tasks(split):
                 raise InputError(f"envs: no {split} task is left by the settings")
-        for arm, files in config.evaluation.plan_files.items():
+        given = {
+            f"evaluation.plan_files.{arm}": files
+            for arm, files in config.evaluation.plan_files.items()
+        }
+        for key, files in (given | {"planner.sampled": config.planner.sampled}).items():
             for path in files:
                 if not path.is_file():
-                    raise InputError(f"evaluation.plan_files.{arm}: {path}: no such file")
+                    raise InputError(f"{key}: {path}: no such file")
         self.backend = _backend(config)
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
@@ -83,6 +87,10 @@ class Run:
     def tasks(self, split: Split) -> list[Task]:
         """The split's tasks of all environments, without their instructions."""
         return [task for suite in self.suites.values() for task in suite.tasks(split)]
+
+    def published_id(self, task: Task) -> str:
+        """What the published data calls a task."""
+        return self.suites[task.env].published_id(task)
 
     @cached_property
     def tracker(self) -> Tracker:

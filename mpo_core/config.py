@@ -214,6 +214,9 @@ class PlannerConfig(Section):
     (needed after full fine-tuning)."""
     per_task: PositiveInt = 5
     """Plans sampled for each training task (M in the paper)."""
+    sampled: list[Path] = []
+    """Files of sampled plans to score in the first round instead, a line a task (`id`, `task`,
+    `workflow`), as the paper's data."""
     temperature: float = Field(0.8, ge=0)
     evaluation_temperature: float = Field(0.0, ge=0)
     """Temperature for the single plan of an evaluation task."""

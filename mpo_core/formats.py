@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
-from mpo_core.types import Message, Plan, PreferencePair, Task
+from mpo_core.types import Demonstration, Message, Plan, PreferencePair, Task
 
 ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
 SPEAKERS = {role: speaker for speaker, role in ROLES.items()}
@@ -149,6 +149,12 @@ def training_rows(path: Path, method: Literal["sft", "dpo"]) -> list[dict[str, l
         return [preference(row) for row in read_rows(path, PreferenceRow)]
     kind = SftExample if method == "sft" else PreferenceExample
     return [row.model_dump(include=set(kind.model_fields)) for row in read_rows(path, kind)]
+
+
+def published_demonstration(shown: Demonstration) -> SftRow:
+    """A plan for a task as it is published."""
+    asked = [Utterance.of(message) for message in shown.prompt]
+    return SftRow(conversations=[*asked, _tagged(shown.completion)])
 
 
 def published_pair(pair: PreferencePair) -> PreferenceRow:

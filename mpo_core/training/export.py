@@ -21,11 +21,14 @@ def merged(base: str, planner: Path) -> Path:
     folder = planner.with_name(weights_fingerprint(planner))
     if folder.is_dir():
         return folder
+    import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto")
-    whole = PeftModel.from_pretrained(model, planner).merge_and_unload()
+    # Added up in float32, and rounded once, to what the base is stored in.
+    stored = AutoConfig.from_pretrained(base).dtype or torch.float32
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    whole = PeftModel.from_pretrained(model, planner).merge_and_unload().to(stored)
     partial = Path(mkdtemp(prefix=f".{folder.name}-", dir=planner.parent))
     whole.save_pretrained(partial)
     AutoTokenizer.from_pretrained(base).save_pretrained(partial)

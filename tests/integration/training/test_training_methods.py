@@ -9,8 +9,10 @@ from math import log
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.integration.training.torchrun import run_all, write_job
+from mpo_core.training.export import merged
+from tests.integration.training.torchrun import run, run_all, write_job
 
 N = 24
 STEPS = 6
@@ -47,6 +49,8 @@ JOBS = {
     "stopped": ("dpo", FRUGAL | {"max_steps": STEPS - 1}, "sft"),
     "resumed": ("dpo", FRUGAL, "sft"),
 }
+# Trainings that are also measured on validation rows: the very rows that they learn.
+MEASURED = ("sft", "dpo", "dpo-full")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,8 @@ def trained(model, pairs, demonstrations, tmp_path_factory):
         if name == "resumed":
             fields["work"] = str(root / "stopped" / "work")
         rows = demonstrations if method == "sft" else pairs
+        if name in MEASURED:
+            fields["validation"] = str(rows)
         jobs.append(write_job(root / name, model, rows, SHARED | settings, **fields))
     run_all(root, jobs)
     return {name: root / name for name in JOBS}
@@ -193,3 +199,59 @@ def test_the_result_is_one_adapter_on_the_base_model(trained, model, name):
     assert after.keys() == before.keys()
     changed = {key for key in after if not after[key].equal(before[key])}
     assert changed and all("lora_" in key for key in changed)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_validation_rows_are_measured_at_each_checkpoint_and_at_the_end(trained, name):
+    summary = summary_of(trained[name])
+    at_checkpoint, at_end = summary["validation"]
+    assert (at_checkpoint["step"], at_end["step"]) == (STEPS - 1, STEPS)
+    # The weights that a step starts from are those measured after the step before.
+    last = summary["curve"][-1]
+    assert at_checkpoint["eval_loss"] == pytest.approx(last["loss"], rel=1e-3)
+    if name != "sft":
+        for figure in ("rewards/margins", "rewards/accuracies", "logps/chosen"):
+            assert at_checkpoint[f"eval_{figure}"] == pytest.approx(last[figure], rel=1e-3)
+    assert at_end["eval_loss"] < at_checkpoint["eval_loss"]
+
+
+GREEDY = """
+import json, os, sys
+os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1",
+                  VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_LOGGING_LEVEL="ERROR")
+from vllm import LLM, SamplingParams
+asked, *folders = sys.argv[1:]
+prompts = [{"prompt_token_ids": ids} for ids in json.loads(asked)]
+settings = dict(dtype="float32", enforce_eager=True, max_model_len=128, seed=0)
+for folder in folders:
+    answers = LLM(folder, **settings).generate(
+        prompts, SamplingParams(temperature=0, max_tokens=16, ignore_eos=True), use_tqdm=False
+    )
+    print(json.dumps([list(answer.outputs[0].token_ids) for answer in answers]), flush=True)
+"""
+EXPORTED = ("sft", "dpo-1", "dpo", "dpo-3", "resumed", "sft-full", "dpo-full")
+
+
+def test_vllm_serves_each_export_with_the_trainers_greedy_answers(trained, model, pairs, tmp_path):
+    """LoRA and full, ZeRO 1, 2 and 3."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()[:4]]
+    asked = [
+        tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
+        for row in rows
+    ]
+    folders = [merged(str(model), trained[name] / "planner") for name in EXPORTED]
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    done = run(tmp_path / "greedy.py", json.dumps(asked), *folders)
+    assert done.returncode == 0, done.stderr[-3000:]
+    served = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
+    for name, answers in zip(EXPORTED, served, strict=True):
+        full = name.endswith("-full")
+        planner = load(trained[name] / "planner", None if full else model).float()
+        for ids, answer in zip(asked, answers, strict=True):
+            expected = planner.generate(
+                input_ids=torch.tensor([ids]), max_new_tokens=16, min_new_tokens=16, do_sample=False
+            )
+            assert answer == expected[0, len(ids) :].tolist(), name

@@ -11,7 +11,8 @@ TEMPLATE = (
 
 
 def make_model(folder: Path) -> Path:
-    """A Llama of about 30,000 weights with a tokenizer of whole words."""
+    """A Llama of about 60,000 weights, its heads of a size that vLLM serves, and a tokenizer of
+    whole words."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -34,11 +35,11 @@ def make_model(folder: Path) -> Path:
     LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(vocabulary),
-            hidden_size=32,
+            hidden_size=64,
             intermediate_size=64,
             num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
             max_position_embeddings=256,
             bos_token_id=1,
             eos_token_id=2,
