@@ -225,7 +225,7 @@ prompts = [{"prompt_token_ids": ids} for ids in json.loads(asked)]
 settings = dict(dtype="float32", enforce_eager=True, max_model_len=128, seed=0)
 for folder in folders:
     answers = LLM(folder, **settings).generate(
-        prompts, SamplingParams(temperature=0, max_tokens=16, ignore_eos=True), use_tqdm=False
+        prompts, SamplingParams(temperature=0, max_tokens=16), use_tqdm=False
     )
     print(json.dumps([list(answer.outputs[0].token_ids) for answer in answers]), flush=True)
 """
@@ -252,6 +252,6 @@ def test_vllm_serves_each_export_with_the_trainers_greedy_answers(trained, model
         planner = load(trained[name] / "planner", None if full else model).float()
         for ids, answer in zip(asked, answers, strict=True):
             expected = planner.generate(
-                input_ids=torch.tensor([ids]), max_new_tokens=16, min_new_tokens=16, do_sample=False
+                input_ids=torch.tensor([ids]), max_new_tokens=16, do_sample=False
             )
             assert answer == expected[0, len(ids) :].tolist(), name
