@@ -36,17 +36,22 @@ def make_tokenizer(texts: Sequence[str]):
 
 
 def make_chat_model(
-    folder: Path, rows: Sequence[tuple[str, str]], epochs: int = 0, seed: int = 0
+    folder: Path,
+    rows: Sequence[tuple[str, str]],
+    epochs: int = 0,
+    *,
+    texts: Sequence[str] = (),
+    seed: int = 0,
 ) -> Path:
     """A Llama that has seen each (prompt, answer) `epochs` times; without, its weights are random.
 
     Args:
-        rows: also what the tokenizer is made for.
+        texts: what the tokenizer is to be good at, besides the rows.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = make_tokenizer([text for row in rows for text in row])
+    tokenizer = make_tokenizer([*texts, *(text for row in rows for text in row)])
     tokenizer.save_pretrained(folder)
     torch.set_num_threads(1)  # More only get into each other's way with so small a model.
     torch.manual_seed(seed)
