@@ -1,5 +1,6 @@
 """Stage: preference pairs from the scored plans."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.plans import load_plans
@@ -14,36 +15,34 @@ from mpo_core.types import PreferencePair
 
 def collect_pairs(run: Run) -> list[PreferencePair]:
     """Write `pairs/pairs.jsonl` by the config's rule; tasks whose plans tie give no pair."""
-    pairs = _pairs(run, run.config.pairs.rule)
+    rule = run.config.pairs.rule
+    pairs = _pairs(run, [rule])[rule]
     write_records(pairs_path(run), pairs)
     return pairs
 
 
 def yields(run: Run) -> dict[str, dict[str, int]]:
     """What every rule would give: its pairs, and the tasks that have one."""
-    found = {rule: _pairs(run, rule) for rule in RULES}
     return {
         rule: {"pairs": len(pairs), "tasks": len({pair.task_id for pair in pairs})}
-        for rule, pairs in found.items()
+        for rule, pairs in _pairs(run, RULES).items()
     }
 
 
-def _pairs(run: Run, rule: str) -> list[PreferencePair]:
+def _pairs(run: Run, rules: Iterable[str]) -> dict[str, list[PreferencePair]]:
+    """The pairs that each rule makes of the run's tasks, plans and scores."""
     path = run.dir / "scores.parquet"
     if not path.is_file():
         raise InputError(f"{path}: no scores; run `mpo rollout` with the same config first")
     scores = load_scores(path)
     if run.config.scoring.shuffle:
         scores = shuffled(scores, run.config.seed)
-    return make_pairs(
-        rule,
-        load_tasks(run, "train"),
-        load_plans(run, "base", "train"),
-        scores,
-        run.prompts,
-        min_margin=run.config.pairs.min_margin,
-        level=run.config.pairs.level,
-    )
+    tasks, plans = load_tasks(run, "train"), load_plans(run, "base", "train")
+    margin, level = run.config.pairs.min_margin, run.config.pairs.level
+    return {
+        rule: make_pairs(rule, tasks, plans, scores, run.prompts, min_margin=margin, level=level)
+        for rule in rules
+    }
 
 
 def pairs_path(run: Run) -> Path:
