@@ -19,20 +19,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import os
-import platform
 import random
 import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from measure import Script, Spent, figures, pss_gb, write_report
 
 # The suite is imported where it is used: the process of the stock side is to hold none of it.
 if TYPE_CHECKING:
@@ -42,14 +39,12 @@ if TYPE_CHECKING:
 ACTIONS = 20
 STOCK_GAMES = 6
 GOAL = {"steps_per_s": 4, "reset": 10}
-
-
-@dataclass
-class Script:
-    """A task and the actions that both sides play in it."""
-
-    task: Task
-    actions: list[str]
+ROWS = (
+    ("steps/s per core", "steps_per_s", "steps_per_s"),
+    ("steps/s by the clock", "steps_per_wall_s", None),
+    ("s to load and reset a known game", "reset_s", "reset"),
+    ("sessions per GB", "sessions_per_gb", "sessions_per_gb"),
+)
 
 
 def main() -> None:
@@ -92,15 +87,8 @@ def main() -> None:
         "memory": "PSS of the process with the games after play",
         "steps": "steps per processor second of that process and its client",
         "reset": "processor seconds to load and start a game known on this machine, not loaded",
-        "machine": {
-            "cores": os.cpu_count(),
-            "processor": platform.processor() or platform.machine(),
-        },
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
-    print_table(report)
-    print(f"written to {options.out}")
+    write_report(options.out, report, ROWS)
 
 
 def write_script(root: Path, task: Task) -> Script:
@@ -215,71 +203,6 @@ async def measure_host(
         "games": len(scripts),
         "ready_s": round(ready_s, 2),
     }
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Time that play took."""
-
-    games_s: float = 0.0
-    """Processor seconds of the process with the games."""
-    client_s: float = 0.0
-    """Processor seconds of this process, where the games are in another."""
-    wall_s: float = 0.0
-
-    @classmethod
-    def now(cls, process: psutil.Process | None = None) -> Spent:
-        """Until now, where `process` has the games, or this one."""
-        if process is None:
-            return cls(time.process_time(), 0.0, time.perf_counter())
-        times = process.cpu_times()
-        return cls(times.user + times.system, time.process_time(), time.perf_counter())
-
-    @property
-    def cpu_s(self) -> float:
-        return self.games_s + self.client_s
-
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(
-            self.games_s + other.games_s,
-            self.client_s + other.client_s,
-            self.wall_s + other.wall_s,
-        )
-
-    def __sub__(self, other: Spent) -> Spent:
-        return self + Spent(-other.games_s, -other.client_s, -other.wall_s)
-
-
-def figures(steps: int, spent: Spent, sessions: int, gb: float) -> dict[str, float]:
-    return {
-        "steps_per_s": round(steps / spent.cpu_s, 2),
-        "steps_per_wall_s": round(steps / spent.wall_s, 2),
-        "steps": steps,
-        "games_s": round(spent.games_s, 2),
-        "client_s": round(spent.client_s, 2),
-        "wall_s": round(spent.wall_s, 2),
-        "sessions_per_gb": round(sessions / gb, 2),
-        "sessions": sessions,
-        "pss_gb": round(gb, 3),
-    }
-
-
-def pss_gb(process: psutil.Process) -> float:
-    return process.memory_full_info().pss / 2**30
-
-
-def print_table(report: dict) -> None:
-    ours, baseline, ratios = report["ours"], report["baseline"], report["ratios"]
-    rows = [
-        ("steps/s per core", "steps_per_s", "steps_per_s"),
-        ("steps/s by the clock", "steps_per_wall_s", None),
-        ("s to load and reset a known game", "reset_s", "reset"),
-        ("sessions per GB", "sessions_per_gb", "sessions_per_gb"),
-    ]
-    print(f"{'':<36}{'stock':>10}{'host':>10}{'ratio':>9}{'goal':>7}")
-    for label, key, ratio in rows:
-        times, goal = ratios.get(ratio, ""), GOAL.get(ratio, "")
-        print(f"{label:<36}{baseline[key]:>10.4g}{ours[key]:>10.4g}{times:>9}{goal:>7}")
 
 
 if __name__ == "__main__":

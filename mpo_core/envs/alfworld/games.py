@@ -14,7 +14,6 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from mpo_core.cache import keep
 from mpo_core.errors import InputError
 from mpo_core.types import Split, Task, content_hash
 
@@ -318,14 +318,8 @@ def _kept(path: Path) -> Index | None:
 
 
 def _keep(index: Index, path: Path) -> None:
-    """Write the index whole under its name, whoever else does so at the same time."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            partial = Path(file.name)
-            file.write(INDEX.dump_json(index))
-        partial.chmod(0o644)
-        partial.rename(path)
+        keep(path, INDEX.dump_json(index))
     except OSError as error:
         raise InputError(
             f"{path.parent}: cannot be written ({error.strerror}); set MPO_CACHE to another folder"

@@ -19,9 +19,7 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator
@@ -29,6 +27,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+from mpo_core.cache import keep
 
 log = logging.getLogger(__name__)
 
@@ -127,18 +127,8 @@ def _read(path: Path) -> Translation | None:
 def _write(path: Path, found: Translation) -> None:
     head = asdict(found)
     sas = head.pop("sas")
-    content = zlib.compress(f"{json.dumps(head)}\n{sas}".encode())
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            try:
-                file.write(content)
-                file.close()
-                # A cache may be a group's: others read what one has made.
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        keep(path, zlib.compress(f"{json.dumps(head)}\n{sas}".encode()))
     except OSError as error:
         log.warning("%s: cannot be kept (%s); going on without", path, error.strerror)
 

