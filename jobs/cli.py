@@ -62,7 +62,7 @@ def run(
             _print_work(opened)
             return
         summary = run_pipeline(opened)
-    _print_report(opened.dir, summary)
+    _print_report(opened.dir / "report", summary)
 
 
 @app.command(
@@ -216,7 +216,25 @@ def evaluate(
     with _run(config, overrides) as opened:
         collect_tasks(opened)
         summary = evaluate_stage(opened)
-    _print_report(opened.dir, summary)
+    _print_report(opened.dir / "report", summary)
+
+
+@app.command(
+    epilog="Examples:\n\n`mpo report runs/mine`\n\n"
+    "`mpo report runs/mine-1 runs/mine-2 runs/mine-3 --out runs/mine-all` (three seeds of a config)"
+)
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of finished runs.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; a single run's own by default.")
+    ] = None,
+) -> None:
+    """Write a run's report anew, or one report of several seeds of the same config."""
+    from mpo_core.report.merge import report_runs
+
+    _print_report(*report_runs(runs, out))
 
 
 @app.command(
@@ -406,19 +424,23 @@ def _print_work(opened) -> None:
         console.print(f"training   {plan.training}")
 
 
-def _print_report(run_dir: Path, summary: dict) -> None:
-    from mpo_core.report import table_rows
+def _print_report(folder: Path, summary: dict) -> None:
+    from mpo_core.report.page import headline, table_rows, title
 
-    header, *rows = table_rows(summary["table"])
-    table = Table(*header, title=f"{summary['name']}: held-out tasks")
+    header, *rows = table_rows(headline(summary), summary["paired"])
+    table = Table(*header, title=f"{title(summary)}: held-out tasks")
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(
-        f"{summary['plans']} plans, {summary['episodes']} episodes, {summary['pairs']} pairs; "
-        f"{summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
+    speed = (
+        f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
+        if "tokens_per_s" in summary
+        else ""
     )
-    console.print(f"report: {run_dir / 'report'}", soft_wrap=True)
+    console.print(
+        f"{summary['plans']} plans, {summary['episodes']} episodes, {summary['pairs']} pairs{speed}"
+    )
+    console.print(f"report: {folder}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,42 @@ from jobs.rounds import final_version, rounds
 from jobs.run import Round, Run
 from jobs.tasks import load_tasks
 from mpo_core.episode import EpisodeRequest
-from mpo_core.evaluation import Attempt, results_by
+from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.expert import expert_request
 from mpo_core.formats import bound_plans
 from mpo_core.ledger import read_records
 from mpo_core.report import write_report
-from mpo_core.types import Episode, Plan, Split
+from mpo_core.tracking import flat
+from mpo_core.types import Episode, Plan, Split, TaskResult
 
 EVALUATION = "evaluation"
 CURVES = ("curve", "validation")
+# Settings that may differ between runs that are merged, or that stand elsewhere in the summary.
+NO_MATTER = {
+    "name",
+    "runs_dir",
+    "seed",
+    "cluster",
+    "tracking",
+    "envs",
+    "models",
+    "prompts_dir",
+    "splits",
+    "arms",
+    "plan_files",
+    "bootstrap",
+    "serve",
+    "workers",
+    "micro_batch_size",
+    "cpus_per_worker",
+    "gpus_per_worker",
+    "zero_stage",
+    "gradient_checkpointing",
+    "save_steps",
+    "max_failures",
+    "price_per_million_prompt_tokens",
+    "price_per_million_completion_tokens",
+}
 PLAN_COLUMNS = ("id", "task_id", "text", "origin", "sample")
 EPISODE_COLUMNS = (
     "key",
@@ -47,8 +74,9 @@ def evaluate(run: Run) -> dict[str, Any]:
         Attempt(arm, request.task, episode)
         for (arm, request), episode in zip(asked, episodes, strict=True)
     ]
-    summary = _summary(run, attempts)
-    write_report(run.dir / "report", config.name, summary)
+    results = task_results(attempts, config.seed)
+    summary = _summary(run, results)
+    write_report(run.dir / "report", summary, results)
     _track(run, summary)
     return summary
 
@@ -66,13 +94,8 @@ def _requests(run: Run, arm: str, split: Split) -> list[EpisodeRequest]:
     return episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
 
 
-def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
-    config = run.config
-
-    def results(*fields: str) -> list[dict[str, Any]]:
-        return results_by(fields, attempts, config.evaluation.bootstrap, config.seed)
-
-    timings = run.timings()
+def _summary(run: Run, results: list[TaskResult]) -> dict[str, Any]:
+    config, timings = run.config, run.timings()
     played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
     seconds = sum(stage["seconds"] for stage in played) or 1.0
     versions = ["agent", "sft", "rft", *(outcome["planner"] for outcome in rounds(run))]
@@ -87,13 +110,9 @@ def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
             "planner": run.backend.fingerprint(run.config.planner.model),
         },
         "tasks": {split: len(load_tasks(run, split)) for split in run.splits},
-        "arms": {row.pop("arm"): row for row in results("arm")},
-        # An environment's and split's arms stand together.
-        "table": sorted(
-            ({"seed": config.seed, **row} for row in results("env", "split", "arm")),
-            key=lambda row: (row["env"], row["split"]),
-        ),
-        "types": results("env", "split", "type", "arm"),
+        "settings": _settings(run),
+        "bootstrap": config.evaluation.bootstrap,
+        **compare(results, config.evaluation.bootstrap),
         "plans": len(_plans(run)),
         "episodes": sum(len(_episodes(run, name)) for name in (SCORING, EVALUATION)),
         "pairs": _lines(run, "pairs/pairs.jsonl"),
@@ -110,7 +129,17 @@ def _summary(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
     }
 
 
-def _track(run: Run, summary: dict[str, Any]) -> None:
+def _settings(run: Run) -> dict[str, Any]:
+    """What decides the results and stands nowhere else in the summary, by dotted key."""
+    settings = flat(run.config.model_dump(mode="json"))
+    prompts = {f"prompts.{name}": prompts.fingerprint for name, prompts in run.prompts.items()}
+    return prompts | {
+        key: value for key, value in settings.items() if NO_MATTER.isdisjoint(key.split("."))
+    }
+
+
+def metrics_of(summary: dict[str, Any]) -> dict[str, float]:
+    """The summary's numbers by the names that MLflow shows them under."""
     metrics = {
         f"{arm}/{name}": result[name]
         for arm, result in summary["arms"].items()
@@ -119,13 +148,20 @@ def _track(run: Run, summary: dict[str, Any]) -> None:
     for row in summary["table"]:
         metrics[f"{row['env']}/{row['split']}/{row['arm']}/mean_reward"] = row["mean_reward"]
         metrics[f"{row['env']}/{row['split']}/{row['arm']}/success_rate"] = row["success_rate"]
+    for row in summary["paired"]:
+        arms = f"{row['arm_a']}-{row['arm_b']}"
+        metrics[f"paired/{row['env']}/{row['split']}/{arms}"] = row["diff"]
     for name in ("plans", "episodes", "pairs", "tokens_per_s", "env_steps_per_s"):
         metrics[name] = summary[name]
     for rule, amounts in summary["pair_rules"].items():
         metrics[f"pairs/{rule}"] = amounts["pairs"]
     for stage, seconds in summary["wall_seconds"].items():
         metrics[f"seconds/{stage}"] = seconds
-    run.tracker.log_metrics(metrics)
+    return metrics
+
+
+def _track(run: Run, summary: dict[str, Any]) -> None:
+    run.tracker.log_metrics(metrics_of(summary))
     run.tracker.log_table(
         "plans", [{name: getattr(p, name) for name in PLAN_COLUMNS} for p in _plans(run)]
     )

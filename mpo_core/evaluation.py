@@ -1,25 +1,26 @@
-"""Evaluation: the arms compared on held-out tasks, with intervals that say how sure one can be."""
+"""Evaluation: the arms compared on held-out tasks, with intervals that say how sure one can be.
 
-from collections.abc import Sequence
+Tasks are the evidence. Repetitions of one task are averaged before anything else, since they say
+nothing about other tasks; and two arms are compared task by task, since what makes a task hard
+makes it hard for both.
+
+Runs of several seeds play the same tasks, so seeds and tasks are crossed: a resample draws both
+(Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007). With one seed, that is the
+plain bootstrap over tasks.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel
 
-from mpo_core.types import Episode, Task
+from mpo_core.types import Episode, Task, TaskResult
 
-
-class ArmResult(BaseModel):
-    """One arm on one set of tasks."""
-
-    mean_reward: float
-    ci95: tuple[float, float]
-    """95% bootstrap interval of the mean reward, over tasks."""
-    success_rate: float
-    mean_steps: float
-    n_episodes: int
-    n_tasks: int
+RESAMPLES = 10_000
+CELLS_AT_ONCE = 1_000_000
+"""Of the matrix resamples x tasks; a cell takes some 30 bytes."""
 
 
 @dataclass(frozen=True)
@@ -31,52 +32,180 @@ class Attempt:
     episode: Episode
 
 
-def results_by(
-    fields: Sequence[Literal["env", "split", "type", "arm"]],
-    attempts: Sequence[Attempt],
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """One row for each group of attempts that agree in `fields`: these, then an `ArmResult`."""
-    groups: dict[tuple[str, ...], list[Episode]] = {}
+class ArmResult(BaseModel):
+    """One arm on one set of tasks."""
+
+    mean_reward: float
+    ci95: tuple[float, float]
+    """95% bootstrap interval of the mean reward, over tasks, and seeds where these are several."""
+    success_rate: float
+    mean_steps: float
+    n: int
+    """Tasks, on which the interval rests."""
+    n_seeds: int
+    n_episodes: int
+
+
+class Difference(BaseModel):
+    """One arm's mean reward minus another's, on the same tasks."""
+
+    diff: float
+    ci95: tuple[float, float]
+    n: int
+    """Tasks."""
+    n_seeds: int
+
+
+def task_results(attempts: Iterable[Attempt], seed: int) -> list[TaskResult]:
+    """What each arm reached on each task, in the order in which arms and tasks first come."""
+    groups: dict[tuple[str, str], list[Attempt]] = {}
     for attempt in attempts:
-        known = {"arm": attempt.arm, **attempt.task.model_dump(include={"env", "split", "type"})}
-        groups.setdefault(tuple(known[field] for field in fields), []).append(attempt.episode)
+        groups.setdefault((attempt.arm, attempt.task.id), []).append(attempt)
     return [
-        dict(zip(fields, group, strict=True)) | arm_result(episodes, resamples, seed).model_dump()
-        for group, episodes in groups.items()
+        TaskResult(
+            **group[0].task.model_dump(include={"env", "split", "type"}),
+            arm=arm,
+            seed=seed,
+            task_id=task_id,
+            # Sorted, so that a sum does not depend on the order in which episodes ended.
+            reward=float(np.mean(sorted(attempt.episode.reward for attempt in group))),
+            success=float(np.mean([attempt.episode.success for attempt in group])),
+            steps=float(np.mean([attempt.episode.steps for attempt in group])),
+            n_episodes=len(group),
+        )
+        for (arm, task_id), group in groups.items()
     ]
 
 
-def arm_result(episodes: Sequence[Episode], resamples: int = 10_000, seed: int = 0) -> ArmResult:
-    """Summarise an arm's episodes.
+def compare(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> dict[str, Any]:
+    """The statistics of a report.
 
-    Tasks are the unit that is resampled: repetitions of one task are not independent evidence
-    about other tasks. A task's reward is the mean over its repetitions.
+    Returns:
+        `arms`: arm -> `ArmResult` over everything. `table`: a row for each environment, split, arm
+        and seed, and with several seeds one for all (`seed` None). `paired`: see `paired`.
+        `types`: a row for each environment, split, task type and arm.
     """
-    if not episodes:
-        raise ValueError("no episodes to summarise")
-    by_task: dict[str, list[float]] = {}
-    for episode in episodes:
-        by_task.setdefault(episode.task_id, []).append(episode.reward)
-    # Sorted, so that the resampling does not depend on the order in which episodes ended.
-    rewards = np.array([np.mean(by_task[task]) for task in sorted(by_task)])
-    low, high = bootstrap_ci(rewards, resamples, seed)
+    seeds = {result.seed for result in results}
+    table = results_by(("env", "split", "arm", "seed"), results, resamples)
+    if len(seeds) > 1:
+        pooled = results_by(("env", "split", "arm"), results, resamples)
+        table += [row | {"seed": None} for row in pooled]
+    order = _arms(results)
+
+    def place(row: Mapping[str, Any]) -> tuple:
+        last = row["seed"] is None
+        return row["env"], row["split"], order.index(row["arm"]), last, row["seed"] or 0
+
+    return {
+        "arms": {row.pop("arm"): row for row in results_by(("arm",), results, resamples)},
+        "table": sorted(table, key=place),
+        "paired": paired(results, resamples),
+        "types": results_by(("env", "split", "type", "arm"), results, resamples),
+    }
+
+
+def results_by(
+    fields: Sequence[Literal["env", "split", "type", "arm", "seed"]],
+    results: Iterable[TaskResult],
+    resamples: int = RESAMPLES,
+) -> list[dict[str, Any]]:
+    """One row for each group of results that agree in `fields`: these, then an `ArmResult`."""
+    groups: dict[tuple[Any, ...], list[TaskResult]] = {}
+    for result in results:
+        groups.setdefault(tuple(getattr(result, f) for f in fields), []).append(result)
+    return [
+        dict(zip(fields, group, strict=True)) | arm_result(of_group, resamples).model_dump()
+        for group, of_group in groups.items()
+    ]
+
+
+def arm_result(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> ArmResult:
+    """Summarise an arm's results: the same tasks for every seed."""
+    if not results:
+        raise ValueError("no results to summarise")
+    rewards = _grid({(r.seed, r.task_id): r.reward for r in results})
     return ArmResult(
-        mean_reward=round(float(rewards.mean()), 6),
-        ci95=(round(low, 6), round(high, 6)),
-        success_rate=float(np.mean([episode.success for episode in episodes])),
-        mean_steps=float(np.mean([episode.steps for episode in episodes])),
-        n_episodes=len(episodes),
-        n_tasks=len(by_task),
+        mean_reward=_rounded(rewards.mean()),
+        ci95=tuple(map(_rounded, bootstrap_ci(rewards, resamples))),
+        success_rate=float(np.mean([result.success for result in results])),
+        mean_steps=float(np.mean([result.steps for result in results])),
+        n=rewards.shape[1],
+        n_seeds=rewards.shape[0],
+        n_episodes=sum(result.n_episodes for result in results),
     )
 
 
+def paired(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> list[dict[str, Any]]:
+    """Every arm against the reference arm, on the tasks (and of the seeds) that both played.
+
+    Returns:
+        Rows of `env`, `split`, `arm_a`, `arm_b` (the reference), `seed` (None for several), then a
+        `Difference`: `arm_a` minus `arm_b`. None for a single arm.
+    """
+    arms, seeds = _arms(results), {result.seed for result in results}
+    reference = reference_arm(arms)
+    rewards: dict[tuple[str, str], dict[str, dict[tuple[int, str], float]]] = {}
+    for r in results:
+        of_arm = rewards.setdefault((r.env, r.split), {arm: {} for arm in arms})[r.arm]
+        of_arm[r.seed, r.task_id] = r.reward
+    rows = []
+    for (env, split), of_arm in sorted(rewards.items()):
+        theirs = of_arm.pop(reference)
+        for arm, ours in of_arm.items():
+            shared = ours.keys() & theirs.keys()
+            if not shared:
+                continue
+            differences = _grid({cell: ours[cell] - theirs[cell] for cell in shared})
+            difference = Difference(
+                diff=_rounded(differences.mean()),
+                ci95=tuple(map(_rounded, bootstrap_ci(differences, resamples))),
+                n=differences.shape[1],
+                n_seeds=differences.shape[0],
+            )
+            rows.append(
+                {"env": env, "split": split, "arm_a": arm, "arm_b": reference}
+                | {"seed": min(seeds) if len(seeds) == 1 else None}
+                | difference.model_dump()
+            )
+    return rows
+
+
+def reference_arm(arms: Sequence[str]) -> str:
+    """The arm that the others are compared with: the planner's before MPO, else no plans."""
+    return next((arm for arm in ("sft", "base", "none") if arm in arms), arms[0])
+
+
 def bootstrap_ci(
-    values: np.ndarray, resamples: int = 10_000, seed: int = 0, level: float = 0.95
+    values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of `values` (n,)."""
-    rng = np.random.default_rng(seed)
-    means = rng.choice(values, size=(resamples, len(values))).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    """Percentile bootstrap interval of the mean of `values`, (tasks,) or (seeds, tasks)."""
+    values = np.atleast_2d(values)
+    (seeds, tasks), rng = values.shape, np.random.default_rng(seed)
+    at_once = max(1, CELLS_AT_ONCE // tasks)
+    means = []
+    for start in range(0, resamples, at_once):
+        count = min(at_once, resamples - start)
+        drawn = rng.integers(seeds, size=(count, seeds))
+        shares = (drawn[:, :, None] == np.arange(seeds)).mean(axis=1)
+        by_task = shares @ values  # (count, tasks): a task's mean over the seeds that were drawn.
+        chosen = rng.integers(tasks, size=(count, tasks))
+        means.append(np.take_along_axis(by_task, chosen, axis=1).mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _arms(results: Iterable[TaskResult]) -> list[str]:
+    return list(dict.fromkeys(result.arm for result in results))
+
+
+def _grid(cells: Mapping[tuple[int, str], float]) -> np.ndarray:
+    """Values by seed and task (seeds, tasks), sorted; every seed must have every task."""
+    seeds = sorted({seed for seed, _ in cells})
+    tasks = sorted({task for _, task in cells})
+    if len(cells) < len(seeds) * len(tasks):
+        raise ValueError("the seeds' tasks differ")
+    return np.array([[cells[seed, task] for task in tasks] for seed in seeds])
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6) + 0.0  # Never -0.0.

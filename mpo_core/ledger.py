@@ -144,7 +144,8 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_file():  # Not even its folder need be there.
+            temporary.unlink()
         raise InputError(
             f"{path}: cannot write: {error.strerror}; free some space and run the same command "
             "again"

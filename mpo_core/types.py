@@ -138,6 +138,23 @@ class PlanScore(Record):
         )
 
 
+class TaskResult(Record):
+    """What an arm of the evaluation reached on one task: means over the task's repetitions."""
+
+    env: str
+    split: Split
+    type: str
+    arm: str
+    seed: int
+    """The run's seed."""
+    task_id: str
+    reward: float = Field(ge=0, le=1)
+    success: float = Field(ge=0, le=1)
+    """Share of the repetitions that solved the task."""
+    steps: float = Field(ge=0)
+    n_episodes: int = Field(gt=0)
+
+
 class PreferencePair(Record):
     """Two plans of one task, the better first, with the evidence for it.
 

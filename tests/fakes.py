@@ -7,7 +7,7 @@ from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.errors import EnvironmentLost
 from mpo_core.models import Reply
 from mpo_core.prompts import Prompts
-from mpo_core.types import Plan, Task
+from mpo_core.types import Episode, Plan, Task
 
 PROMPTS = Prompts(
     agent="Play.",
@@ -54,6 +54,23 @@ def request(number: int = 0, plan: str | None = "Step 1: Knock.", repetition: in
     asked = task(number)
     given = Plan.of(asked.id, plan, "test") if plan is not None else None
     return EpisodeRequest.of(asked, given, "model", protocol(**changes), repetition)
+
+
+def episode(asked: EpisodeRequest, reward: float, success: bool = False) -> Episode:
+    return Episode(
+        key=asked.key,
+        task_id=asked.task.id,
+        plan_id=asked.plan.id if asked.plan else None,
+        plan=asked.plan.text if asked.plan else None,
+        plan_mode="query",
+        model="m",
+        repetition=asked.repetition,
+        messages=[],
+        turns=[],
+        reward=reward,
+        success=success,
+        end="step_limit",
+    )
 
 
 @dataclass

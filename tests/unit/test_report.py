@@ -1,32 +1,56 @@
 import json
 
-from mpo_core.report import table_rows, type_rows, write_report
+from jobs.evaluate import metrics_of
+from mpo_core.evaluation import compare
+from mpo_core.ledger import read_records
+from mpo_core.report import write_report
+from mpo_core.report.page import markdown, paired_rows, table_rows, type_rows
+from mpo_core.types import TaskResult
 
 
-def row(env: str, arm: str, mean: float, **more):
-    interval = {"mean_reward": mean, "ci95": (mean - 0.1, mean + 0.1), "success_rate": mean}
-    return (
-        {"env": env, "split": "seen", "arm": arm}
-        | interval
-        | {
-            "mean_steps": 5.0,
-            "n_tasks": 4,
-            "n_episodes": 8,
-        }
-        | more
-    )
+def results(env: str, arm: str, rewards: dict[str, float], seed: int = 1) -> list[TaskResult]:
+    """A task of each type."""
+    return [
+        TaskResult(
+            env=env,
+            split="seen",
+            type=task_type,
+            arm=arm,
+            seed=seed,
+            task_id=f"{env}/{task_type}/0",
+            reward=reward,
+            success=reward == 1,
+            steps=5,
+            n_episodes=2,
+        )
+        for task_type, reward in rewards.items()
+    ]
 
 
-ROWS = [row(env, arm, 0.5) for env in ("alfworld", "scienceworld") for arm in ("none", "mpo")]
-TYPES = [
-    row("alfworld", "none", 0.25, type="look"),
-    row("alfworld", "mpo", 0.75, type="look"),
-    row("alfworld", "none", 1.0, type="heat"),
+RESULTS = [
+    *results("scienceworld", "none", {"boil": 0.5}),
+    *results("alfworld", "none", {"look": 0.25, "heat": 1.0}),
+    *results("scienceworld", "mpo", {"boil": 0.75}),
+    *results("alfworld", "mpo", {"look": 0.75, "heat": 1.0}),
 ]
 
 
+def summary(found: list[TaskResult] = RESULTS, **changes) -> dict:
+    counts = {"plans": 12, "episodes": 36, "pairs": 2}
+    return {
+        "name": "mine",
+        "seed": 1,
+        "shuffled": False,
+        "tasks": {"train": 3},
+        "pair_rules": {"best_worst": {"pairs": 2, "tasks": 2}},
+        **counts,
+        **compare(found, 100),
+        **changes,
+    }
+
+
 def test_environments_and_splits_have_rows_of_their_own():
-    header, *rows = table_rows(ROWS)
+    header, *rows = table_rows(summary()["table"])
     assert [cells[:2] for cells in rows] == [
         ["alfworld seen", "no plan"],
         ["alfworld seen", "MPO plans"],
@@ -36,29 +60,78 @@ def test_environments_and_splits_have_rows_of_their_own():
     assert {len(cells) for cells in rows} == {len(header)}
 
 
-def test_task_types_stand_in_rows_and_arms_in_columns():
-    assert type_rows(TYPES) == [
-        ["environment", "task type", "no plan", "MPO plans", "tasks"],
-        ["alfworld seen", "heat", "1.000", "", "4"],
-        ["alfworld seen", "look", "0.250", "0.750", "4"],
+def test_differences_stand_beside_the_arm_that_they_are_of():
+    found = summary()
+    header, *rows = table_rows(found["table"], found["paired"])
+    assert header[-1] == "minus no plan [95% CI]"
+    assert [cells[-1] for cells in rows] == [
+        "",
+        "+0.250 [+0.000, +0.500]",
+        "",
+        "+0.250 [+0.250, +0.250]",
+    ]
+    assert paired_rows(found["paired"])[2] == [
+        *("scienceworld seen", "MPO plans", "no plan", "+0.250 [+0.250, +0.250]", "1"),
     ]
 
 
-def test_a_report_is_a_page_a_picture_and_a_summary(tmp_path):
-    summary = {
-        "shuffled": True,
-        "tasks": {"train": 3},
-        "plans": 12,
-        "episodes": 36,
-        "pairs": 2,
-        "table": ROWS,
-        "types": TYPES,
-        "pair_rules": {"best_worst": {"pairs": 2, "tasks": 2}},
+def test_a_table_of_several_seeds_says_which_row_is_whose():
+    other = [result.model_copy(update={"seed": 2}) for result in RESULTS]
+    found = summary([*RESULTS, *other])
+    header, *rows = table_rows(found["table"], found["paired"])
+    assert header[2] == "seed"
+    assert [cells[2] for cells in rows] == ["1", "2", "all"] * 4
+    assert [cells[-1] != "" for cells in rows] == [False] * 5 + [True] + [False] * 5 + [True]
+    assert [cells[-1] for cells in paired_rows(found["paired"])] == ["seeds", "2", "2"]
+
+
+def test_task_types_stand_in_rows_and_arms_in_columns():
+    rows = [r for r in RESULTS if r.env == "alfworld"][:3]
+    assert type_rows(summary(rows)["types"]) == [
+        ["environment", "task type", "no plan", "MPO plans", "tasks"],
+        ["alfworld seen", "heat", "1.000", "", "1"],
+        ["alfworld seen", "look", "0.250", "0.750", "1"],
+    ]
+
+
+def test_a_report_is_a_page_a_picture_a_summary_and_the_tasks_results(tmp_path):
+    write_report(tmp_path / "report", summary(), RESULTS)
+    written = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert written["pairs"] == 2
+    assert {"env", "split", "arm", "seed", "mean_reward", "ci95", "success_rate"} <= written[
+        "table"
+    ][0].keys()
+    assert written["paired"][1] == {
+        **{"env": "scienceworld", "split": "seen", "arm_a": "mpo", "arm_b": "none", "seed": 1},
+        **{"diff": 0.25, "ci95": [0.25, 0.25], "n": 1, "n_seeds": 1},
     }
-    write_report(tmp_path, "mine", summary)
-    assert json.loads((tmp_path / "summary.json").read_text())["pairs"] == 2
-    page = (tmp_path / "report.md").read_text()
-    assert "| alfworld seen | look | 0.250 | 0.750 | 4 |" in page
-    assert "Control:" in page
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert "| alfworld seen | look | 0.250 | 0.750 | 1 |" in page
+    assert "| alfworld seen | MPO plans | no plan | +0.250 [+0.000, +0.500] | 2 |" in page
     assert "| best_worst | 2 | 2 |" in page
-    assert (tmp_path / "arms.png").read_bytes().startswith(b"\x89PNG")
+    assert "Control" not in page
+    assert (tmp_path / "report" / "arms.png").read_bytes().startswith(b"\x89PNG")
+    assert read_records(tmp_path / "report" / "results.jsonl", TaskResult) == RESULTS
+
+
+def test_a_run_with_shuffled_scores_is_marked_as_the_control():
+    page = markdown(summary(shuffled=True))
+    assert page.startswith("# mine (control: shuffled scores)\n")
+    assert "**Control:** the scores were permuted" in page
+
+
+def test_a_single_arm_has_a_report_without_differences(tmp_path):
+    only = results("alfworld", "none", {"look": 0.0, "heat": 0.0})
+    write_report(tmp_path, summary(only, pair_rules={}), only)
+    page = (tmp_path / "report.md").read_text()
+    assert "Differences" not in page
+    assert "rule" not in page
+
+
+def test_mlflow_shows_means_and_paired_differences():
+    speed = {"tokens_per_s": 1.5, "env_steps_per_s": 2.5, "wall_seconds": {"scoring": 3.0}}
+    metrics = metrics_of(summary(**speed))
+    assert metrics["alfworld/seen/mpo/mean_reward"] == 0.875
+    assert metrics["paired/alfworld/seen/mpo-none"] == 0.25
+    assert metrics["paired/scienceworld/seen/mpo-none"] == 0.25
+    assert metrics["mpo/mean_reward"] == metrics["none/mean_reward"] + 0.25

@@ -33,7 +33,18 @@ OVERRIDES = [
     "cluster.episodes_in_flight=4",
 ]
 # Owed: 4 tasks x 3 plans x 2 repetitions, less repeated plan texts; and 4 tasks x 3 arms.
-UNTIMED = ("tasks", "arms", "table", "types", "plans", "episodes", "pairs", "envs", "models")
+UNTIMED = (
+    "tasks",
+    "arms",
+    "table",
+    "paired",
+    "types",
+    "plans",
+    "episodes",
+    "pairs",
+    "envs",
+    "models",
+)
 
 
 def command(runs_dir: Path) -> list[str]:

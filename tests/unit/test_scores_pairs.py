@@ -6,28 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
-from mpo_core.evaluation import Attempt, arm_result, bootstrap_ci, results_by
 from mpo_core.pairs import RULES, chance_of, make_pairs
 from mpo_core.scoring import load_scores, save_scores, score_plans, shuffled
-from mpo_core.types import Episode, Plan, PlanScore
-from tests.fakes import PROMPTS, request, task
-
-
-def episode(asked, reward: float, success: bool = False) -> Episode:
-    return Episode(
-        key=asked.key,
-        task_id=asked.task.id,
-        plan_id=asked.plan.id if asked.plan else None,
-        plan=asked.plan.text if asked.plan else None,
-        plan_mode="query",
-        model="m",
-        repetition=asked.repetition,
-        messages=[],
-        turns=[],
-        reward=reward,
-        success=success,
-        end="step_limit",
-    )
+from mpo_core.types import Plan, PlanScore
+from tests.fakes import PROMPTS, episode, request, task
 
 
 def test_a_score_is_the_mean_of_the_episodes_that_were_asked_for():
@@ -131,40 +113,3 @@ def test_the_chance_of_a_difference_is_scipys(better, worse):
 def test_of_many_episodes_the_chance_is_estimated_and_never_zero():
     assert 0 < chance_of([1] * 20, [0] * 20) < 1e-3
     assert chance_of([1, 0] * 10, [1, 0] * 10) == pytest.approx(0.62, abs=0.05)
-
-
-def test_an_arm_is_summarised_over_tasks():
-    asked = [request(n, repetition=k) for n in range(2) for k in range(3)]
-    rewards = [1, 1, 1, 0, 0, 0.6]
-    result = arm_result([episode(r, x, x == 1) for r, x in zip(asked, rewards, strict=True)])
-    assert result.mean_reward == pytest.approx(0.6)
-    assert (result.success_rate, result.n_episodes, result.n_tasks) == (0.5, 6, 2)
-    assert result.ci95 == pytest.approx((0.2, 1.0))
-
-
-def test_the_interval_covers_the_mean_95_times_in_100():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for seed in range(300):
-        low, high = bootstrap_ci(rng.normal(0.5, 0.2, size=40), resamples=400, seed=seed)
-        hits += low <= 0.5 <= high
-    assert 0.90 <= hits / 300 <= 0.98
-
-
-def test_an_arm_without_episodes_is_an_error():
-    with pytest.raises(ValueError, match="no episodes"):
-        arm_result([])
-
-
-def test_results_are_split_by_what_is_asked_and_count_every_attempt_once():
-    attempts = [
-        Attempt(arm, request(n).task, episode(request(n), reward))
-        for arm, rewards in {"none": [0, 1], "mpo": [1, 1]}.items()
-        for n, reward in enumerate(rewards)
-    ]
-    rows = results_by(("env", "arm"), attempts)
-    assert [(r["env"], r["arm"], r["mean_reward"], r["n_episodes"]) for r in rows] == [
-        ("toy", "none", 0.5, 2),
-        ("toy", "mpo", 1.0, 2),
-    ]
-    assert [r["n_episodes"] for r in results_by(("type",), attempts)] == [4]

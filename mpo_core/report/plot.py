@@ -1,0 +1,75 @@
+"""The report's picture: mean reward by arm, and the differences from the reference arm."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpo_core.report.page import arm_name, title
+
+BLUE, PALE = "#1f5fa8", "#9dbbdc"
+Row = Mapping[str, Any]
+
+
+def plot(summary: Mapping[str, Any], path: Path) -> None:
+    """A row of panels for each environment and split: the arms' mean rewards with their intervals
+    and, where arms are compared, their paired differences. Of several seeds, the interval is that
+    of all together and a pale dot below it is one seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    table, paired = summary["table"], summary["paired"]
+    several = any(row["seed"] is None for row in table)
+    places = list(dict.fromkeys((row["env"], row["split"]) for row in table))
+    arms = list(dict.fromkeys(row["arm"] for row in table))
+    columns = 2 if paired else 1
+    figure, grid = plt.subplots(
+        len(places),
+        columns,
+        figsize=(5.5 * columns, len(places) * (0.9 + 0.4 * len(arms)) + 0.3),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    figure.suptitle(title(summary), fontsize="large", x=0.01, ha="left")
+    for place, panels in zip(places, grid, strict=True):
+        rows = [row for row in table if (row["env"], row["split"]) == place]
+        pooled = [row for row in rows if row["seed"] is None or not several]
+        own = [row for row in rows if row["seed"] is not None and several]
+        panels[0].plot(
+            [row["mean_reward"] for row in own],
+            [arms.index(row["arm"]) + 0.22 for row in own],
+            "o",
+            color=PALE,
+            markersize=4,
+        )
+        _intervals(panels[0], pooled, "mean_reward", [arms.index(row["arm"]) for row in pooled])
+        tasks = max(row["n"] for row in rows)
+        panels[0].set_title(f"{', '.join(place)} ({tasks} tasks)", fontsize="medium", loc="left")
+        panels[0].set_yticks(range(len(arms)), map(arm_name, arms))
+        panels[0].set_ylim(len(arms) - 0.5, -0.5)
+        if paired:
+            rows = [row for row in paired if (row["env"], row["split"]) == place]
+            _intervals(panels[1], rows, "diff", [arms.index(row["arm_a"]) for row in rows])
+            panels[1].axvline(0, color="black", linewidth=0.8)
+        for axes in panels:
+            axes.grid(axis="x", alpha=0.3)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.tick_params(axis="y", length=0)
+    over = "tasks and seeds" if several else "tasks"
+    grid[-1, 0].set_xlabel(f"mean reward, 95% interval over {over}")
+    if paired:
+        grid[-1, 1].set_xlabel(f"minus {arm_name(paired[0]['arm_b'])}, on the same tasks")
+    grid[0, 0].set_xlim(left=min(0, *grid[0, 0].get_xlim()))
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _intervals(axes: Any, rows: Sequence[Row], value: str, heights: Sequence[int]) -> None:
+    middle = [row[value] for row in rows]
+    # A bootstrap's percentiles can both lie on one side of the mean by a rounding.
+    below = [max(0, row[value] - row["ci95"][0]) for row in rows]
+    above = [max(0, row["ci95"][1] - row[value]) for row in rows]
+    axes.errorbar(middle, heights, xerr=[below, above], fmt="o", capsize=4, color=BLUE)
