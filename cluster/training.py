@@ -53,6 +53,7 @@ def train(
     *,
     start: Path | None = None,
     validation: Path | None = None,
+    tag: str = "",
     seed: int,
     storage_path: Path,
     on_report: Callable[[dict[str, Any]], None] | None = None,
@@ -69,6 +70,7 @@ def train(
         out: the planner's folder (a LoRA adapter or a whole model); replaced if it exists.
         start: a planner that the training continues (`TrainingJob.start`).
         validation: rows to measure on (`TrainingJob.validation`).
+        tag: what the caller knows the training by (`TrainingJob.tag`).
         seed: used where `config.seed` is not set.
         storage_path: folder, shared by all nodes, that holds the checkpoints of unfinished runs.
         on_report: called in the driver with every row of progress of the first worker.
@@ -94,6 +96,7 @@ def train(
         method=method,
         start=Path(start).resolve() if start else None,
         validation=Path(validation).resolve() if validation else None,
+        tag=tag,
     )
     job.check_start()
     job = replace(job, work=job.work / f"{job.method}-{job.identity()}")

@@ -18,7 +18,6 @@ from mpo_core.tracking import flat
 from mpo_core.types import Episode, Plan, Split, TaskResult
 
 EVALUATION = "evaluation"
-CURVES = ("curve", "validation")
 # Settings that may differ between runs that are merged, or that stand elsewhere in the summary.
 NO_MATTER = {
     "name",
@@ -119,7 +118,7 @@ def _summary(run: Run, results: list[TaskResult]) -> dict[str, Any]:
         "pair_rules": yields(run, Round.of(config, 1).start) if scores_path(run).is_file() else {},
         "rounds": rounds(run),
         "trainings": {
-            version: {key: value for key, value in training.items() if key not in CURVES}
+            version: {k: v for k, v in training.items() if k != "curve"}
             for version, training in trainings.items()
             if training
         },

@@ -19,7 +19,7 @@ from mpo_core.ledger import write_records, write_text
 from mpo_core.training.settings import Method
 from mpo_core.types import Demonstration, content_hash
 
-UNTRACKED = {"step", "epoch"}
+UNTRACKED = {"step", "max_steps", "seconds"}
 
 
 def train_agent(run: Run) -> dict[str, Any]:
@@ -120,12 +120,18 @@ def train(
         config.model_dump(),
         run.config.seed,
     )
-    done = folder.with_name(f"{folder.name}-trained-for.txt")
-    if done.is_file() and done.read_text() == identity and run.training_summary(version):
-        return run.training_summary(version)
+    done = run.training_summary(version)
+    if done.get("tag") == identity:
+        return done
     continued = run.trained_folder(start) if start and start != "base" else None
+
+    def track(row: dict[str, Any]) -> None:
+        if "step" in row:
+            metrics = {f"{version}/{name}": row[name] for name in row.keys() - UNTRACKED}
+            run.tracker.log_metrics(metrics, step=int(row["step"]))
+
     with run.timed(f"train {version}"):
-        summary = run.backend.train(
+        return run.backend.train(
             method,
             rows,
             role.model,
@@ -133,15 +139,11 @@ def train(
             folder,
             start=continued,
             validation=validation,
+            tag=identity,
             seed=run.config.seed,
             storage_path=run.dir / "checkpoints",
+            on_report=track,
         )
-    write_text(done, identity)
-    for curve in ("curve", "validation"):
-        for row in summary[curve]:
-            metrics = {f"{version}/{name}": row[name] for name in row.keys() - UNTRACKED}
-            run.tracker.log_metrics(metrics, step=int(row["step"]))
-    return summary
 
 
 def _imitate(

@@ -6,6 +6,7 @@ directory; tables are written over, not appended to.
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,8 +73,12 @@ class MlflowTracker:
             ) from error
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        for name, value in metrics.items():
-            self._client.log_metric(self.run_id, name, float(value), step=step)
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        entries = [Metric(name, float(value), now, step or 0) for name, value in metrics.items()]
+        for start in range(0, len(entries), 1000):  # MLflow's limit for one batch.
+            self._client.log_batch(self.run_id, metrics=entries[start : start + 1000])
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table of the run's artifacts, shown by MLflow; replaces one of the same name."""

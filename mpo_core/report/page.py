@@ -27,6 +27,10 @@ SEEDS = (
     "Means are over seeds and tasks, and the intervals resample both. A few seeds say little about "
     "other seeds: then the intervals are too narrow."
 )
+PREFERRED = (
+    "Loss of the first and the last step; for DPO the share of the last batch's pairs, and of the "
+    "validation tasks' pairs, of which the planner prefers the better plan more than it did before."
+)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -101,6 +105,66 @@ def type_rows(rows: Rows) -> list[list[str]]:
     return cells
 
 
+def training_rows(trainings: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """What each training came to as the cells of a table, its header first."""
+    header = ["trained", "method", "rows", "steps", "loss", "preferred", "on validation tasks"]
+    cells = [header]
+    for version, training in trainings.items():
+        accuracy = training["metrics"].get("reward_accuracy")
+        measured = training["validation"][-1] if training["validation"] else {}
+        held_out = [f"loss {measured['eval_loss']:.3f}"] if measured else []
+        if "eval_rewards/accuracies" in measured:
+            held_out.append(f"preferred {measured['eval_rewards/accuracies']:.0%}")
+            held_out.append(f"margin {measured['eval_rewards/margins']:.3f}")
+        cells.append(
+            [
+                version,
+                training["method"].upper(),
+                str(training["n_rows"]),
+                str(training["steps"]),
+                f"{training['loss_first']:.3f} to {training['loss_last']:.3f}",
+                "" if accuracy is None else f"{accuracy:.0%}",
+                ", ".join(held_out),
+            ]
+        )
+    return cells
+
+
+def round_rows(rounds: Rows) -> list[list[str]]:
+    """What each round came to as the cells of a table, its header first."""
+    cells = [["round", "planner", "starts from", "pairs", "reward on validation tasks", "kept"]]
+    for row in rounds:
+        reward = row["validation_reward"]
+        measured = "" if reward is None else f"{reward:.3f}"
+        kept = "yes" if row["kept"] else "no"
+        cells.append(
+            [str(row["round"]), row["planner"], row["start"], str(row["pairs"]), measured, kept]
+        )
+    return cells
+
+
+def _trainings(summary: Mapping[str, Any]) -> list[str]:
+    """The page's part on what was trained; nothing where nothing was."""
+    trainings, rounds = summary.get("trainings", {}), summary.get("rounds", [])
+    if not trainings:
+        return []
+    warned = [
+        f"**Warning:** {version}: {warning}."
+        for version, training in trainings.items()
+        for warning in training["warnings"]
+    ]
+    return [
+        "",
+        "## Trainings",
+        "",
+        *_table(training_rows(trainings)),
+        "",
+        PREFERRED,
+        *(line for warning in warned for line in ("", warning)),
+        *(["", *_table(round_rows(rounds))] if len(rounds) > 1 else []),
+    ]
+
+
 def markdown(summary: Mapping[str, Any]) -> str:
     """The report as a page."""
     runs, pairs, rules = summary.get("runs", {}), summary["paired"], summary["pair_rules"]
@@ -127,6 +191,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         "## Mean reward by task type",
         "",
         *_table(type_rows(summary["types"])),
+        *_trainings(summary),
         *(["", "## Preference pairs that each rule gives", "", *by_rule] if rules else []),
     ]
     if runs:

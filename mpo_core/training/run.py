@@ -36,6 +36,8 @@ COMPLETE = "COMPLETE"
 class TrainingSummary:
     """What a training did; written as `training.json` into the planner's folder."""
 
+    tag: str
+    """`TrainingJob.tag`."""
     method: str
     model: str
     start: str | None
@@ -84,7 +86,8 @@ def train(
 
     Args:
         on_row: called on the first worker with a row of progress: `{"status": …}` before the
-            first step, then one a step (`step`, `max_steps`, `loss`, …).
+            first step, then one a step (`step`, `max_steps`, `loss`, …) and one a measurement on
+            the validation rows (`step`, `max_steps`, `eval_loss`, …).
         on_checkpoint: called on every worker with a complete checkpoint and its last row.
 
     Raises:
@@ -128,6 +131,7 @@ def train(
     # TRL counts from the start of the process, and the last row may be from before it.
     tokens = last.get("num_tokens", 0) if last["step"] > _step_of(checkpoint) else 0
     summary = TrainingSummary(
+        tag=job.tag,
         method=job.method,
         model=job.model,
         start=str(job.start) if job.start else None,
@@ -216,7 +220,7 @@ def _watch(trainer: Any, zero_stage: int, report: Callable, on_checkpoint: Calla
                 raise _NothingLeft
 
         def on_log(self, args, state, control, logs=None, **_):
-            if logs and "loss" in logs:
+            if logs and logs.keys() & {"loss", "eval_loss"}:
                 row = {"step": state.global_step, "max_steps": state.max_steps}
                 report(row | _plain(logs) | {"seconds": time.monotonic() - self.began})
 

@@ -41,6 +41,8 @@ class TrainingJob:
     or, with full training, a whole model. By default the base model itself."""
     validation: Path | None = None
     """Rows of other tasks, measured on at every checkpoint and at the end, never trained on."""
+    tag: str = ""
+    """What the caller knows the training by; stands in its summary."""
 
     @property
     def weights(self) -> str:

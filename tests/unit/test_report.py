@@ -135,3 +135,33 @@ def test_mlflow_shows_means_and_paired_differences():
     assert metrics["paired/alfworld/seen/mpo-none"] == 0.25
     assert metrics["paired/scienceworld/seen/mpo-none"] == 0.25
     assert metrics["mpo/mean_reward"] == metrics["none/mean_reward"] + 0.25
+
+
+def test_the_page_says_what_was_trained_and_what_went_wrong():
+    training = {
+        "method": "dpo",
+        "n_rows": 7,
+        "steps": 4,
+        "loss_first": 0.6931,
+        "loss_last": 0.5,
+        "metrics": {"reward_accuracy": 0.75},
+        "warnings": ["it collapsed"],
+        "validation": [
+            {"eval_loss": 0.6, "eval_rewards/accuracies": 0.5, "eval_rewards/margins": 0.1}
+        ],
+    }
+    rounds = [
+        {"round": 1, "planner": "mpo", "start": "sft", "pairs": 7, "kept": True},
+        {"round": 2, "planner": "mpo-2", "start": "mpo", "pairs": 5, "kept": False},
+    ]
+    rewards = ({"validation_reward": 0.5}, {"validation_reward": None})
+    page = markdown(
+        summary(
+            trainings={"mpo": training},
+            rounds=[row | reward for row, reward in zip(rounds, rewards, strict=True)],
+        )
+    )
+    row = "| mpo | DPO | 7 | 4 | 0.693 to 0.500 | 75% | loss 0.600, preferred 50%, margin 0.100 |"
+    assert row in page and "**Warning:** mpo: it collapsed." in page
+    assert "| 1 | mpo | sft | 7 | 0.500 | yes |" in page
+    assert "| 2 | mpo-2 | mpo | 5 |  | no |" in page

@@ -130,7 +130,7 @@ def test_the_table_has_every_arm_in_both_environments(run):
         (env, "unseen", arm) for env in ("alfworld", "scienceworld") for arm in ARMS
     ]
     for row in table:
-        assert row["n_tasks"] == 2 and row["seed"] == 42
+        assert row["n"] == 2 and row["seed"] == 42
         assert row["ci95"][0] <= row["mean_reward"] <= row["ci95"][1]
 
 
@@ -193,3 +193,19 @@ def test_run_again_it_finds_everything_done(run):
     }
     # No engine was started, no worker, no environment.
     assert json.loads((run / "timings.json").read_text()) == timings
+
+
+def test_curves_stand_in_mlflow(run):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{run.parent}/mlflow.db")
+    run_id = (run / "mlflow_run_id").read_text().strip()
+
+    def steps(name: str) -> list[int]:
+        return [metric.step for metric in client.get_metric_history(run_id, name)]
+
+    for version, name in (("sft", "loss"), ("rft", "loss"), ("mpo", "rewards/margins")):
+        last = training_of(run, version)["steps"]
+        assert steps(f"{version}/{name}") == list(range(1, last + 1))
+    assert steps("mpo/rewards/accuracies") and steps("sft/eval_loss")
+    assert steps("scienceworld/unseen/mpo/mean_reward")
