@@ -7,8 +7,7 @@ from mpo_core.errors import EnvironmentLost, ModelUnavailable
 from mpo_core.ledger import Ledger, read_records
 from mpo_core.rollout import play_owed
 from mpo_core.types import Episode
-from tests.fakes import request
-from tests.unit.test_scores_pairs_evaluation import episode
+from tests.fakes import episode, request
 
 
 @pytest.fixture(autouse=True)
