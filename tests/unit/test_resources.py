@@ -28,6 +28,7 @@ def test_the_two_node_preset_needs_two_nodes_of_eight_gpus():
 def test_on_one_gpu_serving_and_training_take_turns():
     asked = plan(
         "models.llama-8b.replicas=1",
+        "planner.sft.workers=1",
         "training.workers=1",
         preset="scienceworld-llama3.1-8b",
     )
