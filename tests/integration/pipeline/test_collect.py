@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.collect import play_experts
+from jobs.configs import named_config
+from jobs.run import Run
 from mpo_core.abstraction import RULES
+from mpo_core.demonstrations import of_episode
 from mpo_core.ledger import read_records
 from mpo_core.types import Episode, Plan
 from tests.commandline import ROOT, mpo
@@ -129,3 +133,16 @@ def test_no_plan_at_all_is_one_line_and_exit_code_2(collected):
         f"mpo: error: seeds: none of the {TASKS} tasks gave a plan: too few of the teacher's "
         "answers held a plan"
     )
+
+
+def test_experts_can_speak_as_the_agent_would(collected):
+    config = named_config("demo", [f"runs_dir={collected[0]}", *OVERRIDES, "agent.list_actions=3"])
+    with Run(config) as run:
+        episodes = play_experts(run, as_agent=True)
+    assert len(episodes) == TASKS and all(episode.success for episode in episodes)
+    for episode in episodes:
+        shown = of_episode(episode)
+        assert "Here is an example." in shown.prompt[0]["content"]
+        assert "Some possible actions: " in shown.prompt[-1]["content"]
+        answers = [m["content"] for m in shown.completion if m["role"] == "assistant"]
+        assert [f"Action: {turn.action}" for turn in episode.turns] == answers

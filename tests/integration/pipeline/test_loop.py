@@ -14,7 +14,7 @@ import yaml
 from mpo_core.ledger import read_records
 from mpo_core.prompts import BUILTIN
 from mpo_core.types import Demonstration, Episode, Plan, PreferencePair
-from tests.commandline import ROOT
+from tests.commandline import ROOT, mpo
 from tests.tiny_chat import make_chat_model
 
 SFT = {
@@ -209,3 +209,29 @@ def test_curves_stand_in_mlflow(run):
         assert steps(f"{version}/{name}") == list(range(1, last + 1))
     assert steps("mpo/rewards/accuracies") and steps("sft/eval_loss")
     assert steps("scienceworld/unseen/mpo/mean_reward")
+
+
+def test_a_published_file_of_pairs_trains_directly(run):
+    exported = run.parent / "published"
+    done = mpo("export", "data", str(run), "--out", str(exported))
+    assert done.returncode == 0, done.stderr[-2000:]
+    file = exported / "sciworld_metaplan_preference_pairs.json"
+    pairs = json.loads(file.read_text())
+    assert pairs and all(pair["chosen"]["value"].startswith("<workflow>") for pair in pairs)
+    done = mpo("train", "dpo", str(run), "training.max_steps=1", "--pairs", str(file))
+    assert done.returncode == 0, done.stderr[-2000:]
+    trained = json.loads((run.parent / file.stem / "planner" / "mpo" / "training.json").read_text())
+    assert (trained["n_rows"], trained["steps"]) == (len(pairs), 1)
+    # The run itself is as it was.
+    assert training_of(run, "mpo")["tag"] != trained["tag"]
+
+
+def test_a_planner_is_exported_whole(run):
+    folder = run.parent / "exported"
+    done = mpo("export", "planner", str(run), "--version", "sft", "--out", str(folder))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        f.name for f in folder.iterdir()
+    }
+    again = mpo("export", "planner", str(run), "--out", str(folder))
+    assert again.returncode == 2 and "exists already" in again.stderr
