@@ -5,10 +5,12 @@ import json
 import logging
 import os
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -428,10 +430,13 @@ def _print_report(folder: Path, summary: dict) -> None:
     from mpo_core.report.page import headline, table_rows, title
 
     header, *rows = table_rows(headline(summary), summary["paired"])
-    table = Table(*header, title=f"{title(summary)}: held-out tasks")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    for place, of_place in groupby(rows, key=lambda row: row[0]):
+        table = Table(title=f"{title(summary)}: {place}", title_justify="left", box=box.SIMPLE)
+        for name in header[1:]:
+            table.add_column(name, overflow="fold")
+        for row in of_place:
+            table.add_row(*row[1:])
+        console.print(table)
     speed = (
         f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
         if "tokens_per_s" in summary

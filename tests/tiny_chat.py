@@ -63,7 +63,7 @@ def make_chat_model(
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=2,
-            max_position_embeddings=1024,
+            max_position_embeddings=4096,
             bos_token_id=0,
             eos_token_id=1,
             pad_token_id=1,

@@ -1,4 +1,4 @@
-"""Real Ray, real vLLM with SmolLM2, real ScienceWorld: one cluster for all tests of this file."""
+"""Real Ray, vLLM and ScienceWorld, a tiny model: one cluster for all tests of this file."""
 
 import asyncio
 import os
@@ -14,30 +14,40 @@ from transformers import AutoModelForCausalLM
 
 from cluster.backend import ClusterBackend
 from jobs.configs import named_config
-from mpo_core.builtin_models import resolve_source
 from mpo_core.envs.scienceworld import ScienceWorld
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.ledger import Ledger, read_records
-from mpo_core.prompts import load_prompts, plan_block
+from mpo_core.prompts import BUILTIN, load_prompts, plan_block
 from mpo_core.rollout import play_owed
 from mpo_core.types import Episode, Plan
+from tests.tiny_chat import make_chat_model
 
 PLANS = ("Step 1: Go outside.\nStep 2: Focus on an egg.", "Step 1: Wait in the kitchen.")
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory):
+def source(tmp_path_factory):
+    """A model that has learnt to say something of a few words."""
+    rows = [("Hello", "Action: look around"), ("What is water?", "Thought: wet\nAction: go on")]
+    texts = [path.read_text() for path in BUILTIN.glob("scienceworld/*.txt")]
+    return make_chat_model(tmp_path_factory.mktemp("tiny") / "model", rows, epochs=20, texts=texts)
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory, source):
     config = named_config(
         "demo",
         [
             f"runs_dir={tmp_path_factory.mktemp('runs')}",
-            "models.smollm2.replicas=1",
+            f"models.tiny={{source: {source}, max_model_len: 4096}}",
+            "planner.model=tiny",
+            "agent.model=tiny",
             "cluster.episodes_in_flight=8",
             "cluster.logical_cpus=6",
         ],
     )
     backend = ClusterBackend(config)
-    backend.model("smollm2")
+    backend.model("tiny")
     yield backend
     backend.close()
 
@@ -65,7 +75,7 @@ def requests(suite, backend, mode: str, *, repetitions: int = 1, steps: int = 3)
     )
     return [
         EpisodeRequest.of(
-            task, Plan.of(task.id, plan, "test"), backend.fingerprint("smollm2"), protocol, k
+            task, Plan.of(task.id, plan, "test"), backend.fingerprint("tiny"), protocol, k
         )
         for task in suite.tasks("train")
         for plan in PLANS
@@ -76,7 +86,7 @@ def requests(suite, backend, mode: str, *, repetitions: int = 1, steps: int = 3)
 def play(backend, suite, asked, path, on_episode=lambda episode: None) -> list[Episode]:
     async def main():
         suites, prompts = {"scienceworld": suite}, {"scienceworld": load_prompts("scienceworld")}
-        model = backend.model("smollm2")
+        model = backend.model("tiny")
         with Ledger(path, Episode, key=lambda e: e.key) as ledger:
             async with backend.players(suites, prompts, model) as (play_one, places):
                 await play_owed(
@@ -134,11 +144,10 @@ def test_killing_a_jvm_an_actor_and_a_replica_loses_and_invents_nothing(backend,
 
 
 @pytest.fixture(scope="module")
-def adapter(tmp_path_factory):
+def adapter(tmp_path_factory, source):
     """A LoRA adapter with random weights that change what the model says."""
     folder = tmp_path_factory.mktemp("planner") / "adapter"
-    source = resolve_source("builtin:smollm2-135m-instruct")
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(source)
     lora = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear"))
     torch.manual_seed(0)
     for name, weight in lora.named_parameters():
@@ -160,28 +169,27 @@ def answers(model) -> list[str]:
 
 
 def test_an_adapter_is_loaded_at_run_time_and_again_by_a_new_replica(backend, adapter):
-    base = answers(backend.model("smollm2"))
-    trained = backend.trained_model(adapter)
+    base = answers(backend.model("tiny"))
+    trained = backend.trained_model("tiny", adapter, own_engine=False)
     changed = answers(trained)
     assert changed != base
-    assert trained.fingerprint == backend.trained_fingerprint(adapter)
+    assert trained.fingerprint == backend.trained_fingerprint("tiny", adapter)
     [replica] = processes("ray::ServeReplica:mpo:AdapterServer")
     os.kill(replica.pid, signal.SIGKILL)
-    assert answers(backend.trained_model(adapter)) == changed
-    assert answers(backend.model("smollm2")) == base
+    assert answers(backend.trained_model("tiny", adapter, own_engine=False)) == changed
+    assert answers(backend.model("tiny")) == base
 
 
-def test_a_trained_planner_can_have_an_engine_of_its_own(backend, adapter, monkeypatch):
-    monkeypatch.setattr(backend._config.planner, "serve", "engine")
-    own = backend.trained_model(adapter)
-    assert own.fingerprint != backend.fingerprint("smollm2")
-    assert answers(own) != answers(backend.model("smollm2"))
+def test_a_trained_planner_can_have_an_engine_of_its_own(backend, adapter):
+    own = backend.trained_model("tiny", adapter, own_engine=True)
+    assert own.fingerprint != backend.fingerprint("tiny")
+    assert answers(own) != answers(backend.model("tiny"))
 
 
 def test_the_http_server_speaks_openai(backend):
     body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
     answer = httpx.post(
-        f"{backend.url}/chat/completions", json=body | {"model": "smollm2"}, timeout=120
+        f"{backend.url}/chat/completions", json=body | {"model": "tiny"}, timeout=120
     )
     assert answer.status_code == 200
     assert answer.json()["choices"][0]["message"]["content"]
@@ -191,7 +199,7 @@ def test_the_http_server_speaks_openai(backend):
 
 def test_what_listens_beyond_loopback_answers_only_to_the_clusters_token(backend):
     """Ray Serve's replicas bind the port by which they call each other to every address."""
-    backend.model("smollm2")
+    backend.model("tiny")
     open_to_all = [
         (" ".join(process.cmdline()), connection.laddr.port)
         for process in processes("")
