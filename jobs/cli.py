@@ -430,12 +430,20 @@ def _print_report(folder: Path, summary: dict) -> None:
     from mpo_core.report.page import headline, table_rows, title
 
     header, *rows = table_rows(headline(summary), summary["paired"])
-    for place, of_place in groupby(rows, key=lambda row: row[0]):
-        table = Table(title=f"{title(summary)}: {place}", title_justify="left", box=box.SIMPLE)
-        for name in header[1:]:
-            table.add_column(name, overflow="fold")
+    tasks = header.index("tasks")
+    # What is the same for all arms stands in the title, so that the rest fits a terminal.
+    shown = [k for k, name in enumerate(header) if name not in ("environment", "tasks", "episodes")]
+    for place, of_place in groupby(rows, key=lambda row: f"{row[0]}, {row[tasks]} tasks"):
+        table = Table(
+            title=f"{title(summary)}: {place}",
+            title_justify="left",
+            box=box.SIMPLE,
+            pad_edge=False,
+        )
+        for k in shown:
+            table.add_column(header[k].removesuffix(" [95% CI]"), overflow="fold")
         for row in of_place:
-            table.add_row(*row[1:])
+            table.add_row(*(row[k] for k in shown))
         console.print(table)
     speed = (
         f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
