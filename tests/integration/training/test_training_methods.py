@@ -9,10 +9,8 @@ from math import log
 from pathlib import Path
 
 import pytest
-import torch
 
-from mpo_core.training.export import merged
-from tests.integration.training.torchrun import run, run_all, write_job
+from tests.integration.training.torchrun import run_all, write_job
 
 N = 24
 STEPS = 6
@@ -213,45 +211,3 @@ def test_validation_rows_are_measured_at_each_checkpoint_and_at_the_end(trained,
         for figure in ("rewards/margins", "rewards/accuracies", "logps/chosen"):
             assert at_checkpoint[f"eval_{figure}"] == pytest.approx(last[figure], rel=1e-3)
     assert at_end["eval_loss"] < at_checkpoint["eval_loss"]
-
-
-GREEDY = """
-import json, os, sys
-os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1",
-                  VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_LOGGING_LEVEL="ERROR")
-from vllm import LLM, SamplingParams
-asked, *folders = sys.argv[1:]
-prompts = [{"prompt_token_ids": ids} for ids in json.loads(asked)]
-settings = dict(dtype="float32", enforce_eager=True, max_model_len=128, seed=0)
-for folder in folders:
-    answers = LLM(folder, **settings).generate(
-        prompts, SamplingParams(temperature=0, max_tokens=16), use_tqdm=False
-    )
-    print(json.dumps([list(answer.outputs[0].token_ids) for answer in answers]), flush=True)
-"""
-EXPORTED = ("sft", "dpo-1", "dpo", "dpo-3", "resumed", "sft-full", "dpo-full")
-
-
-def test_vllm_serves_each_export_with_the_trainers_greedy_answers(trained, model, pairs, tmp_path):
-    """LoRA and full, ZeRO 1, 2 and 3."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    rows = [json.loads(line) for line in pairs.read_text().splitlines()[:4]]
-    asked = [
-        tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
-        for row in rows
-    ]
-    folders = [merged(str(model), trained[name] / "planner") for name in EXPORTED]
-    (tmp_path / "greedy.py").write_text(GREEDY)
-    done = run(tmp_path / "greedy.py", json.dumps(asked), *folders)
-    assert done.returncode == 0, done.stderr[-3000:]
-    served = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
-    for name, answers in zip(EXPORTED, served, strict=True):
-        full = name.endswith("-full")
-        planner = load(trained[name] / "planner", None if full else model).float()
-        for ids, answer in zip(asked, answers, strict=True):
-            expected = planner.generate(
-                input_ids=torch.tensor([ids]), max_new_tokens=16, do_sample=False
-            )
-            assert answer == expected[0, len(ids) :].tolist(), name

@@ -1,10 +1,13 @@
-"""The training function without Ray: every ZeRO stage, LoRA and full, and no training without
-DeepSpeed."""
+"""The training function without Ray: LoRA and full at every ZeRO stage, from the first step to what
+vLLM serves; and no training without DeepSpeed."""
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 
+from mpo_core.training.export import merged
 from tests.integration.training.tiny_planner import make_pairs
 from tests.integration.training.torchrun import run, run_all, write_job
 
@@ -13,11 +16,21 @@ SETTINGS = {
     "micro_batch_size": 4,
     "learning_rate": 5e-3,
     "lora": {"rank": 4, "alpha": 8},
+    "scheduler": "constant",
     "max_steps": 6,
     "save_steps": 4,
     "max_length": 64,
 }
-KINDS = [("lora", 1, "fp32"), ("lora", 3, "bf16"), ("full", 2, "bf16"), ("full", 3, "fp32")]
+STOPPED = 4
+# Method, ZeRO stage and precision.
+KINDS = [
+    ("lora", 1, "fp32"),
+    ("lora", 2, "bf16"),
+    ("lora", 3, "bf16"),
+    ("full", 1, "bf16"),
+    ("full", 2, "bf16"),
+    ("full", 3, "fp32"),
+]
 
 # The usual way to train on a CPU: plain PyTorch, without a word.
 WITHOUT_DEEPSPEED = """
@@ -38,21 +51,31 @@ main(sys.argv[1])
 
 @pytest.fixture(scope="module")
 def trained(model, tmp_path_factory):
-    """Folder by kind of training, all run by two processes under torchrun."""
+    """Folder by kind of training, all run by two processes under torchrun; each also in two parts,
+    in the folders `KIND-stopped` and `KIND-resumed`."""
     root = tmp_path_factory.mktemp("torchrun")
     pairs = make_pairs(root / "pairs.jsonl", n=24, long=2)
     folders = {kind: root / "-".join(map(str, kind)) for kind in KINDS}
-    jobs = [
-        write_job(
-            folder,
-            model,
-            pairs,
-            SETTINGS | {"method": method, "zero_stage": stage, "precision": precision},
-        )
-        for (method, stage, precision), folder in folders.items()
-    ]
+    jobs = []
+    for (method, stage, precision), folder in folders.items():
+        settings = SETTINGS | {"method": method, "zero_stage": stage, "precision": precision}
+        jobs.append(write_job(folder, model, pairs, settings))
+        parts = {"stopped": {"max_steps": STOPPED}, "resumed": {}}
+        work = str(folder / "parts")
+        jobs += [
+            write_job(part_of(folder, name), model, pairs, settings | change, work=work)
+            for name, change in parts.items()
+        ]
     run_all(root, jobs)
     return folders
+
+
+def part_of(folder: Path, name: str) -> Path:
+    return folder.with_name(f"{folder.name}-{name}")
+
+
+def summary_of(folder: Path) -> dict:
+    return json.loads((folder / "planner" / "training.json").read_text())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -62,7 +85,7 @@ def test_every_stage_trains_and_saves_what_transformers_loads(trained, kind):
 
     method, stage, precision = kind
     planner = trained[kind] / "planner"
-    summary = json.loads((planner / "training.json").read_text())
+    summary = summary_of(trained[kind])
     assert summary["engine"] == "DeepSpeedEngine"
     assert summary["precision"] == precision
     assert (summary["world_size"], summary["zero_stage"], summary["steps"]) == (2, stage, 6)
@@ -72,6 +95,56 @@ def test_every_stage_trains_and_saves_what_transformers_loads(trained, kind):
     loaded = loader.from_pretrained(planner)
     assert all(weight.numel() for weight in loaded.parameters())
     assert AutoTokenizer.from_pretrained(planner).chat_template
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_stage_goes_on_from_its_checkpoint(trained, kind):
+    whole, resumed = summary_of(trained[kind]), summary_of(part_of(trained[kind], "resumed"))
+    assert resumed["resumed_from"] == STOPPED
+    assert [row["step"] for row in resumed["curve"]] == list(range(1, SETTINGS["max_steps"] + 1))
+    assert resumed["loss_last"] == pytest.approx(whole["loss_last"], rel=1e-3)
+
+
+GREEDY = """
+import json, os, sys
+os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1",
+                  VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_LOGGING_LEVEL="ERROR")
+from vllm import LLM, SamplingParams
+asked, *folders = sys.argv[1:]
+prompts = [{"prompt_token_ids": ids} for ids in json.loads(asked)]
+settings = dict(dtype="float32", enforce_eager=True, max_model_len=128, seed=0)
+for folder in folders:
+    answers = LLM(folder, **settings).generate(
+        prompts, SamplingParams(temperature=0, max_tokens=16), use_tqdm=False
+    )
+    print(json.dumps([list(answer.outputs[0].token_ids) for answer in answers]), flush=True)
+"""
+
+
+def test_vllm_serves_each_export_with_the_trainers_greedy_answers(trained, model, pairs, tmp_path):
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()[:4]]
+    asked = [
+        tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
+        for row in rows
+    ]
+    planners = {kind: part_of(trained[kind], "resumed") / "planner" for kind in KINDS}
+    folders = [merged(str(model), planner) for planner in planners.values()]
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    done = run(tmp_path / "greedy.py", json.dumps(asked), *folders)
+    assert done.returncode == 0, done.stderr[-3000:]
+    served = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
+    for (kind, folder), answers in zip(planners.items(), served, strict=True):
+        loader = AutoPeftModelForCausalLM if kind[0] == "lora" else AutoModelForCausalLM
+        planner = loader.from_pretrained(folder).float()
+        for ids, answer in zip(asked, answers, strict=True):
+            expected = planner.generate(
+                input_ids=torch.tensor([ids]), max_new_tokens=16, do_sample=False
+            )
+            assert answer == expected[0, len(ids) :].tolist(), kind
 
 
 def test_accelerates_cpu_switch_is_refused(tmp_path, model, pairs):

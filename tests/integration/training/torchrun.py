@@ -39,7 +39,7 @@ def run(*arguments, **environment):
         [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
         check=False,
         env=os.environ | environment,
     )
