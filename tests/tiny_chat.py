@@ -36,12 +36,13 @@ def make_tokenizer(texts: Sequence[str]):
 
 
 def make_chat_model(
-    folder: Path, rows: Sequence[tuple[str, str]], epochs: int = 0, seed: int = 0
+    folder: Path, rows: Sequence[tuple[str, str]], epochs: int = 0, seed: int = 0, **config
 ) -> Path:
     """A Llama that has seen each (prompt, answer) `epochs` times; without, its weights are random.
 
     Args:
         rows: also what the tokenizer is made for.
+        config: of the Llama, where it is to differ.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -52,16 +53,19 @@ def make_chat_model(
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=1024,
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=1,
+            **{
+                "vocab_size": len(tokenizer),
+                "hidden_size": 128,
+                "intermediate_size": 256,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "max_position_embeddings": 1024,
+                "bos_token_id": 0,
+                "eos_token_id": 1,
+                "pad_token_id": 1,
+            }
+            | config
         )
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
