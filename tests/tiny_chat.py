@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
@@ -42,11 +43,13 @@ def make_chat_model(
     *,
     texts: Sequence[str] = (),
     seed: int = 0,
+    **config: Any,
 ) -> Path:
     """A Llama that has seen each (prompt, answer) `epochs` times; without, its weights are random.
 
     Args:
         texts: what the tokenizer is to be good at, besides the rows.
+        config: of the Llama, where it is to differ.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -57,16 +60,19 @@ def make_chat_model(
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=4096,
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=1,
+            **{
+                "vocab_size": len(tokenizer),
+                "hidden_size": 128,
+                "intermediate_size": 256,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "max_position_embeddings": 4096,
+                "bos_token_id": 0,
+                "eos_token_id": 1,
+                "pad_token_id": 1,
+            }
+            | config
         )
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -28,7 +28,7 @@ SEEDS = (
     "other seeds: then the intervals are too narrow."
 )
 PREFERRED = (
-    "Loss of the first and the last step; for DPO the share of the last batch's pairs, and of the "
+    "Loss of the first and the last step; for DPO the share of the last steps' pairs, and of the "
     "validation tasks' pairs, of which the planner prefers the better plan more than it did before."
 )
 Rows = Sequence[Mapping[str, Any]]

@@ -13,11 +13,11 @@ from mpo_core.config import DpoConfig
 from mpo_core.formats import PreferenceExample
 from mpo_core.training.adapter import load_start, lora_config
 from mpo_core.training.engine import allow_bf16_on_cpu
-from mpo_core.training.rows import Fit, read_records, require_any
+from mpo_core.training.rows import Fit, mean_of_last, read_records, require_any
 from mpo_core.training.settings import TrainingJob
 from mpo_core.types import Message
 
-# What the summary takes from the last log row, by its name in TRL.
+# What the summary takes from the last steps, by its name in TRL.
 FINAL_METRICS = {
     "reward_accuracy": "rewards/accuracies",
     "reward_margin": "rewards/margins",
@@ -25,9 +25,9 @@ FINAL_METRICS = {
     "logps_rejected": "logps/rejected",
 }
 
-COLLAPSE = 0.5
-"""Fall of the log-probability per token, in nats, from which the chosen plans count as lost: each
-of their tokens is then about 0.6 times as likely as before."""
+COLLAPSE = 0.1
+"""Fall of the log-probability per token, in nats, from which the chosen plans count as lost. It is
+a mean over all tokens: a fall this small can sit on the one or two that matter."""
 
 
 def read_rows(path: Path) -> list[dict[str, list[Message]]]:
@@ -92,11 +92,12 @@ def warnings(curve: list[dict[str, float]], config: DpoConfig, fit: Fit) -> list
     """Says so when the chosen plans have become far less likely than under the reference.
 
     DPO raises the margin between the sides, which it can do by making both ever less likely; such
-    a planner then writes something else than either (Pal et al. 2024, arXiv 2402.13228). Read off
-    the chosen side's reward, beta x the change of its log-probability, over the last quarter.
+    a planner then writes something else than either (Pal et al. 2024, arXiv 2402.13228), which
+    neither loss nor reward accuracy shows. Read off the chosen side's reward, beta x the change of
+    its log-probability, over the last quarter of the steps.
     """
-    last = curve[-max(1, len(curve) // 4) :]
-    fall = -fmean(row["rewards/chosen"] for row in last) / config.beta / fit.answer_tokens
+    chosen = mean_of_last(curve, "rewards/chosen")
+    fall = -chosen / config.beta / fit.answer_tokens
     if fall < COLLAPSE:
         return []
     return [

@@ -1,6 +1,8 @@
-"""Training rows: JSONL files of records, and what a length limit takes from them."""
+"""Training rows: JSONL files of records, what a length limit takes from them, and what a training
+logs in return, a row a step."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -52,3 +54,8 @@ def require_any(n_kept: int, path: Path, max_length: int) -> None:
     """Raises InputError when the length limit has left nothing to train on."""
     if not n_kept:
         raise InputError(f"{path}: every prompt fills max_length {max_length}")
+
+
+def mean_of_last(curve: list[dict[str, float]], name: str) -> float:
+    """A figure's mean over the last quarter of the steps; a single batch says little."""
+    return fmean(row[name] for row in curve[-max(1, len(curve) // 4) :])

@@ -20,6 +20,7 @@ from mpo_core.config import TrainingConfig
 from mpo_core.training import dpo, sft
 from mpo_core.training.adapter import REFERENCE
 from mpo_core.training.engine import prepare_process, require_deepspeed
+from mpo_core.training.rows import mean_of_last
 from mpo_core.training.settings import (
     TrainingJob,
     accumulation_steps,
@@ -67,7 +68,7 @@ class TrainingSummary:
     peak_memory_gb: float
     """Resident memory of the largest worker; GPU memory where there is a GPU."""
     metrics: dict[str, float]
-    """The method's own figures at the last step."""
+    """The method's own figures, means over the last quarter of the steps."""
     warnings: list[str] = field(default_factory=list)
     """What went wrong without stopping the training, in the method's judgement."""
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -150,7 +151,11 @@ def train(
         seconds=round(seconds, 2),
         tokens_per_s=round(tokens / seconds, 1),
         peak_memory_gb=round(_peak_memory_gb(job.config), 2),
-        metrics={name: last[key] for name, key in method.FINAL_METRICS.items() if key in last},
+        metrics={
+            name: mean_of_last(curve, key)
+            for name, key in method.FINAL_METRICS.items()
+            if key in last
+        },
         warnings=method.warnings(curve, job.config, lost),
         curve=curve,
         validation=[_plain(row) for row in history if "eval_loss" in row],

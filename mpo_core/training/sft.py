@@ -16,7 +16,7 @@ from mpo_core.training.rows import Fit, read_records, require_any
 from mpo_core.training.settings import TrainingJob
 from mpo_core.types import Message
 
-# What the summary takes from the last log row, by its name in TRL.
+# What the summary takes from the last steps, by its name in TRL.
 FINAL_METRICS = {"token_accuracy": "mean_token_accuracy", "entropy": "entropy"}
 
 

@@ -133,7 +133,7 @@ def test_every_answer_of_an_episode_is_learnt_and_nothing_else():
     assert learnt == ["go", "there", "end", "wait", "end"]
 
 
-@pytest.mark.parametrize(("fall_per_token", "warned"), [(0.1, False), (0.4, False), (0.9, True)])
+@pytest.mark.parametrize(("fall_per_token", "warned"), [(-0.5, False), (0.05, False), (0.2, True)])
 def test_chosen_plans_that_become_unlikely_are_warned_of(fall_per_token, warned):
     config, fit = DpoConfig(beta=0.2), Fit(0, 0, answer_tokens=50)
     curve = [
