@@ -1,5 +1,6 @@
 """`mpo collect` on real environments: by rules, by a model, again, and killed in between."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,11 +12,12 @@ import pytest
 
 from jobs.collect import play_experts
 from jobs.configs import named_config
+from jobs.plans import collect_plans
 from jobs.run import Run
 from mpo_core.abstraction import RULES
 from mpo_core.demonstrations import of_episode
 from mpo_core.ledger import read_records
-from mpo_core.types import Episode, Plan
+from mpo_core.types import Episode, Plan, Task
 from tests.commandline import ROOT, mpo
 
 TASKS = 6
@@ -146,3 +148,19 @@ def test_experts_can_speak_as_the_agent_would(collected):
         assert "Some possible actions: " in shown.prompt[-1]["content"]
         answers = [m["content"] for m in shown.completion if m["role"] == "assistant"]
         assert [f"Action: {turn.action}" for turn in episode.turns] == answers
+
+
+def test_plans_sampled_elsewhere_are_taken_from_their_file(collected, tmp_path):
+    file = tmp_path / "alfworld_metaplan_train_sampled.jsonl"
+    tasks = read_records(collected[0] / "small" / "tasks" / "train.jsonl", Task)
+    rows = [
+        {"id": k, "task": task.description, "workflow": [f"Step 1: Do {task.id}.", "Step 1: Wait."]}
+        for k, task in enumerate(tasks)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = [f"runs_dir={collected[0]}", *OVERRIDES, f"planner.sampled=[{file}]"]
+    with Run(named_config("demo", given)) as run:
+        plans = collect_plans(run, "base", "train")
+    assert [(plan.task_id, plan.text) for plan in plans] == [
+        (task.id, text) for task in tasks for text in (f"Step 1: Do {task.id}.", "Step 1: Wait.")
+    ]
