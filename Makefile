@@ -28,7 +28,7 @@ demo: install
 
 test: install
 	$(BIN)/ruff check
-	$(BIN)/pytest
+	$(BIN)/pytest --durations=20
 
 unit: install
 	$(BIN)/pytest tests/unit
