@@ -26,6 +26,8 @@ SFT = {
     "workers": 2,
     "save_steps": 2,
 }
+# Five trainings and two engine starts, each a minute or two of imports on two slow cores.
+pytestmark = pytest.mark.timeout(2400)
 ARMS = ["none", "sft", "rft", "mpo", "expert"]
 
 
