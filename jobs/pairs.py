@@ -17,8 +17,8 @@ def collect_pairs(run: Run, version: str, round_number: int = 1) -> list[Prefere
 
     Those of the validation tasks go into a file of their own, and are not returned.
     """
-    apart = {task.id for task in load_tasks(run, "validation")}
     pairs = _pairing(run, version, round_number)(run.config.pairs.rule)
+    apart = {task.id for task in load_tasks(run, "validation")}
     training = [pair for pair in pairs if pair.task_id not in apart]
     write_records(pairs_path(run, round_number), training)
     held_out = [pair for pair in pairs if pair.task_id in apart]
@@ -47,8 +47,8 @@ def validation_path(run: Run, round_number: int = 1) -> Path:
 
 def _pairing(run: Run, version: str, round_number: int) -> Callable[[str], list[PreferencePair]]:
     """What a rule makes of the round's scores."""
-    tasks, plans = load_tasks(run, "train"), load_plans(run, version, "train")
     scores, pairs = load_plan_scores(run, round_number), run.config.pairs
+    tasks, plans = load_tasks(run, "train"), load_plans(run, version, "train")
 
     def by(rule: str) -> list[PreferencePair]:
         margin, level = pairs.min_margin, pairs.level

@@ -84,7 +84,7 @@ def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(small_disk, tmp_
 def test_stages_without_what_they_stand_on_say_what_to_run_first(tmp_path):
     runs_dir = f"runs_dir={tmp_path}"
     assert_one_line(mpo("pairs", "demo", runs_dir), "run `mpo rollout`")
-    assert_one_line(mpo("train", "demo", runs_dir), "run `mpo pairs`")
+    assert_one_line(mpo("train", "dpo", "demo", runs_dir), "run `mpo pairs`")
     assert_one_line(mpo("rollout", "demo", runs_dir), "run `mpo plans`")
 
 
