@@ -30,6 +30,8 @@ SETTINGS = {
     "save_steps": 10,
     "max_length": 64,
 }
+# A step of SFT is far shorter, unless it is made of more micro-batches.
+OF_METHOD = {"dpo": {}, "sft": {"batch_size": 16, "micro_batch_size": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def undisturbed(request, cluster, model, rows, tmp_path_factory):
         method,
         rows[method],
         str(model),
-        CONFIGS[method](**SETTINGS),
+        CONFIGS[method](**SETTINGS | OF_METHOD[method]),
         folder / "planner",
         seed=7,
         storage_path=folder / "work",
@@ -120,7 +122,7 @@ def test_the_adapter_prefers_the_better_plan(undisturbed, model):
 
 def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, rows, tmp_path):
     whole, *_, method = undisturbed
-    config = CONFIGS[method](**SETTINGS)
+    config = CONFIGS[method](**SETTINGS | OF_METHOD[method])
     planner, work = tmp_path / "planner", tmp_path / "work"
     settings = config.model_dump_json()
     command = [sys.executable, DRIVER, method, model, rows[method], settings, planner, work]
