@@ -16,7 +16,7 @@ TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 .PHONY: demo test unit bench lint lock install clean help
 
 help:
-	@echo "make demo     the whole loop on this machine, ten to fifteen minutes; report in runs/demo/report"
+	@echo "make demo     the whole loop on this machine, about a quarter of an hour; report in runs/demo/report"
 	@echo "make test     all tests"
 	@echo "make unit     the unit tests, seconds"
 	@echo "make bench    benchmarks; results in runs/bench"
