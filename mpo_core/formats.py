@@ -94,17 +94,7 @@ def read_rows(path: Path, kind: type[R]) -> list[R]:
     Raises:
         InputError: naming the row at fault.
     """
-    rows = []
-    for number, row in enumerate(_rows(path), start=1):
-        try:
-            rows.append(kind.model_validate(row))
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"]))
-            raise InputError(f"{path}: row {number}: {where}: {fault['msg']}; {ADVICE}") from error
-    if not rows:
-        raise InputError(f"{path}: no rows")
-    return rows
+    return _validated(path, _rows(path), kind)
 
 
 def write_rows(path: Path, rows: Iterable[Published]) -> None:
@@ -142,13 +132,13 @@ def training_rows(path: Path, method: Literal["sft", "dpo"]) -> list[dict[str, l
     Raises:
         InputError: naming the row at fault.
     """
-    first = _first_row(path)
-    if "conversations" in first:
+    rows = _rows(path)
+    if rows and isinstance(rows[0], dict) and "conversations" in rows[0]:
         if method == "sft":
-            return [prompt_completion(row) for row in read_rows(path, SftRow)]
-        return [preference(row) for row in read_rows(path, PreferenceRow)]
+            return [prompt_completion(row) for row in _validated(path, rows, SftRow)]
+        return [preference(row) for row in _validated(path, rows, PreferenceRow)]
     kind = SftExample if method == "sft" else PreferenceExample
-    return [row.model_dump(include=set(kind.model_fields)) for row in read_rows(path, kind)]
+    return [row.model_dump(include=set(kind.model_fields)) for row in _validated(path, rows, kind)]
 
 
 def published_demonstration(shown: Demonstration) -> SftRow:
@@ -232,9 +222,19 @@ def _tagged(answer: Sequence[Message]) -> Utterance:
     return Utterance(speaker="gpt", value=f"<workflow>\n{message['content']}\n</workflow>")
 
 
-def _first_row(path: Path) -> dict[str, Any]:
-    first = next(iter(_rows(path)), {})
-    return first if isinstance(first, dict) else {}
+def _validated(path: Path, rows: Sequence[Any], kind: type[R]) -> list[R]:
+    """The rows of a file as records. Raises InputError naming the row at fault."""
+    found = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            found.append(kind.model_validate(row))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise InputError(f"{path}: row {number}: {where}: {fault['msg']}; {ADVICE}") from error
+    if not found:
+        raise InputError(f"{path}: no rows")
+    return found
 
 
 def _rows(path: Path) -> list[Any]:

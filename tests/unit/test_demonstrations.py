@@ -8,7 +8,8 @@ from jobs.run import Round, in_round
 from jobs.tasks import set_apart
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.prompts import load_prompts
-from mpo_core.types import Episode, Plan, PlanScore, Task, Turn
+from mpo_core.types import Plan, PlanScore, Task, Turn
+from tests.fakes import episode, request
 
 TASK = Task(
     id="scienceworld/boil/1", env="scienceworld", type="boil", split="train", description="Boil."
@@ -38,21 +39,10 @@ def test_an_episode_is_shown_from_its_first_answer_on():
         for text in said
     ]
     turn = Turn(reply="Action: go", action="go", observation="a room", score=0)
-    episode = Episode(
-        key="k",
-        task_id=TASK.id,
-        plan_id=None,
-        plan=None,
-        plan_mode="query",
-        model="expert",
-        repetition=0,
-        messages=messages,
-        turns=[turn, turn],
-        reward=1,
-        success=True,
-        end="done",
+    played = episode(request(), reward=1).model_copy(
+        update={"messages": messages, "turns": [turn, turn]}
     )
-    shown = of_episode(episode)
+    shown = of_episode(played)
     assert shown.prompt == messages[:4] and shown.completion == messages[4:]
 
 
