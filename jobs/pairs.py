@@ -6,7 +6,7 @@ from pathlib import Path
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
 from jobs.run import Run, in_round
-from jobs.tasks import load_tasks
+from jobs.tasks import load_tasks, parted
 from mpo_core.ledger import write_records
 from mpo_core.pairs import RULES, make_pairs
 from mpo_core.types import PreferencePair
@@ -18,10 +18,8 @@ def collect_pairs(run: Run, version: str, round_number: int = 1) -> list[Prefere
     Those of the validation tasks go into a file of their own, and are not returned.
     """
     pairs = _pairing(run, version, round_number)(run.config.pairs.rule)
-    apart = {task.id for task in load_tasks(run, "validation")}
-    training = [pair for pair in pairs if pair.task_id not in apart]
+    training, held_out = parted(run, pairs)
     write_records(pairs_path(run, round_number), training)
-    held_out = [pair for pair in pairs if pair.task_id in apart]
     write_records(validation_path(run, round_number), held_out)
     return training
 

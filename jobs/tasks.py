@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from jobs.progress import Progress
 from jobs.run import Run
@@ -13,11 +13,12 @@ from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records, write_records
 from mpo_core.planning import describe
-from mpo_core.types import Split, Task, content_hash
+from mpo_core.types import Demonstration, PreferencePair, Split, Task, content_hash
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 Tasks = Split | Literal["validation"]
 """A split, or the training tasks that nothing is trained on."""
+OfTask = TypeVar("OfTask", PreferencePair, Demonstration)
 
 
 def collect_tasks(run: Run) -> None:
@@ -52,6 +53,15 @@ def set_apart(tasks: Sequence[Task], share: float) -> list[Task]:
         ids = sorted((task.id for task in tasks if task.env == env), key=content_hash)
         apart |= set(ids[: int(share * len(ids))])
     return [task for task in tasks if task.id in apart]
+
+
+def parted(run: Run, records: Sequence[OfTask]) -> tuple[list[OfTask], list[OfTask]]:
+    """Records of training tasks: those to train on, and those of the validation tasks."""
+    apart = {task.id for task in load_tasks(run, "validation")}
+    return (
+        [record for record in records if record.task_id not in apart],
+        [record for record in records if record.task_id in apart],
+    )
 
 
 def environment(env: str, data: Path | None, split: Split | None, split_file: Path | None) -> Suite:

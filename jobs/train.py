@@ -10,7 +10,7 @@ from jobs.pairs import pairs_path, validation_path
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
 from jobs.run import Round, Run
-from jobs.tasks import load_tasks
+from jobs.tasks import load_tasks, parted
 from mpo_core.config import SftConfig, TrainingConfig
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
@@ -154,15 +154,12 @@ def _imitate(
     start: str | None = None,
 ) -> dict[str, Any]:
     """SFT on demonstrations, but for those of the validation tasks."""
-    apart = {task.id for task in load_tasks(run, "validation")}
-    parts = {
-        name: [one for one in shown if (one.task_id in apart) == is_apart]
-        for name, is_apart in ((version, False), (f"{version}-validation", True))
-    }
-    files = {name: run.dir / "demonstrations" / f"{name}.jsonl" for name in parts}
-    for name, part in parts.items():
-        write_records(files[name], part)
-    if not parts[version]:
-        raise InputError(f"{files[version]}: no demonstrations to learn from")
-    validation = files[f"{version}-validation"] if parts[f"{version}-validation"] else None
-    return train(run, version, "sft", files[version], config, start=start, validation=validation)
+    learnt, held_out = parted(run, shown)
+    rows = run.dir / "demonstrations" / f"{version}.jsonl"
+    validation = rows.with_name(f"{version}-validation.jsonl")
+    write_records(rows, learnt)
+    write_records(validation, held_out)
+    if not learnt:
+        raise InputError(f"{rows}: no demonstrations to learn from")
+    measured = validation if held_out else None
+    return train(run, version, "sft", rows, config, start=start, validation=measured)
