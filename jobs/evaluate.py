@@ -12,7 +12,6 @@ from mpo_core.episode import EpisodeRequest
 from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.expert import expert_request
 from mpo_core.formats import bound_plans
-from mpo_core.ledger import read_records
 from mpo_core.report import write_report
 from mpo_core.tracking import flat
 from mpo_core.types import Episode, Plan, Split, TaskResult
@@ -184,13 +183,12 @@ def _plans(run: Run) -> list[Plan]:
         plan
         for path in sorted((run.dir / "plans").glob("*.jsonl"))
         if not path.name.startswith("seeds-")  # A teacher's, not the planner's.
-        for plan in read_records(path, Plan)
+        for plan in run.records(f"plans/{path.name}", Plan)
     ]
 
 
 def _episodes(run: Run, name: str) -> list[Episode]:
-    path = run.dir / "episodes" / f"{name}.jsonl"
-    return read_records(path, Episode) if path.is_file() else []
+    return run.records(f"episodes/{name}.jsonl", Episode)
 
 
 def _lines(run: Run, name: str) -> int:

@@ -18,7 +18,6 @@ from mpo_core.formats import (
     published_plans,
     write_rows,
 )
-from mpo_core.ledger import read_records
 from mpo_core.prompts import REFERENCE_NAMES
 from mpo_core.types import Demonstration, Plan, PreferencePair, Record
 
@@ -81,7 +80,7 @@ def export_data(run: Run, out: Path) -> list[Path]:
         name = f"{REFERENCE_NAMES.get(env, env)}_metaplan"
 
         def of_env(path: str, kind: type[R], env: str = env) -> list[R]:
-            return [r for r in _records(run, path, kind) if r.task_id.split("/")[0] == env]
+            return [r for r in run.records(path, kind) if r.task_id.split("/")[0] == env]
 
         shown = of_env("demonstrations/sft.jsonl", Demonstration)
         pairs = of_env("pairs/pairs.jsonl", PreferencePair)
@@ -107,11 +106,6 @@ def _write(path: Path, rows: Iterable[Published]) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_rows(path, rows)
     return [path]
-
-
-def _records(run: Run, name: str, kind: type[R]) -> list[R]:
-    path = run.dir / name
-    return read_records(path, kind) if path.is_file() else []
 
 
 def _require_empty(out: Path) -> None:

@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mpo_core.config import Config, save_config
 from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
-from mpo_core.ledger import write_text
+from mpo_core.ledger import read_records, write_text
 from mpo_core.local import LocalBackend
 from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
-from mpo_core.types import Split, Task
+from mpo_core.types import Record, Split, Task
 
+R = TypeVar("R", bound=Record)
 log = logging.getLogger(__name__)
 
 
@@ -125,6 +126,11 @@ class Run:
         """What a version's training wrote; empty before it ended."""
         path = self.trained_folder(version) / "training.json"
         return json.loads(path.read_text()) if path.is_file() else {}
+
+    def records(self, name: str, kind: type[R]) -> list[R]:
+        """What one of the run's files holds; nothing before it is written."""
+        path = self.dir / name
+        return read_records(path, kind) if path.is_file() else []
 
     def _weights(self, version: str) -> tuple[str, Path | None]:
         """The model in the config, and the folder of what was trained on top of it."""

@@ -1,6 +1,7 @@
 """Stage: a training of the planner or the agent, done once for all that decides it."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,11 @@ def train(
         config.model_dump(),
         run.config.seed,
     )
+    checkpoints = run.dir / "checkpoints" / version
     done = run.training_summary(version)
     if done.get("tag") == identity:
+        # Left by a driver that was killed at the very end.
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return done
     continued = run.trained_folder(start) if start and start != "base" else None
 
@@ -141,7 +145,7 @@ def train(
             validation=validation,
             tag=identity,
             seed=run.config.seed,
-            storage_path=run.dir / "checkpoints",
+            storage_path=checkpoints,
             on_report=track,
         )
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mpo_core.cache import default_cache
 from mpo_core.config import Section
 from mpo_core.envs.alfworld.games import Index, TaskType, data_root, index_games
-from mpo_core.envs.alfworld.generation import GENERATOR_VERSION, generate
+from mpo_core.envs.alfworld.generation import generate, provenance
 from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
 from mpo_core.envs.draw import TaskLimits, draw
 from mpo_core.errors import InputError
@@ -149,7 +149,7 @@ class ALFWorld:
 
 def generated_games(wanted: Generated) -> Path:
     """The data folder of generated games, made with a progress bar where the cache lacks it."""
-    identity = content_hash(wanted.model_dump(), GENERATOR_VERSION)
+    identity = content_hash(provenance(wanted.counts, wanted.seed, wanted.prior_power))
     folder = default_cache() / "alfworld" / "games" / identity
     if folder.is_dir():
         return folder

@@ -7,15 +7,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 
 from cluster.training import train
-from mpo_core.config import DpoConfig
+from mpo_core.config import DpoConfig, TrainingConfig
 from mpo_core.errors import InputError
-from mpo_core.training.settings import CONFIGS
-from tests.integration.training.tiny_planner import make_demonstrations
+from mpo_core.training.settings import CONFIGS, Method
+from tests.integration.training.tiny_planner import make_adapter, make_demonstrations
 
 DRIVER = Path(__file__).with_name("training_driver.py")
 # Enough that a training outlives the two seconds that its workers outlive a killed driver.
@@ -31,44 +32,61 @@ SETTINGS = {
     "max_length": 64,
 }
 # A step of SFT is far shorter, unless it is made of more micro-batches.
-OF_METHOD = {"dpo": {}, "sft": {"batch_size": 16, "micro_batch_size": 1}}
+LONG_STEPS = {"batch_size": 16, "micro_batch_size": 1}
+
+
+class Case(NamedTuple):
+    """One of the planner's trainings; RFT is SFT that goes on from an adapter."""
+
+    method: Method
+    config: TrainingConfig
+    rows: Path
+    start: Path | None = None
 
 
 @pytest.fixture(scope="module")
-def rows(pairs, tmp_path_factory):
-    """File by method. Of the 27 demonstrations two are cut and one is dropped."""
-    file = tmp_path_factory.mktemp("sft-rows") / "demonstrations.jsonl"
-    return {"dpo": pairs, "sft": make_demonstrations(file, n=26, long=2, hopeless=1)}
+def cases(model, pairs, tmp_path_factory):
+    """Case by name. Of the 27 demonstrations two are cut and one is dropped."""
+    folder = tmp_path_factory.mktemp("cases")
+    shown = make_demonstrations(folder / "demonstrations.jsonl", n=26, long=2, hopeless=1)
+    start = make_adapter(folder / "start", model)
+    sft = CONFIGS["sft"](**SETTINGS | LONG_STEPS)
+    return {
+        "dpo": Case("dpo", CONFIGS["dpo"](**SETTINGS), pairs),
+        "sft": Case("sft", sft, shown),
+        "rft": Case("sft", sft, shown, start),
+    }
 
 
-@pytest.fixture(scope="module", params=["dpo", "sft"])
-def undisturbed(request, cluster, model, rows, tmp_path_factory):
-    """A whole run, its planner's folder, the rows it reported, and its method."""
-    method = request.param
+@pytest.fixture(scope="module", params=["dpo", "sft", "rft"])
+def undisturbed(request, cluster, model, cases, tmp_path_factory):
+    """A whole run, its planner's folder, the rows it reported, and its case."""
+    case = cases[request.param]
     folder = tmp_path_factory.mktemp("undisturbed")
     reported = []
     summary = train(
-        method,
-        rows[method],
+        case.method,
+        case.rows,
         str(model),
-        CONFIGS[method](**SETTINGS | OF_METHOD[method]),
+        case.config,
         folder / "planner",
         seed=7,
+        start=case.start,
         storage_path=folder / "work",
         on_report=reported.append,
     )
-    return summary, folder, reported, method
+    return summary, folder, reported, case
 
 
 def test_two_workers_train_an_adapter_on_deepspeed(undisturbed):
-    summary, *_, method = undisturbed
-    assert (summary["method"], summary["engine"]) == (method, "DeepSpeedEngine")
+    summary, *_, case = undisturbed
+    assert (summary["method"], summary["engine"]) == (case.method, "DeepSpeedEngine")
     assert summary["world_size"] == 2
     assert summary["steps"] == STEPS
     assert summary["resumed_from"] == 0
     assert [row["step"] for row in summary["curve"]] == list(range(1, STEPS + 1))
     lost = (summary["n_rows"], summary["n_cut"], summary["n_dropped"])
-    if method == "dpo":
+    if case.method == "dpo":
         assert lost == (24, 0, 0)
         assert summary["loss_first"] == pytest.approx(0.693, abs=1e-3)
         assert summary["loss_last"] < 0.6
@@ -120,12 +138,12 @@ def test_the_adapter_prefers_the_better_plan(undisturbed, model):
     assert gain("go to the kitchen find water heat it 50") > gain("look around wait look around 50")
 
 
-def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, rows, tmp_path):
-    whole, *_, method = undisturbed
-    config = CONFIGS[method](**SETTINGS | OF_METHOD[method])
+def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, tmp_path):
+    whole, *_, case = undisturbed
     planner, work = tmp_path / "planner", tmp_path / "work"
-    settings = config.model_dump_json()
-    command = [sys.executable, DRIVER, method, model, rows[method], settings, planner, work]
+    settings = case.config.model_dump_json()
+    command = [sys.executable, DRIVER, case.method, model, case.rows, settings, planner, work]
+    command += [case.start] if case.start else []
     environment = os.environ | {"PYTHONPATH": str(DRIVER.parents[3])}
     with (tmp_path / "driver.log").open("w") as log:
         driver = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -140,7 +158,16 @@ def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, 
     psutil.wait_procs(family, timeout=10)
     assert not planner.exists()
 
-    summary = train(method, rows[method], str(model), config, planner, seed=7, storage_path=work)
+    summary = train(
+        case.method,
+        case.rows,
+        str(model),
+        case.config,
+        planner,
+        seed=7,
+        start=case.start,
+        storage_path=work,
+    )
     assert 0 < summary["resumed_from"] < STEPS
     assert summary["steps"] == whole["steps"]
     assert len(summary["curve"]) == len(whole["curve"])

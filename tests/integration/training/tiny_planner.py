@@ -49,6 +49,24 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
+def make_adapter(folder: Path, model: Path) -> Path:
+    """A LoRA adapter of random weights."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    settings = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules="all-linear",
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model), settings).save_pretrained(folder)
+    return folder
+
+
 def make_pairs(file: Path, n: int = 24, long: int = 0) -> Path:
     """Pairs whose chosen plan heats the water and whose rejected one looks around; the first
     `long` of them are of 120 words and more."""

@@ -1,4 +1,4 @@
-"""A driver to kill: `python training_driver.py METHOD MODEL ROWS CONFIG_JSON OUT STORAGE`."""
+"""A driver to kill: `training_driver.py METHOD MODEL ROWS CONFIG_JSON OUT STORAGE [START]`."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from cluster.training import train
 from mpo_core.training.settings import CONFIGS
 
 if __name__ == "__main__":
-    method, model, rows, config, out, storage = sys.argv[1:]
+    method, model, rows, config, out, storage, *start = sys.argv[1:]
     ray.init(
         address="local",
         num_cpus=4,
@@ -24,5 +24,6 @@ if __name__ == "__main__":
         CONFIGS[method].model_validate_json(config),
         Path(out),
         seed=7,
+        start=Path(start[0]) if start else None,
         storage_path=Path(storage),
     )
