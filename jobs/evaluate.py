@@ -24,6 +24,7 @@ NO_MATTER = {
     "seed",
     "cluster",
     "tracking",
+    "launch",
     "envs",
     "models",
     "prompts_dir",

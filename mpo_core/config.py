@@ -325,6 +325,56 @@ class TrackingConfig(Section):
     experiment: str = "mpo"
 
 
+class SlurmConfig(Section):
+    """What a job of `mpo sweep --on slurm` asks for; `slurm/*.sh` say it at their top instead."""
+
+    partition: str | None = None
+    account: str | None = None
+    nodes: PositiveInt = 1
+    cpus_per_node: PositiveInt | None = None
+    gpus_per_node: int = Field(0, ge=0)
+    memory_gb: float | None = Field(None, gt=0)
+    """Memory of each node; by default the partition's."""
+    hours: float = Field(24, gt=0)
+    """Time limit of one attempt; what is not done by then is requeued and goes on."""
+    setup: list[str] = []
+    """Shell lines to run before the job, such as `module load cuda`."""
+    options: dict[str, str | int | bool] = {}
+    """Further options of sbatch, by their long names."""
+
+
+class RayJobConfig(Section):
+    """How `mpo run --on ray` submits the run to a running Ray cluster."""
+
+    address: str | None = None
+    """Address of the cluster's dashboard; by default RAY_ADDRESS, else http://127.0.0.1:8265."""
+    working_dir: Path | None = Path(".")
+    """Folder that the job runs in, sent along without `runs_dir`, caches and what its .gitignore
+    names; null where the cluster has the suite installed."""
+    env_vars: list[str] = ["HF_TOKEN", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI"]
+    """Environment variables to hand on, by name, where they are set."""
+
+
+class KubernetesConfig(Section):
+    """How `mpo run --on k8s` makes a KubeRay RayJob of the run."""
+
+    overlay: str = "cpu"
+    """A folder of `k8s/overlays`, or a path to an overlay of your own."""
+    namespace: str = "mpo"
+    context: str | None = None
+    """kubectl's context; by default the current one."""
+    image: str | None = None
+    """Image with this suite (`k8s/Dockerfile`); by default the overlay's."""
+
+
+class LaunchConfig(Section):
+    """What differs per place; it decides nothing about a run's results."""
+
+    slurm: SlurmConfig = SlurmConfig()
+    ray: RayJobConfig = RayJobConfig()
+    k8s: KubernetesConfig = KubernetesConfig()
+
+
 class Config(Section):
     """Everything that a run is decided by."""
 
@@ -351,6 +401,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
+    launch: LaunchConfig = LaunchConfig()
     prompts_dir: Path | None = None
     """A prompt folder of your own; see mpo_core/prompts."""
 
