@@ -50,6 +50,7 @@ class RolloutPool:
         actor = RolloutActor.options(
             num_cpus=cluster.cpus_per_rollout_actor,
             max_concurrency=cluster.episodes_in_flight + 1,
+            scheduling_strategy="SPREAD",
         )
         self._actors = [actor.remote(suites, prompts, model) for _ in range(cluster.rollout_actors)]
         self._in_flight = [0] * len(self._actors)

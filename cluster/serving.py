@@ -70,7 +70,9 @@ class Engines:
         from ray.serve.llm import build_openai_app
 
         self._adapters.mkdir(parents=True, exist_ok=True)
-        serve.start(http_options={"host": "127.0.0.1", "port": self._port})
+        serve.start(
+            proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": self._port}
+        )
         names = ", ".join(engine.name for engine in engines)
         application = build_openai_app(
             {

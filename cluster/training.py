@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 import traceback
@@ -28,6 +29,7 @@ from tqdm import tqdm
 from mpo_core.builtin_models import resolve_source
 from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
+from mpo_core.training.run import STOP
 from mpo_core.training.settings import Method, TrainingJob
 
 PROGRESS_FILE = "progress.jsonl"
@@ -80,6 +82,7 @@ def train(
 
     Raises:
         InputError: for rows, a model, settings or a cluster that nothing can be trained with.
+        KeyboardInterrupt: SIGUSR1 asked to stop; a checkpoint of the last step is there.
         RuntimeError: when the workers failed more often than `config.max_failures`; one line, the
             whole traceback being in the named file.
     """
@@ -110,9 +113,10 @@ def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -
     (job.work / SNAPSHOT_FILE).unlink(missing_ok=True)
     (job.work / PROGRESS_FILE).write_text("")
     (job.work / FAILURE_FILE).unlink(missing_ok=True)
+    (job.work / STOP).unlink(missing_ok=True)
     from ray.train import TrainingFailedError
 
-    with _follow(job.work / PROGRESS_FILE, job.method, on_report):
+    with _follow(job.work / PROGRESS_FILE, job.method, on_report), _stoppable(job.work / STOP):
         try:
             result = _trainer(job).fit()
         except TrainingFailedError as error:
@@ -124,6 +128,8 @@ def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -
         raise InputError(outcome["input_error"])
     if "refused" in outcome:
         raise RuntimeError(outcome["refused"])
+    if "stopped" in outcome:
+        raise KeyboardInterrupt(outcome["stopped"])
     shutil.rmtree(job.work, ignore_errors=True)
     return outcome
 
@@ -195,7 +201,7 @@ def _worker(settings: dict[str, Any]) -> dict[str, Any]:
     from ray.train.v2.api.report_config import CheckpointUploadMode
 
     from mpo_core.training.engine import NotDeepSpeed
-    from mpo_core.training.run import train
+    from mpo_core.training.run import Stopped, train
 
     job: TrainingJob = settings["job"]
     # Some libraries log through the root logger, which would repeat Ray Train's every note.
@@ -218,6 +224,8 @@ def _worker(settings: dict[str, Any]) -> dict[str, Any]:
         return {"input_error": str(error)}
     except NotDeepSpeed as error:
         return {"refused": str(error)}
+    except Stopped as stop:
+        return {"stopped": str(stop)}
     except Exception:
         # Ray Train hands on the exception without where it came from.
         rank = ray.train.get_context().get_world_rank()
@@ -265,6 +273,19 @@ def _line(error: Exception) -> str:
 def _append(path: Path, row: dict[str, Any]) -> None:
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
+
+
+@contextlib.contextmanager
+def _stoppable(stop: Path) -> Iterator[None]:
+    """Meanwhile SIGUSR1, which elsewhere interrupts a run at once, asks the workers to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGUSR1, lambda *_: stop.touch())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
-"""The `mpo` command. Exit codes: 0 done, 2 bad input (one line on stderr), 1 anything else."""
+"""The `mpo` command. Exit codes: 0 done, 2 bad input (one line on stderr), 130 interrupted, 1
+anything else."""
 
 import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -30,6 +32,8 @@ app = typer.Typer(
 RoundOption = Annotated[int, typer.Option("--round", min=1, help="Round of a run of several.")]
 console = Console()
 LEFT_OUT_SHOWN = 10
+INTERRUPTED = 130
+GOES_ON = "what was done is kept, the same command goes on from there"
 
 ConfigArgument = Annotated[
     str,
@@ -375,7 +379,11 @@ def doctor(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; bad input ends in one line and exit code 2."""
+    """Run the command line; bad input ends in one line and exit code 2.
+
+    SIGUSR1, a scheduler's warning, interrupts as Ctrl-C does, a training after a last checkpoint.
+    """
+    signal.signal(signal.SIGUSR1, signal.default_int_handler)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -384,7 +392,11 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         _fail(str(error), 2)
     except (ModelUnavailable, EnvironmentLost) as error:
-        _fail(f"{error}; what was done is kept, the same command goes on from there", 1)
+        _fail(f"{error}; {GOES_ON}", 1)
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        _fail(f"interrupted; {GOES_ON}", INTERRUPTED)
     except OSError as error:
         # A full disk shows wherever something is written.
         if error.errno not in (28, 122):  # ENOSPC, EDQUOT

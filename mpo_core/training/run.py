@@ -31,6 +31,12 @@ from mpo_core.training.settings import (
 METHODS = {"sft": sft, "dpo": dpo}
 SUMMARY_FILE = "training.json"
 COMPLETE = "COMPLETE"
+STOP = "STOP"
+"""A file of this name in `TrainingJob.work` asks for a checkpoint after the step, and the end."""
+
+
+class Stopped(Exception):
+    """The training was asked to stop, and has left a checkpoint to go on from."""
 
 
 @dataclass
@@ -94,6 +100,7 @@ def train(
     Raises:
         InputError: for rows or settings that nothing can be trained with.
         RuntimeError: if the engine is not DeepSpeed's.
+        Stopped: a file `STOP` in `job.work` asked for it.
     """
     started = time.monotonic()
     method = METHODS[job.method]
@@ -119,6 +126,8 @@ def train(
     # After a kill between the last step and the saved planner there is no step left to take.
     with contextlib.suppress(_NothingLeft):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise Stopped(f"stopped after step {trainer.state.global_step}")
     seconds = time.monotonic() - watch.began
     history = trainer.state.log_history
     measured = [row["step"] for row in history if "eval_loss" in row]
@@ -212,6 +221,7 @@ class _NothingLeft(Exception):
 def _watch(trainer: Any, zero_stage: int, report: Callable, on_checkpoint: Callable | None) -> Any:
     """The callback that checks the engine, reports rows and marks complete checkpoints."""
     from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
@@ -223,6 +233,13 @@ def _watch(trainer: Any, zero_stage: int, report: Callable, on_checkpoint: Calla
             self.began = time.monotonic()
             if state.global_step >= state.max_steps:
                 raise _NothingLeft
+
+        def on_step_end(self, args, state, control, **_):
+            # The first worker decides, or they would end at different steps.
+            asked = [state.is_world_process_zero and (Path(args.output_dir) / STOP).exists()]
+            broadcast_object_list(asked)
+            if asked[0] and state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = True
 
         def on_log(self, args, state, control, logs=None, **_):
             if logs and logs.keys() & {"loss", "eval_loss"}:
