@@ -176,6 +176,7 @@ class ClusterBackend:
             cluster = self._config.cluster
             engines = Engines(
                 self._config.run_dir / "planner" / "served",
+                cluster.http_host,
                 self._port,
                 cluster.engine_start_timeout_s,
             )

@@ -5,7 +5,7 @@ adapter of its base's engine, named `<engine>:<adapter folder's fingerprint>`, a
 replica at the first request that names it: a replica that was restarted loads it again by itself.
 Requests of one episode carry a session id, which a consistent hash sends to one replica.
 
-Two ways lead in: OpenAI-compatible HTTP on loopback, and `HandleModel` inside the cluster.
+Two ways lead in: OpenAI-compatible HTTP, and `HandleModel` inside the cluster.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import shutil
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,15 +44,15 @@ APP = "mpo"
 class Engines:
     """The engines of one run. Those of the config start together, at the HTTP root."""
 
-    def __init__(self, adapters: Path, port: int, timeout_s: float) -> None:
+    def __init__(self, adapters: Path, host: str, port: int, timeout_s: float) -> None:
         """
         Args:
             adapters: folder where adapters are published; every node must see it.
-            port: of the HTTP server on loopback, free at this time.
+            host, port: where the HTTP server listens, the port being free at this time.
             timeout_s: within which engines must answer.
         """
         self._adapters = adapters.resolve()
-        self._port = port
+        self._host, self._port = host, port
         self._timeout_s = timeout_s
         self._engines: dict[str, Engine] = {}
 
@@ -71,7 +72,7 @@ class Engines:
 
         self._adapters.mkdir(parents=True, exist_ok=True)
         serve.start(
-            proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": self._port}
+            proxy_location="HeadOnly", http_options={"host": self._host, "port": self._port}
         )
         names = ", ".join(engine.name for engine in engines)
         application = build_openai_app(
@@ -102,7 +103,8 @@ class Engines:
 
     def url(self, route: str = "") -> str:
         """Base URL of the OpenAI-compatible HTTP server."""
-        return "/".join(filter(None, (f"http://127.0.0.1:{self._port}", route, "v1")))
+        host = socket.getfqdn() if self._host == "0.0.0.0" else self._host
+        return "/".join(filter(None, (f"http://{host}:{self._port}", route, "v1")))
 
     def publish(self, engine: str, adapter: Path) -> str:
         """Make a LoRA adapter folder available to an engine; returns the name to ask for.

@@ -13,6 +13,7 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
 
     Raises:
         InputError: the config has no model to serve.
+        KeyboardInterrupt: a scheduler's SIGUSR1 ended it.
     """
     if not run.config.cluster.enabled:
         raise InputError("cluster.enabled: false; serving needs the cluster")
@@ -27,9 +28,11 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
             if run.training_summary(version):
                 say(f"  model {run.model(version).name}: the planner {version}")
     say("Ctrl-C stops")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: received.append(number))
+    while not received:
         signal.pause()
-    except KeyboardInterrupt:
-        say("stopping")
+    say("stopping")
+    if signal.SIGUSR1 in received:
+        raise KeyboardInterrupt

@@ -304,8 +304,11 @@ class ClusterConfig(Section):
     logical_cpus: PositiveInt | None = None
     """CPUs that a private local cluster counts; by default the machine's, and at least what the
     config needs, since engines, actors and workers take turns on a small machine."""
+    http_host: str = "127.0.0.1"
+    """Address that the OpenAI-compatible HTTP server listens on. It asks nobody who they are:
+    `0.0.0.0` lets everyone in who reaches the machine."""
     http_port: int = Field(0, ge=0, le=65535)
-    """Port of the OpenAI-compatible HTTP server on loopback; 0 picks a free one."""
+    """Port of the HTTP server; 0 picks a free one."""
     engine_start_timeout_s: float = Field(1800, gt=0)
     rollout_actors: PositiveInt = 1
     cpus_per_rollout_actor: float = Field(1, gt=0)
@@ -323,6 +326,8 @@ class TrackingConfig(Section):
     uri: str | None = None
     """MLflow tracking URI; by default MLFLOW_TRACKING_URI, else `sqlite:///<runs_dir>/mlflow.db`."""
     experiment: str = "mpo"
+    parent: str | None = None
+    """MLflow run that this run's stands under; `mpo sweep` sets it."""
 
 
 class SlurmConfig(Section):

@@ -4,10 +4,12 @@ A run that is started again goes on in the same MLflow run, found by the id kept
 directory; tables are written over, not appended to.
 """
 
+import fcntl
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,18 +56,13 @@ class MlflowTracker:
         uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
         uri = uri or f"sqlite:///{(runs_dir / 'mlflow.db').resolve()}"
         try:
-            self._client = mlflow.MlflowClient(tracking_uri=uri)
-            experiment = self._client.get_experiment_by_name(config.experiment)
-            if experiment is None:
-                artifacts = (runs_dir / "mlartifacts").resolve().as_uri()
-                experiment_id = self._client.create_experiment(
-                    config.experiment, artifacts if uri.startswith("sqlite") else None
-                )
-            else:
-                experiment_id = experiment.experiment_id
+            # Runs that start together would each make the store's tables, and the experiment.
+            with _alone(runs_dir / ".mlflow.lock"):
+                self._client = mlflow.MlflowClient(tracking_uri=uri)
+                experiment_id = self._experiment(config.experiment, uri, runs_dir)
             self.run_id = self._resume(run_dir / "mlflow_run_id")
             if self.run_id is None:
-                self.run_id = self._create(experiment_id, run_dir, params)
+                self.run_id = self._create(experiment_id, run_dir, params, config.parent)
         except mlflow.exceptions.MlflowException as error:
             raise InputError(
                 f"tracking.uri: {uri}: {' '.join(str(error).split())[:200]}; check the address, or "
@@ -100,6 +97,13 @@ class MlflowTracker:
         """Close the run as FINISHED, FAILED or KILLED."""
         self._client.set_terminated(self.run_id, status)
 
+    def _experiment(self, name: str, uri: str, runs_dir: Path) -> str:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return experiment.experiment_id
+        artifacts = (runs_dir / "mlartifacts").resolve().as_uri()
+        return self._client.create_experiment(name, artifacts if uri.startswith("sqlite") else None)
+
     def _resume(self, id_file: Path) -> str | None:
         if not id_file.is_file():
             return None
@@ -111,16 +115,27 @@ class MlflowTracker:
         self._client.update_run(run_id, status="RUNNING")
         return run_id
 
-    def _create(self, experiment_id: str, run_dir: Path, params: Mapping[str, Any]) -> str:
+    def _create(
+        self, experiment_id: str, run_dir: Path, params: Mapping[str, Any], parent: str | None
+    ) -> str:
         from mlflow.entities import Param
 
-        run = self._client.create_run(experiment_id, run_name=run_dir.name)
+        tags = {"mlflow.parentRunId": parent} if parent else {}
+        run = self._client.create_run(experiment_id, run_name=run_dir.name, tags=tags)
         run_id = run.info.run_id
         entries = [Param(key, str(value)[:6000]) for key, value in params.items()]
         for start in range(0, len(entries), 100):  # MLflow's limit for one batch.
             self._client.log_batch(run_id, params=entries[start : start + 100])
         (run_dir / "mlflow_run_id").write_text(run_id)
         return run_id
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -20,5 +20,6 @@
 # module load cuda
 # export MPO_CONTAINER="apptainer exec --nv --bind /scratch mpo.sif"
 
+# shellcheck source=/dev/null
 . "${MPO_HOME:-$SLURM_SUBMIT_DIR}/slurm/ray_cluster.sh"
 ray_cluster mpo run "$@"

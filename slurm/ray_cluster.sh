@@ -28,6 +28,11 @@ export MPO_LOGS=${MPO_LOGS:-$MPO_HOME/runs/slurm}
 logs=$MPO_LOGS/${SLURM_JOB_ID:?not in a Slurm job}/attempt_${SLURM_RESTART_COUNT:-0}
 [ -d "$MPO_HOME/.venv" ] && PATH=$MPO_HOME/.venv/bin:$PATH
 
+in_container() {
+    # shellcheck disable=SC2086  # The variable is a command and its arguments.
+    ${MPO_CONTAINER:-} "$@"
+}
+
 # --- in the batch script -------------------------------------------------------------------------
 
 # Run a command on a Ray cluster of the whole allocation; returns its exit code. USR1, which Slurm
@@ -66,18 +71,14 @@ mkdir -p "$logs"
 export MPO_RAY_CLUSTER=$SLURM_JOB_ID.$SLURM_STEP_ID.${SLURM_RESTART_COUNT:-0}.$SLURM_NODEID
 meeting=$logs/.step_$SLURM_STEP_ID
 log=$logs/ray-${SLURMD_NODENAME:-$HOSTNAME}.log
-scratch=$(mktemp -d "${MPO_TMPDIR:-/tmp}/mpo-$SLURM_JOB_ID-XXXX")
+# Ray's workers use the path of the head.
+scratch=${MPO_TMPDIR:-/tmp}/mpo-$SLURM_JOB_ID.$SLURM_STEP_ID
 ray='' command=''
 # Slurm sends a step's signals to each of its processes; these two are for the command alone.
 trap '' USR1 USR2
 trap 'end 143' TERM INT
 
-in_container() {
-    # shellcheck disable=SC2086  # The variable is a command and its arguments.
-    ${MPO_CONTAINER:-} "$@"
-}
-
-# This node's address for the others; a node that is alone stays on loopback.
+# This node's address for the others.
 own_address() {
     if [ "$SLURM_STEP_NUM_NODES" = 1 ]; then
         echo 127.0.0.1
@@ -109,8 +110,9 @@ end() {
     [ -n "$command" ] && kill -TERM "$command" 2>/dev/null
     [ -n "$ray" ] && kill -TERM "$ray" 2>/dev/null
     local deadline=$((SECONDS + 15))
-    while left_over >/dev/null && [ $SECONDS -lt $deadline ]; do sleep 0.2; done
-    left_over | xargs --no-run-if-empty kill -KILL 2>/dev/null
+    while [ -n "$(left_over)" ] && [ $SECONDS -lt $deadline ]; do sleep 0.2; done
+    # shellcheck disable=SC2046  # A process id a word.
+    kill -KILL $(left_over) 2>/dev/null
     rm -rf "$scratch"
     [ "$SLURM_PROCID" = 0 ] && { rm -f "$meeting".*; touch "$meeting.done"; }
     exit "$1"
@@ -118,15 +120,13 @@ end() {
 
 # Ids of this cluster's processes on this node, but for the shells of this script.
 left_over() {
-    local found=1 pid
-    for pid in $(grep --files-with-matches --text --no-messages \
-            "MPO_RAY_CLUSTER=$MPO_RAY_CLUSTER" /proc/[0-9]*/environ | cut -d/ -f3); do
-        case $(cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' ' ') in
-            *ray_cluster.sh*) ;;
-            ?*) echo "$pid"; found=0 ;;
-        esac
+    local pid
+    grep --files-with-matches --text --no-messages \
+            "MPO_RAY_CLUSTER=$MPO_RAY_CLUSTER" /proc/[0-9]*/environ | while IFS=/ read -r _ _ pid _; do
+        # Of this pipeline's own processes, these are shells and the other has ended.
+        grep --quiet --text ray_cluster.sh "/proc/$pid/cmdline" 2>/dev/null && continue
+        [ -e "/proc/$pid" ] && echo "$pid"
     done
-    return $found
 }
 
 alive() { kill -0 "$1" 2>/dev/null; }
@@ -136,6 +136,9 @@ fail() {
     end 1
 }
 
+# A node that is alone stays on loopback: for want of this, Ray takes 127.0.0.1 for its public address.
+[ "$SLURM_STEP_NUM_NODES" = 1 ] && export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
+mkdir -m 700 "$scratch" 2>/dev/null || [ -O "$scratch" ] || fail "$scratch belongs to someone else"
 address=$(own_address)
 [ -n "$address" ] || fail "no address found; set MPO_INTERFACE"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$meeting.token
@@ -147,7 +150,7 @@ if [ "$SLURM_PROCID" = 0 ]; then
     start_ray --head --port="$port" --include-dashboard=false
     export RAY_ADDRESS=$address:$port
     echo "$RAY_ADDRESS" >"$meeting.tmp" && mv "$meeting.tmp" "$meeting.address"
-    in_container python -m cluster.ready "$SLURM_STEP_NUM_NODES" &
+    in_container python -m cluster.ready "$SLURM_STEP_NUM_NODES" >>"$log" 2>&1 &
     command=$!
     wait -n "$ray" "$command" || fail "Ray did not start: $(tail -n 3 "$log")"
     in_container "$@" &

@@ -1,0 +1,298 @@
+"""Sweeps: a run for every point of a grid, each a job that submitit starts on Slurm or here.
+
+    runs/sweeps/NAME/sweep.json      the points and their jobs
+                     points/*.yaml   each point's whole config, as its job reads it
+                     points/*.done   left by a point that has finished, with its config's hash
+                     jobs/           submitit's files and logs
+
+The same command goes on with what is not done: a point whose job has ended without finishing is
+submitted again and continues from its run folder.
+"""
+
+import fcntl
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from tqdm import tqdm
+
+from jobs.configs import named_config
+from jobs.sweep_job import SUITE, PointJob
+from mpo_core.config import Config, SlurmConfig, save_config
+from mpo_core.errors import InputError
+from mpo_core.ledger import write_text
+from mpo_core.tracking import MlflowTracker
+from mpo_core.types import content_hash
+
+Place = Literal["slurm", "local", "debug"]
+State = Literal["done", "queued", "running", "failed", "new"]
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of every swept key."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+def grid(name: str, over: Sequence[str]) -> list[Point]:
+    """Every combination of `key=value,value,...`, the last key varying fastest.
+
+    Values are YAML: `pairs.rule=best_worst,margin`, `envs.scienceworld.task_types=[boil],[melt]`.
+
+    Raises:
+        InputError: nothing to sweep over, a key twice, or values that are not YAML.
+    """
+    axes: dict[str, list[Any]] = {}
+    for text in over:
+        key, _, values = text.partition("=")
+        try:
+            found = yaml.safe_load(f"[{values}]")
+        except yaml.YAMLError as error:
+            raise InputError(f"--over {text}: the values are not YAML") from error
+        if not key or not found:
+            raise InputError(f"--over {text}: write it as dotted.key=value,value,...")
+        if key in axes or key == "name":
+            raise InputError(
+                f"--over {text}: {key} cannot be swept over" + " twice" * (key in axes)
+            )
+        axes[key] = found
+    if not axes:
+        raise InputError("--over: nothing to sweep over; such as --over seed=0,1,2")
+    points = []
+    for values in product(*axes.values()):
+        settings = dict(zip(axes, values, strict=True))
+        points.append(
+            Point(
+                f"{name}-{_label(settings)}",
+                tuple(f"{key}={json.dumps(value)}" for key, value in settings.items()),
+            )
+        )
+    if len({point.name for point in points}) < len(points):
+        raise InputError("--over: a value is given twice")
+    return points
+
+
+class Sweep:
+    """A sweep's folder. Made only of points whose configs are valid."""
+
+    def __init__(
+        self, config: str, overrides: Sequence[str], over: Sequence[str], place: Place
+    ) -> None:
+        self.base = named_config(config, overrides)
+        self.place = place
+        self.points = grid(self.base.name, over)
+        self.configs = {
+            point.name: named_config(
+                config, [*overrides, *point.overrides, f"name={json.dumps(point.name)}"]
+            )
+            for point in self.points
+        }
+        self.dir = self.base.runs_dir / "sweeps" / self.base.name
+        if place == "slurm" and not (SUITE / "slurm" / "ray_cluster.sh").is_file():
+            raise InputError(f"{SUITE}: no slurm/ray_cluster.sh; set MPO_HOME to the checkout")
+
+    def states(self) -> dict[str, State]:
+        """Where each point stands, by name."""
+        return {point.name: self._state(point) for point in self.points}
+
+    def plan(self, states: dict[str, State]) -> str:
+        """What `run` would do, in one line."""
+        owed = sum(state in ("new", "failed") for state in states.values())
+        asked = _slurm_parameters(self.base.launch.slurm, owed) if self.place == "slurm" else {}
+        return f"{owed} jobs on {self.place}" + "".join(f", {k}={v}" for k, v in asked.items())
+
+    def run(self, parallel: int) -> dict[str, State]:
+        """Start what is not done; returns where each point stands then.
+
+        On Slurm all jobs are submitted as one array, `parallel` of them running at a time, and this
+        returns; elsewhere this waits for all.
+
+        Raises:
+            InputError: another process runs the sweep, or Slurm refuses the jobs.
+        """
+        with self._alone():
+            owed = [p for p in self.points if self._state(p) in ("new", "failed")]
+            if owed:
+                self._write_configs()
+                executor = self._executor(parallel)
+                if self.place == "slurm":
+                    self._submit(executor, owed)
+                else:
+                    self._play(executor, owed, parallel)
+            states = self.states()
+            if set(states.values()) == {"done"}:
+                self._parent().end("FINISHED")
+        return states
+
+    def _state(self, point: Point) -> State:
+        done = self._file(point, "done")
+        if done.is_file() and done.read_text() == self._identity(point):
+            return "done"
+        job = self._jobs().get(point.name)
+        if job is None:
+            return "new"
+        # A local job ends with the process that waits for it.
+        return _slurm_state(job["id"]) if job["place"] == "slurm" else "failed"
+
+    def _identity(self, point: Point) -> str:
+        """Hash of what decides a point's results."""
+        return content_hash(
+            self.configs[point.name].model_dump(mode="json", exclude={"launch", "tracking"})
+        )
+
+    def _file(self, point: Point, kind: str) -> Path:
+        return self.dir / "points" / f"{point.name}.{kind}"
+
+    def _jobs(self) -> dict[str, dict[str, str]]:
+        path = self.dir / "sweep.json"
+        return json.loads(path.read_text())["jobs"] if path.is_file() else {}
+
+    def _parent(self) -> MlflowTracker:
+        """The MLflow run that the points' runs stand under."""
+        params = {"points": ", ".join(point.name for point in self.points)}
+        return MlflowTracker(self.base.tracking, self.base.runs_dir, self.dir, params)
+
+    def _write_configs(self) -> None:
+        parent = self._parent().run_id if self.base.tracking.enabled else None
+        for point in self.points:
+            config = self.configs[point.name]
+            config.tracking.parent = parent
+            save_config(config, self._file(point, "yaml"))
+
+    def _job(self, point: Point) -> PointJob:
+        return PointJob(
+            config=str(self._file(point, "yaml").resolve()),
+            done=str(self._file(point, "done").resolve()),
+            identity=self._identity(point),
+        )
+
+    def _executor(self, parallel: int) -> Any:
+        import submitit
+
+        try:
+            executor = submitit.AutoExecutor(
+                folder=self.dir / "jobs", cluster=self.place, slurm_max_num_timeout=1000
+            )
+        except RuntimeError as error:
+            raise InputError(f"--on {self.place}: {error}") from error
+        slurm = self.base.launch.slurm
+        executor.update_parameters(name=self.base.name, timeout_min=int(slurm.hours * 60))
+        if self.place == "slurm":
+            executor.update_parameters(**_slurm_parameters(slurm, parallel))
+        return executor
+
+    def _submit(self, executor: Any, owed: Sequence[Point]) -> None:
+        from submitit.core.utils import FailedJobError
+
+        try:
+            with executor.batch():
+                jobs = [executor.submit(self._job(point)) for point in owed]
+        except (FailedJobError, FileNotFoundError) as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise InputError(f"--on slurm: sbatch: {lines[-1] if lines else error}") from error
+        self._record({p.name: job.job_id for p, job in zip(owed, jobs, strict=True)})
+
+    def _play(self, executor: Any, owed: Sequence[Point], parallel: int) -> None:
+        """Start the jobs one after the other, `parallel` at a time, and wait for the last."""
+        waiting, running = list(owed), []
+        try:
+            with tqdm(total=len(owed), desc=self.base.name, unit=" points") as bar:
+                while waiting or running:
+                    while waiting and len(running) < parallel:
+                        point = waiting.pop(0)
+                        job = executor.submit(self._job(point))
+                        self._record({point.name: job.job_id})
+                        running.append(job)
+                    ended = [job for job in running if self._has_ended(job)]
+                    running = [job for job in running if job not in ended]
+                    bar.update(len(ended))
+                    if not ended:
+                        time.sleep(0.5)
+        finally:
+            for job in running:
+                job.cancel()
+
+    def _has_ended(self, job: Any) -> bool:
+        if self.place == "debug":
+            # Runs it; `done` would also stop at a failure, in a debugger.
+            job.exception()
+            return True
+        return job.done()
+
+    def _record(self, jobs: dict[str, str]) -> None:
+        started = {name: {"id": job, "place": self.place} for name, job in jobs.items()}
+        tree = {
+            "points": {point.name: point.overrides for point in self.points},
+            "jobs": self._jobs() | started,
+        }
+        write_text(self.dir / "sweep.json", json.dumps(tree, indent=1))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.dir.mkdir(parents=True, exist_ok=True)
+        with (self.dir / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{self.dir}: another process runs this sweep; wait for it or stop it"
+                ) from error
+            yield
+
+
+def _label(settings: dict[str, Any]) -> str:
+    """Short and readable where that tells points apart, else a hash."""
+    words = [
+        re.sub(r"[^A-Za-z0-9._]+", "-", f"{key.rpartition('.')[2]}{value}").strip("-")
+        for key, value in settings.items()
+    ]
+    label = "-".join(words)
+    return label if len(label) <= LONGEST_NAME else content_hash(settings, length=12)
+
+
+def _slurm_parameters(slurm: SlurmConfig, parallel: int) -> dict[str, Any]:
+    """The section in submitit's words."""
+    asked = {
+        "nodes": slurm.nodes,
+        "tasks_per_node": 1,
+        "cpus_per_task": slurm.cpus_per_node,
+        "gpus_per_node": slurm.gpus_per_node or None,
+        "mem_gb": slurm.memory_gb,
+        "slurm_partition": slurm.partition,
+        "slurm_account": slurm.account,
+        "slurm_setup": slurm.setup or None,
+        "slurm_array_parallelism": parallel,
+        "slurm_signal_delay_s": 120,
+        "slurm_srun_args": ["--kill-on-bad-exit=1"],
+        "slurm_additional_parameters": {"requeue": True} | slurm.options,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _slurm_state(job: str) -> State:
+    """Of Slurm's queue alone: accounting may not be there, and without it nothing else knows."""
+    shown = subprocess.run(
+        ["squeue", "--noheader", "--format=%T", f"--jobs={job}"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    # squeue fails for a job that it has forgotten.
+    states = shown.stdout.split()
+    if not states or states[0] in ENDED:
+        return "failed"
+    return "running" if states[0] in ("RUNNING", "COMPLETING") else "queued"
+
+
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY"}
