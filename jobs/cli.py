@@ -226,7 +226,7 @@ def evaluate(
 
 
 @app.command(
-    epilog="Examples:\n\n`mpo sweep demo --over seed=0,1,2 --over training.beta=0.05,0.1 --on slurm`"
+    epilog="Examples:\n\n`mpo sweep demo --over seed=0,1 --over training.beta=0.05,0.1 --on slurm`"
     "\n\n`mpo sweep demo --over seed=0,1,2 --status`\n\n"
     "The same command again goes on with what is not done; `mpo report runs/demo-seed*` then puts "
     "seeds into one table."

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from jobs.configs import named_config
 from jobs.sweep_job import SUITE, PointJob
-from mpo_core.config import Config, SlurmConfig, save_config
+from mpo_core.config import SlurmConfig, save_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
 from mpo_core.tracking import MlflowTracker
@@ -63,9 +63,7 @@ def grid(name: str, over: Sequence[str]) -> list[Point]:
         if not key or not found:
             raise InputError(f"--over {text}: write it as dotted.key=value,value,...")
         if key in axes or key == "name":
-            raise InputError(
-                f"--over {text}: {key} cannot be swept over" + " twice" * (key in axes)
-            )
+            raise InputError(f"--over {text}: {key} is given twice, or names the points itself")
         axes[key] = found
     if not axes:
         raise InputError("--over: nothing to sweep over; such as --over seed=0,1,2")
@@ -75,7 +73,7 @@ def grid(name: str, over: Sequence[str]) -> list[Point]:
         points.append(
             Point(
                 f"{name}-{_label(settings)}",
-                tuple(f"{key}={json.dumps(value)}" for key, value in settings.items()),
+                tuple(f"{key}={_in_one_line(value)}" for key, value in settings.items()),
             )
         )
     if len({point.name for point in points}) < len(points):
@@ -259,6 +257,12 @@ def _label(settings: dict[str, Any]) -> str:
     ]
     label = "-".join(words)
     return label if len(label) <= LONGEST_NAME else content_hash(settings, length=12)
+
+
+def _in_one_line(value: Any) -> str:
+    """As a key's value is written on the command line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
+    return text.removesuffix("...\n").strip()
 
 
 def _slurm_parameters(slurm: SlurmConfig, parallel: int) -> dict[str, Any]:

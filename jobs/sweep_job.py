@@ -33,7 +33,11 @@ class PointJob(Checkpointable):
             # Each node runs this; the script knows which one is the first.
             command = ["bash", str(SUITE / "slurm" / "ray_cluster.sh"), *command]
         environment = os.environ | {"MPO_HOME": str(SUITE)}
-        process = subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent)
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509  A job has one thread.
+        )
         self._process = process
         try:
             # Not `wait`, which would hold the lock that `checkpoint` needs to wait.
@@ -65,7 +69,7 @@ class PointJob(Checkpointable):
             self._process.send_signal(signal.SIGUSR1)
             return
         logs = Path(os.environ.get("MPO_LOGS") or SUITE / "runs" / "slurm")
-        attempt = f"attempt_{os.environ.get('SLURM_RESTART_COUNT', 0)}"
+        attempt = f"attempt_{os.environ.get('SLURM_RESTART_COUNT', '0')}"
         (logs / os.environ["SLURM_JOB_ID"] / attempt / "stop").touch()
 
 

@@ -42,8 +42,9 @@ SlurmdPidFile={folder}/%n.pid
 SlurmdLogFile={folder}/%n.log
 SlurmdSpoolDir={folder}/%n
 GresTypes=gpu
-NodeName=node1 NodeHostname={host} NodeAddr={node1} Port={node_port} CPUs={cpus} RealMemory=8000 Gres=gpu:2
-NodeName=node2 NodeHostname={host} NodeAddr={node2} Port={node_port} CPUs={cpus} RealMemory=8000 Gres=gpu:2
+NodeName=DEFAULT NodeHostname={host} Port={node_port} CPUs={cpus} RealMemory=8000 Gres=gpu:2
+NodeName=node1 NodeAddr={node1}
+NodeName=node2 NodeAddr={node2}
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
