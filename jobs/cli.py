@@ -51,11 +51,22 @@ Overrides = Annotated[
 @app.command(
     epilog="Examples:\n\n`mpo run demo`\n\n"
     "`mpo run demo name=mine seed=1 training.beta=0.05`\n\n"
-    "`mpo run runs/mine` (continue an interrupted run)"
+    "`mpo run runs/mine` (continue an interrupted run)\n\n"
+    "`mpo run my.yaml --on ray --address http://127.0.0.1:8265`\n\n"
+    "`mpo run my.yaml --on k8s launch.k8s.overlay=gpu --dry-run` (the manifests)\n\n"
+    "`sbatch slurm/mpo_pipeline.sh my.yaml` (on Slurm)"
 )
 def run(
     config: ConfigArgument,
     overrides: Overrides = None,
+    *,
+    on: Annotated[
+        Literal["local", "ray", "k8s"],
+        typer.Option(help="Here, as a job of a running Ray cluster, or on Kubernetes by KubeRay."),
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="--on ray: the cluster's dashboard, http://HOST:8265.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")
     ] = False,
@@ -63,6 +74,12 @@ def run(
     """Run the whole loop; the same command continues an interrupted run."""
     from jobs.pipeline import run_pipeline
 
+    if address is not None and on != "ray":
+        raise InputError("--address: only with --on ray")
+    if on == "ray":
+        raise typer.Exit(_run_on_ray(config, overrides or [], address, dry_run))
+    if on == "k8s":
+        raise typer.Exit(_run_on_k8s(config, overrides or [], dry_run))
     with _run(config, overrides) as opened:
         if dry_run:
             _print_work(opened)
@@ -465,6 +482,30 @@ def _run(config: str, overrides: list[str] | None):
     from jobs.run import Run
 
     return Run(named_config(config, overrides or []))
+
+
+def _run_on_ray(source: str, overrides: list[str], address: str | None, dry_run: bool) -> int:
+    from cluster.ray_job import ray_job, submit_and_follow
+
+    job = ray_job(named_config(source, overrides), source, overrides, address)
+    if dry_run:
+        print(job)
+        return 0
+
+    def ask() -> bool:
+        return sys.stdin.isatty() and typer.confirm("Stop the job too?")
+
+    return submit_and_follow(job, lambda line: console.print(line, soft_wrap=True), ask)
+
+
+def _run_on_k8s(source: str, overrides: list[str], dry_run: bool) -> int:
+    from cluster.kubernetes import render, submit
+
+    config = named_config(source, overrides)
+    if dry_run:
+        print(render(config))
+        return 0
+    return submit(config, lambda line: console.print(line, soft_wrap=True))
 
 
 def _print_work(opened) -> None:

@@ -1,0 +1,156 @@
+"""A run as a job of a running Ray cluster: submitted, followed, its real status returned.
+
+What `ray job submit --working-dir . -- python -m jobs.pipeline CONFIG` does too, whose exit code
+does not always tell how the job ended.
+"""
+
+import asyncio
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpo_core.config import Config
+from mpo_core.errors import InputError
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+# Never sent along, wherever they lie in the working directory.
+LEFT_AT_HOME = ["/.git/", "/.venv/", "**/__pycache__/", "**/.pytest_cache/", "**/.ruff_cache/"]
+
+
+@dataclass(frozen=True)
+class RayJob:
+    """What is submitted, and where to."""
+
+    address: str
+    entrypoint: str
+    runtime_env: dict[str, Any]
+
+    def __str__(self) -> str:
+        """Without the values of environment variables, which may be secrets."""
+        shown = self.runtime_env | {"env_vars": sorted(self.runtime_env.get("env_vars", {}))}
+        lines = [f"address      {self.address}", f"entrypoint   {self.entrypoint}"]
+        return "\n".join(lines + [f"{key:<12} {value}" for key, value in shown.items() if value])
+
+
+def ray_job(
+    config: Config,
+    source: str,
+    overrides: Sequence[str],
+    address: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> RayJob:
+    """The job that runs a config.
+
+    Args:
+        source: the config's name, file or run folder, as `mpo run` takes it.
+        address: of the cluster's dashboard, before the config's and RAY_ADDRESS.
+
+    Raises:
+        InputError: the config's file is not in the working directory, so the job would not see it.
+    """
+    settings = config.launch.ray
+    address = address or settings.address or environment.get("RAY_ADDRESS") or DEFAULT_ADDRESS
+    runs_dir = config.runs_dir.resolve()
+    home = settings.working_dir.resolve() if settings.working_dir else None
+    if home and not home.is_dir():
+        raise InputError(f"launch.ray.working_dir: {home}: no such folder")
+    # A job runs in a copy of the working directory, which is gone afterwards.
+    arguments = [_seen_by_job(source, home, runs_dir), *overrides, f"runs_dir={runs_dir}"]
+    runtime_env: dict[str, Any] = {
+        "env_vars": {name: environment[name] for name in settings.env_vars if name in environment}
+    }
+    if home:
+        excludes = list(LEFT_AT_HOME)
+        if runs_dir.is_relative_to(home):
+            excludes.append(f"/{runs_dir.relative_to(home)}/")
+        runtime_env |= {"working_dir": str(home), "excludes": excludes}
+    return RayJob(address, shlex.join(["python", "-m", "jobs.pipeline", *arguments]), runtime_env)
+
+
+def submit_and_follow(
+    job: RayJob, say: Callable[[str], None], ask_to_stop: Callable[[], bool]
+) -> int:
+    """Submit a job, print its log, and wait for its end.
+
+    Args:
+        ask_to_stop: called at Ctrl-C; whether to stop the job too.
+
+    Returns:
+        The exit code of the job's entrypoint; 130 where it was stopped or left running, 1 where it
+        failed without one.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(job.address)
+        job_id = client.submit_job(entrypoint=job.entrypoint, runtime_env=job.runtime_env)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"--address {job.address}: {reason}") from error
+    say(f"job {job_id} at {job.address}")
+    try:
+        _follow(client, job_id)
+    except KeyboardInterrupt:
+        if ask_to_stop():
+            client.stop_job(job_id)
+            say(f"stopping job {job_id}")
+        else:
+            say(f"job {job_id} goes on; ray job logs --follow --address {job.address} {job_id}")
+        return 130
+    info = client.get_job_info(job_id)
+    say(f"job {job_id}: {info.status}")
+    if info.status == "SUCCEEDED":
+        return 0
+    if info.status == "STOPPED":
+        return 130
+    if info.driver_exit_code is None:
+        say(info.message or "")
+    return info.driver_exit_code or 1
+
+
+def _follow(client: Any, job_id: str) -> None:
+    """Print the job's log as it comes, until the job has ended."""
+
+    async def tail(skip: int) -> int:
+        """Print from a character on; returns how many there are."""
+        seen = 0
+        async for lines in client.tail_job_logs(job_id):
+            seen += len(lines)
+            if seen > skip:
+                print(lines[-(seen - skip) :], end="", flush=True)
+                skip = seen
+        return max(seen, skip)
+
+    printed = 0
+    while True:
+        try:
+            printed = asyncio.run(tail(printed))
+        except (RuntimeError, OSError) as error:
+            # The connection, not the job: a log's stream is only one way to look at it.
+            print(f"following the log again: {error}", file=sys.stderr)
+        if client.get_job_status(job_id).is_terminal():
+            return
+        time.sleep(1)
+
+
+def _seen_by_job(source: str, home: Path | None, runs_dir: Path) -> str:
+    """How a job names the config."""
+    path = Path(source)
+    if not path.exists():
+        return source  # A preset.
+    path = path.resolve()
+    if home and path.is_relative_to(home) and not path.is_relative_to(runs_dir):
+        return str(path.relative_to(home))
+    if home is None or path.is_relative_to(runs_dir):
+        return str(path)
+    raise InputError(
+        f"{source}: outside of launch.ray.working_dir ({home}), so the job would not see it"
+    )

@@ -1,0 +1,156 @@
+"""The scripts of `slurm/` on a real Slurm of two nodes, with real environments and Ray.
+
+Most jobs here ask scripted models, which needs no engine; one has the whole loop, engine and
+training included.
+"""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from mpo_core.ledger import read_records
+from mpo_core.types import Episode
+from tests.commandline import ROOT
+from tests.integration.slurm.cluster import CPUS
+
+# What the scripts ask for by themselves is a node of the size that training takes.
+SMALL = ("--gres=none", "--gpus-per-node=0", "--mem=2000", f"--cpus-per-task={CPUS // 2}")
+pytestmark = pytest.mark.timeout(1200)
+
+
+def scripted(runs: Path, agent: str = "slow_agent") -> dict:
+    """A loop without training: 4 tasks, 3 plans each, 3 attempts each, then the arms."""
+    return {
+        "name": "small",
+        "runs_dir": str(runs),
+        "envs": {
+            "scienceworld": {
+                "task_types": ["find-animal", "find-plant"],
+                "tasks": {"train": 2, "seen": 0, "unseen": 2},
+            },
+            "alfworld": {
+                "generated": {"train": 6, "seen": 0, "unseen": 6},
+                "tasks": {"train": 2, "seen": 0, "unseen": 2},
+            },
+        },
+        "models": {
+            "planner": {"scripted": "tests.scripted:planner"},
+            "agent": {"scripted": f"tests.scripted:{agent}"},
+        },
+        "planner": {"model": "planner", "per_task": 3},
+        "agent": {"model": "agent", "max_steps": 12, "example": False},
+        "scoring": {"repetitions": 3},
+        "validation": 0,
+        "evaluation": {"splits": ["unseen"], "arms": ["none", "base", "expert"], "bootstrap": 200},
+        "cluster": {"episodes_in_flight": 2},
+    }
+
+
+def write(config: dict, folder: Path) -> Path:
+    path = folder / f"{config['name']}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def episodes(run: Path, stage: str = "scoring") -> list[Episode]:
+    path = run / "episodes" / f"{stage}.jsonl"
+    return read_records(path, Episode) if path.is_file() and path.read_bytes() else []
+
+
+def processes_of(job: str) -> list[str]:
+    """Command lines of what a job has left on its nodes."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("SLURM_JOB_ID") == job:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_requeued_and_warned_in_mid_run_every_episode_is_played_once(slurm, runs):
+    config = write(scripted(runs), runs)
+    job = slurm.submit(*SMALL, ROOT / "slurm" / "mpo_pipeline.sh", config, cwd=runs)
+    run = runs / "small"
+    slurm.wait_for(lambda: len(episodes(run)) >= 3, "episodes", 300)
+    slurm.run("scontrol", "requeue", job)
+    played = len(episodes(run))
+    slurm.wait_for(lambda: len(episodes(run)) >= played + 3, "more episodes", 300)
+    # What --signal=B:USR1@300 sends ahead of the time limit.
+    slurm.run("scancel", "--batch", "--signal=USR1", job)
+    slurm.wait_for(lambda: slurm.job(job)["Restarts"] == "2", "the second restart", 120)
+    assert slurm.ended(job, 400) == "COMPLETED"
+
+    summary = json.loads((run / "report" / "summary.json").read_text())
+    keys = [episode.key for episode in episodes(run)]
+    assert len(keys) == len(set(keys))
+    assert summary["episodes"] == len(keys) + len(episodes(run, "evaluation"))
+    attempts = sorted(path.name for path in (slurm.folder / "logs" / job).iterdir())
+    assert attempts == ["attempt_0", "attempt_1", "attempt_2"]
+    assert processes_of(job) == []
+
+
+def test_the_jobs_of_an_array_share_a_node_undisturbed_and_a_cancelled_one_leaves_nothing(
+    slurm, runs
+):
+    config = write(scripted(runs), runs)
+    array = slurm.submit(
+        *SMALL,
+        f"--cpus-per-task={CPUS // 4}",
+        "--nodelist=node1",
+        "--array=0-2",
+        ROOT / "slurm" / "evaluate_array.sh",
+        config,
+        "--over",
+        "seed=0,1,2",
+        "evaluation.arms=[none,expert]",
+        "evaluation.repetitions=6",
+        cwd=runs,
+    )
+    names = [f"small-seed{seed}" for seed in range(3)]
+    slurm.wait_for(
+        lambda: all(episodes(runs / name, "evaluation") for name in names), "episodes", 400
+    )
+    ids = [slurm.job(f"{array}_{index}")["JobId"] for index in range(3)]
+    slurm.run("scancel", f"{array}_1")
+    assert slurm.ended(f"{array}_1", 60) == "CANCELLED"
+    slurm.wait_for(lambda: processes_of(ids[1]) == [], "end of all processes", 10)
+    for index in (0, 2):
+        assert slurm.ended(f"{array}_{index}", 400) == "COMPLETED"
+        report = json.loads((runs / names[index] / "report" / "summary.json").read_text())
+        assert report["seed"] == index
+        assert processes_of(ids[index]) == []
+    assert not (runs / names[1] / "report").exists()
+
+
+def test_ray_counts_the_gpus_and_cpus_that_slurm_gave(slurm, runs):
+    script = runs / "job.sh"
+    script.write_text(
+        '#!/bin/bash\n. "$MPO_HOME/slurm/ray_cluster.sh"\nray_cluster python -c "\n'
+        "import json, os, ray\n"
+        "ray.init(log_to_driver=False)\n"
+        "gpus = ray.remote(num_gpus=2)(lambda: os.environ['CUDA_VISIBLE_DEVICES'])\n"
+        "print(json.dumps([ray.nodes()[0]['Resources'], ray.get(gpus.remote()),\n"
+        "                  ray.nodes()[0]['NodeManagerAddress']]))\n"
+        '"\n'
+    )
+    job = slurm.submit("--gpus-per-node=2", "--cpus-per-task=3", script, cwd=runs)
+    assert slurm.ended(job, 200) == "COMPLETED"
+    lines = (runs / f"slurm-{job}.out").read_text().splitlines()
+    resources, visible, address = json.loads(lines[-1])
+    assert (resources["CPU"], resources["GPU"], visible) == (3, 2, "0,1")
+    assert address == "127.0.0.1", "a node that is alone listens on loopback"
+
+
+def test_a_failing_run_fails_the_job_and_says_why(slurm, runs):
+    config = write(scripted(runs), runs)
+    job = slurm.submit(
+        *SMALL, ROOT / "slurm" / "mpo_pipeline.sh", config, "agent.model=nobody", cwd=runs
+    )
+    assert slurm.ended(job, 200) == "FAILED"
+    assert slurm.job(job)["ExitCode"] == "2:0"
+    assert "agent.model: 'nobody' is not in models" in (runs / f"mpo-{job}.log").read_text()
