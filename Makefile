@@ -13,11 +13,15 @@ export UV_FIND_LINKS := $(FIND_LINKS)
 TORCH_WHEEL = $(wildcard $(addsuffix /torch-*+cpu-*.whl,$(FIND_LINKS)))
 TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 
-.PHONY: demo test unit bench lint lock install clean help
+# What the tests of Slurm and of the MLflow server's database stand on; without it they are skipped.
+SYSTEM = slurm-wlm munge iproute2 postgresql
+
+.PHONY: demo test unit bench lint lock install system clean help
 
 help:
 	@echo "make demo     the whole loop on this machine, about a quarter of an hour; report in runs/demo/report"
 	@echo "make test     all tests"
+	@echo "make system   Debian packages that the tests of Slurm and PostgreSQL need (as root)"
 	@echo "make unit     the unit tests, seconds"
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make lint     ruff"
@@ -51,6 +55,10 @@ $(STAMP): $(LOCK) pyproject.toml
 	touch $(STAMP)
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --python-version 3.11
+system:
+	dpkg --status $(SYSTEM) >/dev/null 2>&1 \
+		|| { apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends $(SYSTEM); }
+
 lock:
 	$(COMPILE) --extra cpu --extra dev $(TORCH_INDEX) --output-file requirements/cpu.lock
 	UV_FIND_LINKS= $(COMPILE) --extra gpu --python-platform x86_64-manylinux_2_28 \

@@ -14,8 +14,12 @@ PRESETS = Path(__file__).parent / "presets"
 
 
 def named_config(source: str, overrides: Sequence[str] = ()) -> Config:
-    """The config of a preset's name, a YAML file, or a run's folder."""
-    return load_config(_find(source), overrides)
+    """The config of a preset's name, a YAML file, or a run's folder, wherever that has moved to."""
+    path = _find(source)
+    if path.parent == Path(source):
+        run = path.parent.resolve()
+        overrides = [f"name={run.name}", f"runs_dir={run.parent}", *overrides]
+    return load_config(path, overrides)
 
 
 def preset_names() -> list[str]:

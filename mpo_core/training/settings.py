@@ -53,8 +53,10 @@ class TrainingJob:
         """Hash of everything that decides the result, the content of the rows included."""
         settings = self.config.model_dump(mode="json", exclude=OPERATIONAL)
         rows = content_hash(self.rows.read_text())
+        folder = Path(self.model)
+        model = weights_fingerprint(folder) if folder.is_dir() else self.model
         start = [weights_fingerprint(self.start)] if self.start else []
-        return content_hash(self.method, rows, self.model, settings, self.seed, *start, length=12)
+        return content_hash(self.method, rows, model, settings, self.seed, *start, length=12)
 
     def check_start(self) -> None:
         """Raises InputError for a `start` that this training cannot continue."""

@@ -120,3 +120,10 @@ def test_presets_hold_no_secrets():
     for path in PRESETS.glob("*.yaml"):
         text = str(yaml.safe_load(path.read_text())).lower()
         assert "api_key'" not in text and "token'" not in text
+
+
+def test_a_runs_folder_is_continued_where_it_lies(tmp_path):
+    folder = tmp_path / "elsewhere" / "mine"
+    save_config(named_config("demo", ["name=mine", "runs_dir=/gone/runs"]), folder / "config.yaml")
+    assert named_config(str(folder)).run_dir == folder
+    assert named_config(str(folder), ["name=other"]).name == "other"
