@@ -60,7 +60,8 @@ def ray_job(
     if home and not home.is_dir():
         raise InputError(f"launch.ray.working_dir: {home}: no such folder")
     # A job runs in a copy of the working directory, which is gone afterwards.
-    arguments = [_seen_by_job(source, home, runs_dir), *overrides, f"runs_dir={runs_dir}"]
+    settled = [override for override in overrides if not override.startswith("runs_dir=")]
+    arguments = [_seen_by_job(source, home, runs_dir), *settled, f"runs_dir={runs_dir}"]
     runtime_env: dict[str, Any] = {
         "env_vars": {name: environment[name] for name in settings.env_vars if name in environment}
     }

@@ -285,7 +285,7 @@ def _stoppable(stop: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN if stop.exists() else before)
 
 
 @contextlib.contextmanager

@@ -452,7 +452,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     SIGUSR1, a scheduler's warning, interrupts as Ctrl-C does, a training after a last checkpoint.
     """
-    signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    signal.signal(signal.SIGUSR1, _interrupt_once)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -471,6 +471,12 @@ def main(arguments: list[str] | None = None) -> None:
         if error.errno not in (28, 122):  # ENOSPC, EDQUOT
             raise
         _fail(f"{error.filename or 'disk'}: {error.strerror}; free some space and run again", 2)
+
+
+def _interrupt_once(number: int, _: object) -> None:
+    # A scheduler may repeat its warning, and tidying up must not be interrupted.
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> None:

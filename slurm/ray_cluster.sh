@@ -28,9 +28,10 @@ export MPO_LOGS=${MPO_LOGS:-$MPO_HOME/runs/slurm}
 logs=$MPO_LOGS/${SLURM_JOB_ID:?not in a Slurm job}/attempt_${SLURM_RESTART_COUNT:-0}
 [ -d "$MPO_HOME/.venv" ] && PATH=$MPO_HOME/.venv/bin:$PATH
 
+# Takes the place of the shell, so that signals reach the program: call it in a subshell.
 in_container() {
     # shellcheck disable=SC2086  # The variable is a command and its arguments.
-    ${MPO_CONTAINER:-} "$@"
+    exec ${MPO_CONTAINER:-} "$@"
 }
 
 # --- in the batch script -------------------------------------------------------------------------
@@ -92,8 +93,8 @@ own_address() {
 }
 
 start_ray() {
-    RAY_TMPDIR=$scratch RAY_worker_niceness=0 RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=50 \
-        in_container ray start --block --disable-usage-stats \
+    export RAY_TMPDIR=$scratch RAY_worker_niceness=0 RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=50
+    in_container ray start --block --disable-usage-stats \
         --node-ip-address="$address" \
         --num-cpus="${MPO_CPUS:-$SLURM_CPUS_ON_NODE}" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" \
         --object-store-memory=1000000000 \
@@ -156,11 +157,9 @@ if [ "$SLURM_PROCID" = 0 ]; then
     in_container "$@" &
     command=$!
     while alive "$command" && alive "$ray"; do
-        if [ -e "$logs/stop" ]; then
-            rm "$logs/stop"
-            kill -USR1 "$command"
-        fi
-        sleep 0.5
+        # Again and again, since a program that still starts does not listen yet.
+        [ -e "$logs/stop" ] && kill -USR1 "$command"
+        sleep 1
     done
     alive "$command" && fail "Ray's head has ended; see $log"
     wait "$command"

@@ -9,55 +9,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
-from mpo_core.ledger import read_records
-from mpo_core.types import Episode
 from tests.commandline import ROOT
 from tests.integration.slurm.cluster import CPUS
+from tests.small_run import episodes, write_config
 
 # What the scripts ask for by themselves is a node of the size that training takes.
 SMALL = ("--gres=none", "--gpus-per-node=0", "--mem=2000", f"--cpus-per-task={CPUS // 2}")
 pytestmark = pytest.mark.timeout(1200)
-
-
-def scripted(runs: Path, agent: str = "slow_agent") -> dict:
-    """A loop without training: 4 tasks, 3 plans each, 3 attempts each, then the arms."""
-    return {
-        "name": "small",
-        "runs_dir": str(runs),
-        "envs": {
-            "scienceworld": {
-                "task_types": ["find-animal", "find-plant"],
-                "tasks": {"train": 2, "seen": 0, "unseen": 2},
-            },
-            "alfworld": {
-                "generated": {"train": 6, "seen": 0, "unseen": 6},
-                "tasks": {"train": 2, "seen": 0, "unseen": 2},
-            },
-        },
-        "models": {
-            "planner": {"scripted": "tests.scripted:planner"},
-            "agent": {"scripted": f"tests.scripted:{agent}"},
-        },
-        "planner": {"model": "planner", "per_task": 3},
-        "agent": {"model": "agent", "max_steps": 12, "example": False},
-        "scoring": {"repetitions": 3},
-        "validation": 0,
-        "evaluation": {"splits": ["unseen"], "arms": ["none", "base", "expert"], "bootstrap": 200},
-        "cluster": {"episodes_in_flight": 2},
-    }
-
-
-def write(config: dict, folder: Path) -> Path:
-    path = folder / f"{config['name']}.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-def episodes(run: Path, stage: str = "scoring") -> list[Episode]:
-    path = run / "episodes" / f"{stage}.jsonl"
-    return read_records(path, Episode) if path.is_file() and path.read_bytes() else []
 
 
 def processes_of(job: str) -> list[str]:
@@ -73,7 +32,7 @@ def processes_of(job: str) -> list[str]:
 
 
 def test_requeued_and_warned_in_mid_run_every_episode_is_played_once(slurm, runs):
-    config = write(scripted(runs), runs)
+    config = write_config(runs)
     job = slurm.submit(*SMALL, ROOT / "slurm" / "mpo_pipeline.sh", config, cwd=runs)
     run = runs / "small"
     slurm.wait_for(lambda: len(episodes(run)) >= 3, "episodes", 300)
@@ -97,7 +56,7 @@ def test_requeued_and_warned_in_mid_run_every_episode_is_played_once(slurm, runs
 def test_the_jobs_of_an_array_share_a_node_undisturbed_and_a_cancelled_one_leaves_nothing(
     slurm, runs
 ):
-    config = write(scripted(runs), runs)
+    config = write_config(runs)
     array = slurm.submit(
         *SMALL,
         f"--cpus-per-task={CPUS // 4}",
@@ -147,7 +106,7 @@ def test_ray_counts_the_gpus_and_cpus_that_slurm_gave(slurm, runs):
 
 
 def test_a_failing_run_fails_the_job_and_says_why(slurm, runs):
-    config = write(scripted(runs), runs)
+    config = write_config(runs)
     job = slurm.submit(
         *SMALL, ROOT / "slurm" / "mpo_pipeline.sh", config, "agent.model=nobody", cwd=runs
     )

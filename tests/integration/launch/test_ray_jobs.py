@@ -1,0 +1,112 @@
+"""Runs as jobs of a Ray cluster on this machine: `mpo run --on ray` and plain `ray job submit`."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from cluster.backend import free_port
+from tests.commandline import ROOT, mpo
+from tests.small_run import episodes, write_config
+
+PROGRAMS = Path(sys.executable).parent
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """Address of the dashboard of a Ray head with four CPUs."""
+    folder = tmp_path_factory.mktemp("head")
+    port, dashboard = free_port(), free_port()
+    command = [PROGRAMS / "ray", "start", "--head", "--block", "--num-cpus=4", f"--port={port}"]
+    command += ["--node-ip-address=127.0.0.1", f"--dashboard-port={dashboard}"]
+    command += ["--min-worker-port=0", "--max-worker-port=0", "--ray-client-server-port=0"]
+    command += ["--dashboard-agent-listen-port=0", "--dashboard-agent-grpc-port=0"]
+    environment = os.environ | {
+        "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+        "RAY_TMPDIR": f"/tmp/mpo-test-{os.getpid()}",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_worker_niceness": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    os.makedirs(environment["RAY_TMPDIR"], exist_ok=True)
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{dashboard}"
+    deadline = time.monotonic() + 180
+    while not answers(f"{address}/api/jobs/"):
+        assert process.poll() is None, (folder / "head.log").read_text()[-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    yield address
+    process.terminate()
+    process.wait(60)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def test_a_run_is_submitted_followed_and_finished(head, tmp_path):
+    config = write_config(tmp_path)
+    done = mpo("run", str(config), "--on", "ray", "--address", head, *installed())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCEEDED" in done.stdout
+    assert f"report: {tmp_path / 'small' / 'report'}" in done.stdout.replace("\n", "")
+    summary = json.loads((tmp_path / "small" / "report" / "summary.json").read_text())
+    assert summary["episodes"] == len(episodes(tmp_path / "small")) + 12
+
+
+def test_a_jobs_exit_code_is_that_of_the_run(head, tmp_path):
+    config = write_config(tmp_path)
+    mute = "models.planner.scripted=tests.scripted:mute"
+    done = mpo("run", str(config), mute, "--on", "ray", "--address", head, *installed())
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "FAILED" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("setting", "code"), [("seed=1", 0), ("seed=one", 1)])
+def test_plain_ray_job_submit_works_too(head, tmp_path, setting, code):
+    config = write_config(tmp_path)
+    done = subprocess.run(
+        [PROGRAMS / "ray", "job", "submit", "--address", head, "--working-dir", ROOT, "--"]
+        + ["python", "-m", "jobs.pipeline", config, setting],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert (tmp_path / "small" / "report" / "summary.json").exists() == (code == 0)
+
+
+def test_no_cluster_at_the_address_is_one_line(tmp_path):
+    config = write_config(tmp_path)
+    address = f"http://127.0.0.1:{free_port()}"
+    done = mpo("run", str(config), "--on", "ray", "--address", address, *installed())
+    assert done.returncode == 2
+    assert done.stderr.startswith("mpo: error: --address") and done.stderr.count("\n") == 1
+
+
+def test_a_dry_run_says_what_would_be_submitted(tmp_path):
+    done = mpo("run", "demo", f"runs_dir={tmp_path}", "--on", "ray", "--dry-run")
+    assert done.returncode == 0
+    assert f"python -m jobs.pipeline demo runs_dir={tmp_path}" in done.stdout
+    assert f"working_dir  {ROOT}" in done.stdout
+
+
+def installed() -> tuple[str, str]:
+    """The config's file is no part of the checkout, which the cluster has anyway."""
+    return "launch.ray.working_dir=null", 'launch.ray.env_vars=["PYTHONPATH"]'

@@ -1,0 +1,105 @@
+"""Sweeps through submitit on this machine: real processes, real MLflow, scripted models."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.commandline import ROOT, mpo
+from tests.small_run import episodes, write_config
+
+NAMES = ["small-seed0", "small-seed1"]
+pytestmark = pytest.mark.timeout(900)
+
+
+def sweep_command(folder: Path, *options: str) -> list[str]:
+    config = write_config(folder, cluster={"enabled": False, "episodes_in_flight": 2})
+    return ["sweep", str(config), "--over", "seed=0,1", *options]
+
+
+def mlflow_runs(folder: Path) -> dict[str, dict]:
+    """Name -> status and parent's name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("mpo").experiment_id])
+    names = {run.info.run_id: run.info.run_name for run in found}
+    return {
+        run.info.run_name: {
+            "status": run.info.status,
+            "parent": names.get(run.data.tags.get("mlflow.parentRunId")),
+        }
+        for run in found
+    }
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, dict[str, int]]:
+    """Folder of a sweep whose first point was killed; what the second call said, and how many
+    episodes of each point were there before it."""
+    folder = tmp_path_factory.mktemp("sweep")
+    command = [sys.executable, "-m", "jobs.cli", *sweep_command(folder, "--on", "local")]
+    first = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while len(episodes(folder / NAMES[0])) < 3:
+        assert first.poll() is None, first.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for process in psutil.Process(first.pid).children(recursive=True):
+        if "jobs.pipeline" in process.cmdline():
+            os.kill(process.pid, signal.SIGKILL)
+    output, _ = first.communicate(timeout=300)
+    assert first.returncode == 1, output
+    assert f"{NAMES[0]}: not done" in output
+    before = {name: len(episodes(folder / name)) for name in NAMES}
+    assert mpo(*sweep_command(folder, "--status")).returncode == 1
+    return folder, mpo(*sweep_command(folder, "--on", "local")), before
+
+
+def test_a_killed_point_goes_on_and_the_others_are_left_alone(swept):
+    folder, again, before = swept
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert 3 <= before[NAMES[0]] < 36
+    for name in NAMES:
+        keys = [episode.key for episode in episodes(folder / name)]
+        assert len(keys) == len(set(keys))
+        assert (folder / name / "report" / "summary.json").is_file()
+    jobs = json.loads((folder / "sweeps" / "small" / "sweep.json").read_text())["jobs"]
+    assert sorted(jobs) == NAMES
+    logs = list((folder / "sweeps" / "small" / "jobs").rglob("*.out"))
+    assert len(logs) == 3, "the point that was done did not run again"
+
+
+def test_all_points_stand_under_one_run_in_mlflow(swept):
+    folder, *_ = swept
+    runs = mlflow_runs(folder)
+    assert runs["small"] == {"status": "FINISHED", "parent": None}
+    for name in NAMES:
+        assert runs[name] == {"status": "FINISHED", "parent": "small"}
+    assert len(runs) == 3
+
+
+def test_a_sweep_that_is_done_starts_nothing_and_says_so(swept):
+    folder, *_ = swept
+    done = mpo(*sweep_command(folder, "--status"))
+    assert done.returncode == 0
+    assert done.stdout.count("done") == 2
+
+
+def test_in_this_terminal_a_point_runs_with_its_output(tmp_path):
+    done = mpo(*sweep_command(tmp_path, "evaluation.arms=[none]", "--on", "debug"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report: " in done.stdout
