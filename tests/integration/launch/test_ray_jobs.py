@@ -79,9 +79,9 @@ def test_a_jobs_exit_code_is_that_of_the_run(head, tmp_path):
 @pytest.mark.parametrize(("setting", "code"), [("seed=1", 0), ("seed=one", 1)])
 def test_plain_ray_job_submit_works_too(head, tmp_path, setting, code):
     config = write_config(tmp_path)
+    submit = [PROGRAMS / "ray", "job", "submit", "--address", head, "--working-dir", ROOT, "--"]
     done = subprocess.run(
-        [PROGRAMS / "ray", "job", "submit", "--address", head, "--working-dir", ROOT, "--"]
-        + ["python", "-m", "jobs.pipeline", config, setting],
+        [*submit, "python", "-m", "jobs.pipeline", config, setting],
         check=False,
         cwd=ROOT,
         capture_output=True,

@@ -5,7 +5,6 @@ training included.
 """
 
 import json
-from pathlib import Path
 
 import psutil
 import pytest
