@@ -14,7 +14,7 @@ TORCH_WHEEL = $(wildcard $(addsuffix /torch-*+cpu-*.whl,$(FIND_LINKS)))
 TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 
 # What the tests of Slurm and of the MLflow server's database stand on; without it they are skipped.
-SYSTEM = slurm-wlm munge iproute2 postgresql
+SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 postgresql
 
 .PHONY: demo test unit bench lint lock install system clean help
 

@@ -10,9 +10,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.integration.slurm.accounting import ADDRESSES, Accounting, free_port
+
 CPUS = 8
 """Of each node: more than the machine has, so that several small jobs fit."""
-ADDRESSES = {"controller": "10.213.0.1", "node1": "10.213.0.2", "node2": "10.213.0.3"}
 BRIDGE = "mpo-slurm"
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY"}
 
@@ -67,10 +68,10 @@ def missing() -> str | None:
 class Slurm:
     """Started by `start`, ended by `stop`; commands find it by SLURM_CONF in `environment`."""
 
-    def __init__(self, folder: Path, accounting: str = "") -> None:
+    def __init__(self, folder: Path, accounting: Accounting | None = None) -> None:
         self.folder = folder
         self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
-        self._accounting = accounting or "AccountingStorageType=accounting_storage/none"
+        self._accounting = accounting
         self._daemons: list[subprocess.Popen] = []
 
     def start(self) -> None:
@@ -91,10 +92,15 @@ class Slurm:
                 cpus=CPUS,
                 port=free_port(),
                 node_port=free_port(),
-                accounting=self._accounting,
+                accounting=self._accounting.settings if self._accounting else "",
                 **ADDRESSES,
             )
         )
+        if self._accounting:
+            self._accounting.start()
+            self._spawn("slurmdbd", "-D")
+            self.wait_for(lambda: self._answers("sacctmgr", "show", "cluster"), "slurmdbd")
+            self.run("sacctmgr", "--immediate", "add", "cluster", "mpo")
         self._spawn("slurmctld", "-D")
         for node in ("node1", "node2"):
             # Not `ip netns exec`, which hides the control groups that slurmd looks for.
@@ -110,6 +116,8 @@ class Slurm:
             daemon.terminate()
         for daemon in reversed(self._daemons):
             daemon.wait(30)
+        if self._accounting:
+            self._accounting.stop()
         _remove_network()
 
     def run(self, *command: str | Path) -> str:
@@ -119,6 +127,10 @@ class Slurm:
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
+
+    def _answers(self, *command: str) -> bool:
+        done = subprocess.run(command, check=False, env=self.environment, capture_output=True)
+        return done.returncode == 0
 
     def submit(self, *arguments: str | Path, cwd: Path, **variables: str) -> str:
         """sbatch; returns the job's id."""
@@ -197,12 +209,6 @@ def _remove_network() -> None:
         for command in (f"link delete mpo-veth{number}", f"netns delete {node}"):
             subprocess.run(["ip", *command.split()], check=False, stderr=subprocess.DEVNULL)
     subprocess.run(["ip", "link", "delete", BRIDGE], check=False, stderr=subprocess.DEVNULL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
 
 
 def last_lines(files: Sequence[Path], count: int = 30) -> str:

@@ -5,17 +5,19 @@ from pathlib import Path
 import pytest
 
 from tests.commandline import ROOT
+from tests.integration.slurm import accounting
 from tests.integration.slurm.cluster import Slurm, last_lines, missing
 
 
-@pytest.fixture(scope="session")
-def slurm(tmp_path_factory):
-    """A Slurm of two nodes, whose jobs find this checkout, its programs and the tests' models."""
-    lack = missing()
+@pytest.fixture(scope="module", params=[pytest.param(False, id="")])
+def slurm(request, tmp_path_factory):
+    """A Slurm of two nodes, whose jobs find this checkout, its programs and the tests' models;
+    with accounting where its parameter says so."""
+    lack = missing() or (accounting.missing() if request.param else None)
     if lack:
         pytest.skip(lack)
     folder = tmp_path_factory.mktemp("slurm")
-    cluster = Slurm(folder)
+    cluster = Slurm(folder, accounting.Accounting(folder) if request.param else None)
     cluster.environment |= {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
