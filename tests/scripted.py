@@ -1,7 +1,9 @@
 """Deterministic stand-ins for a planner and an agent: what they answer is a function of what they
 are asked."""
 
+import os
 import time
+from pathlib import Path
 
 from mpo_core.types import content_hash
 
@@ -34,6 +36,14 @@ def agent(messages: list[dict], seed: int) -> str:
 
 def slow_agent(messages: list[dict], seed: int) -> str:
     time.sleep(0.02)
+    return agent(messages, seed)
+
+
+def signing_agent(messages: list[dict], seed: int) -> str:
+    """Leaves a file named after the address of the node that it is asked on."""
+    import ray
+
+    (Path(os.environ["MPO_SIGNATURES"]) / ray.util.get_node_ip_address()).touch()
     return agent(messages, seed)
 
 

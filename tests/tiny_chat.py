@@ -90,3 +90,21 @@ def make_chat_model(
         optimizer.step()
     model.save_pretrained(folder)
     return folder
+
+
+def make_planner(folder: Path) -> None:
+    """A chat model in `model` that writes plans, and in `prompts` planner prompts as short as those
+    that it has learnt."""
+    from mpo_core.prompts import BUILTIN
+
+    for env in ("scienceworld", "alfworld"):
+        (folder / "prompts" / env).mkdir(parents=True)
+        (folder / "prompts" / env / "planner.txt").write_text("Plan: {task}")
+    things = ("a cup", "an egg", "the lamp", "a plant", "a dog", "some water", "a book", "a pan")
+    taught = [
+        (f"Plan: find {thing}.", f"Step 1: Go to the {room}.\nStep 2: Take {thing}.")
+        for thing in things
+        for room in ("kitchen", "garden", "desk")
+    ]
+    texts = [path.read_text() for path in BUILTIN.glob("*/*.txt")]
+    make_chat_model(folder / "model", taught, epochs=8, texts=texts)

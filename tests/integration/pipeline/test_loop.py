@@ -12,10 +12,9 @@ import pytest
 import yaml
 
 from mpo_core.ledger import read_records
-from mpo_core.prompts import BUILTIN
 from mpo_core.types import Demonstration, Episode, Plan, PreferencePair
 from tests.commandline import ROOT, mpo
-from tests.tiny_chat import make_chat_model
+from tests.tiny_chat import make_planner
 
 SFT = {
     "lora": {"rank": 4, "alpha": 8},
@@ -98,17 +97,7 @@ def finish(root: Path) -> None:
 def run(tmp_path_factory) -> Path:
     """The folder of the run: killed after SFT, then left to end."""
     root = tmp_path_factory.mktemp("loop")
-    for env in ("scienceworld", "alfworld"):
-        (root / "prompts" / env).mkdir(parents=True)
-        (root / "prompts" / env / "planner.txt").write_text("Plan: {task}")
-    things = ("a cup", "an egg", "the lamp", "a plant", "a dog", "some water", "a book", "a pan")
-    taught = [
-        (f"Plan: find {thing}.", f"Step 1: Go to the {room}.\nStep 2: Take {thing}.")
-        for thing in things
-        for room in ("kitchen", "garden", "desk")
-    ]
-    texts = [path.read_text() for path in BUILTIN.glob("*/*.txt")]
-    make_chat_model(root / "model", taught, epochs=8, texts=texts)
+    make_planner(root)
     (root / "loop.yaml").write_text(yaml.safe_dump(config(root)))
     folder = root / "loop"
     kill_when(root, folder / "planner" / "sft" / "training.json")

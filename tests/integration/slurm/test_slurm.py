@@ -10,8 +10,10 @@ import psutil
 import pytest
 
 from tests.commandline import ROOT
+from tests.integration.slurm.accounting import ADDRESSES
 from tests.integration.slurm.cluster import CPUS
 from tests.small_run import episodes, write_config
+from tests.tiny_chat import make_planner
 
 # What the scripts ask for by themselves is a node of the size that training takes.
 SMALL = ("--gres=none", "--gpus-per-node=0", "--mem=2000", f"--cpus-per-task={CPUS // 2}")
@@ -28,6 +30,54 @@ def processes_of(job: str) -> list[str]:
         except psutil.Error:
             continue
     return found
+
+
+def test_two_nodes_are_one_cluster_that_finishes_the_whole_loop(slurm, runs):
+    make_planner(runs)
+    config = write_config(
+        runs,
+        prompts_dir=str(runs / "prompts"),
+        models={
+            "tiny": {
+                "source": str(runs / "model"),
+                "max_model_len": 1024,
+                "max_lora_rank": 8,
+                "engine_kwargs": {"max_num_seqs": 16},
+            },
+            "agent": {"scripted": "tests.scripted:signing_agent"},
+        },
+        planner={"model": "tiny", "per_task": 3, "max_tokens": 64, "resamples": 10},
+        training={
+            "lora": {"rank": 4, "alpha": 8},
+            "batch_size": 4,
+            "micro_batch_size": 2,
+            "max_length": 1024,
+            "max_steps": 2,
+            "workers": 2,
+        },
+        evaluation={"splits": ["unseen"], "arms": ["none", "mpo", "expert"], "bootstrap": 200},
+        cluster={"rollout_actors": 2},
+    )
+    signatures = runs / "signatures"
+    signatures.mkdir()
+    job = slurm.submit(
+        *SMALL,
+        "--nodes=2",
+        ROOT / "slurm" / "mpo_pipeline.sh",
+        config,
+        cwd=runs,
+        MPO_SIGNATURES=str(signatures),
+    )
+    assert slurm.ended(job, 1100) == "COMPLETED"
+    nodes = {ADDRESSES["node1"], ADDRESSES["node2"]}
+    assert {path.name for path in signatures.iterdir()} == nodes
+    run = runs / "small"
+    summary = json.loads((run / "report" / "summary.json").read_text())
+    assert [row["arm"] for row in summary["table"]] == ["none", "mpo", "expert"] * 2
+    assert summary["trainings"]["mpo"]["engine"] == "DeepSpeedEngine"
+    logs = {path.name for path in (slurm.folder / "logs" / job / "attempt_0").glob("*.log")}
+    assert logs == {"ray-node1.log", "ray-node2.log"}
+    assert processes_of(job) == []
 
 
 def test_requeued_and_warned_in_mid_run_every_episode_is_played_once(slurm, runs):
@@ -92,14 +142,23 @@ def test_ray_counts_the_gpus_and_cpus_that_slurm_gave(slurm, runs):
         "import json, os, ray\n"
         "ray.init(log_to_driver=False)\n"
         "gpus = ray.remote(num_gpus=2)(lambda: os.environ['CUDA_VISIBLE_DEVICES'])\n"
-        "print(json.dumps([ray.nodes()[0]['Resources'], ray.get(gpus.remote()),\n"
-        "                  ray.nodes()[0]['NodeManagerAddress']]))\n"
+        "node = ray.nodes()[0]\n"
+        "print(json.dumps([node['Resources'], ray.get(gpus.remote()), node['NodeManagerAddress'],\n"
+        "                  os.environ['CONTAINED']]))\n"
         '"\n'
     )
-    job = slurm.submit("--gpus-per-node=2", "--cpus-per-task=3", script, cwd=runs)
+    # `env` in place of a container's command.
+    job = slurm.submit(
+        "--gpus-per-node=2",
+        "--cpus-per-task=3",
+        script,
+        cwd=runs,
+        MPO_CONTAINER="env CONTAINED=yes",
+    )
     assert slurm.ended(job, 200) == "COMPLETED"
     lines = (runs / f"slurm-{job}.out").read_text().splitlines()
-    resources, visible, address = json.loads(lines[-1])
+    resources, visible, address, contained = json.loads(lines[-1])
+    assert contained == "yes"
     assert (resources["CPU"], resources["GPU"], visible) == (3, 2, "0,1")
     assert address == "127.0.0.1", "a node that is alone listens on loopback"
 
