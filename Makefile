@@ -52,7 +52,7 @@ $(STAMP): $(LOCK) pyproject.toml
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --python-version 3.11
 lock:
-	$(COMPILE) --extra cpu --extra dev $(TORCH_INDEX) --output-file requirements/cpu.lock
+	$(COMPILE) --extra cpu --extra dev --extra tracking-server $(TORCH_INDEX) --output-file requirements/cpu.lock
 	UV_FIND_LINKS= $(COMPILE) --extra gpu --python-platform x86_64-manylinux_2_28 \
 		--output-file requirements/gpu.lock
 
