@@ -21,6 +21,13 @@ KUBERAY = {"RayJob": "rayjobs", "RayService": "rayservices", "RayCluster": "rayc
 
 def schema_faults(obj: dict[str, Any]) -> list[str]:
     """What is wrong with an object, a line each; nothing where it is valid."""
+    # A validation reads files of megabytes; most objects are met again and again.
+    return list(_faults(json.dumps(obj)))
+
+
+@functools.cache
+def _faults(text: str) -> list[str]:
+    obj = json.loads(text)
     if obj.get("apiVersion", "").startswith("ray.io/"):
         faults = _kuberay_faults(obj)
     else:
