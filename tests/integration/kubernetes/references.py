@@ -7,7 +7,7 @@ from typing import Any
 from tests.integration.kubernetes.manifests import K8S, label, pod_templates
 
 # Hosts in settings: `http://mlflow:5000`, `postgresql://mlflow@postgres:5432/mlflow`.
-URL = re.compile(r"\w+://(?:[\w.-]+@)?([a-z][a-z0-9-]*):(\d+)")
+URL = re.compile(r"[\w+]+://(?:[\w.-]+@)?([a-z][a-z0-9-]*):(\d+)")
 EXTERNAL = re.compile(r"^\| `(\w+/[\w.-]+)`", re.MULTILINE)
 
 
