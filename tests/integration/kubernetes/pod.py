@@ -96,7 +96,7 @@ def pod(
         f"mount --bind {folder}/hosts /etc/hosts",
         f"mount --bind {folder}/mnt /mnt",
         *(f"mount --bind {source} {name}" for name, source in mounts.items()),
-        *(f"mount -t tmpfs -o mode=777 none {path}" for path in empty),
+        *(f"mkdir -p {path} && mount -t tmpfs -o mode=777 none {path}" for path in empty),
         f"touch {folder}/ready",
         "exec sleep infinity",
     ]
