@@ -75,8 +75,8 @@ class Cluster:
         except KeyError:
             raise Refused(404, "NotFound", f'{plural} "{name}" not found') from None
 
-    def put(self, resource: Resource, obj: Object, *, strict: bool) -> Object:
-        """Create or replace an object."""
+    def put(self, resource: Resource, obj: Object, *, strict: bool, keep: bool) -> Object:
+        """Create or replace an object; a dry run does not keep it."""
         metadata = obj["metadata"]
         namespace = metadata.get("namespace", "") if resource.namespaced else ""
         if namespace:
@@ -92,6 +92,8 @@ class Cluster:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata.setdefault("uid", str(uuid.uuid4()))
         metadata.setdefault("creationTimestamp", now)
+        if not keep:
+            return obj
         if before is None or before != obj:
             self.changes += 1
             metadata["resourceVersion"] = str(self.changes)
@@ -157,8 +159,11 @@ class _Handler(BaseHTTPRequestHandler):
         # Read always: what is left of a body would be taken for the next request.
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         url = urlsplit(self.path)
+        self.kind = self.headers.get("Content-Type", "")
         self.query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         try:
+            if "protobuf" in self.kind:
+                raise Refused(415, "UnsupportedMediaType", "this server reads JSON and YAML")
             with self.cluster.lock:
                 code, answer = self._route(url.path)
         except Refused as refusal:
@@ -209,20 +214,20 @@ class _Handler(BaseHTTPRequestHandler):
             obj["metadata"]["namespace"] = namespace
         if (resource.plural, namespace, name) in self.cluster.objects:
             raise Refused(409, "AlreadyExists", f'{resource.plural} "{name}" already exists')
-        return self.cluster.put(resource, obj, strict=self._strict())
+        return self._put(resource, obj)
 
     def _patch(self, resource: Resource, namespace: str, name: str) -> Object:
-        kind = self.headers["Content-Type"]
-        patch = (yaml.safe_load if "yaml" in kind else json.loads)(self.body)
+        patch = (yaml.safe_load if "yaml" in self.kind else json.loads)(self.body)
         # Server-side apply makes what is not there; other patches do not. Lists are replaced whole.
-        if "apply-patch" in kind:
+        if "apply-patch" in self.kind:
             before = self.cluster.objects.get((resource.plural, namespace, name), {})
         else:
             before = self.cluster.get(resource.plural, namespace, name)
-        return self.cluster.put(resource, _merged(before, patch), strict=self._strict())
+        return self._put(resource, _merged(before, patch))
 
-    def _strict(self) -> bool:
-        return self.query.get("fieldValidation") == "Strict"
+    def _put(self, resource: Resource, obj: Object) -> Object:
+        strict = self.query.get("fieldValidation") == "Strict"
+        return self.cluster.put(resource, obj, strict=strict, keep="dryRun" not in self.query)
 
     def _list(self, resource: Resource, namespace: str) -> Object:
         wanted = dict(

@@ -37,9 +37,14 @@ def kubectl() -> Callable[..., str]:
 
 
 @pytest.fixture
-def ready(cluster, kubectl) -> Cluster:
-    """What an administrator has made: KubeRay's definitions and the namespace."""
+def operator_installed(cluster, kubectl) -> None:
+    """KubeRay's resource definitions."""
     for plural in ("rayjobs", "rayservices"):
         kubectl("create", "--filename=-", stdin=json.dumps(definition(plural)))
+
+
+@pytest.fixture
+def ready(cluster, operator_installed, kubectl) -> Cluster:
+    """A cluster with the operator's definitions and the suite's namespace."""
     kubectl("apply", "--filename", str(K8S / "namespace.yaml"))
     return cluster

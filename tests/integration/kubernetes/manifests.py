@@ -18,6 +18,7 @@ K8S = ROOT / "k8s"
 NAMES = sorted(path.name for path in OVERLAYS.iterdir())
 CRDS = ROOT.parent / "shared" / "data" / "kuberay_crds"
 POD_OWNERS = {
+    "Pod": [()],
     "Deployment": [("spec", "template")],
     "StatefulSet": [("spec", "template")],
     "Job": [("spec", "template")],
@@ -62,8 +63,10 @@ def one(objects: Sequence[dict[str, Any]], kind: str, name: str | None = None) -
 
 
 def pod_templates(obj: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The metadata and spec of every pod that an object makes or is."""
     for path in POD_OWNERS.get(obj["kind"], []):
-        yield from _at(obj, path)
+        for template in _at(obj, path):
+            yield {part: template[part] for part in ("metadata", "spec") if part in template}
 
 
 def _at(node: Any, path: Sequence[str]) -> Iterator[Any]:
