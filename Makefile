@@ -60,7 +60,7 @@ system:
 		|| { apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends $(SYSTEM); }
 
 lock:
-	$(COMPILE) --extra cpu --extra dev $(TORCH_INDEX) --output-file requirements/cpu.lock
+	$(COMPILE) --extra cpu --extra dev --extra tracking-server $(TORCH_INDEX) --output-file requirements/cpu.lock
 	UV_FIND_LINKS= $(COMPILE) --extra gpu --python-platform x86_64-manylinux_2_28 \
 		--output-file requirements/gpu.lock
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import serve
@@ -68,23 +69,12 @@ class Engines:
         # What an engine's start says at length is in the replicas' logs.
         for noisy in ("vllm", "ray.serve"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
-        from ray.serve.llm import build_openai_app
-
         self._adapters.mkdir(parents=True, exist_ok=True)
         serve.start(
             proxy_location="HeadOnly", http_options={"host": self._host, "port": self._port}
         )
         names = ", ".join(engine.name for engine in engines)
-        application = build_openai_app(
-            {
-                "llm_configs": [_llm_config(engine, self._adapters) for engine in engines],
-                "ingress_deployment_config": {
-                    "num_replicas": 1,
-                    "autoscaling_config": None,
-                    "ray_actor_options": {"num_cpus": 0.1},
-                },
-            }
-        )
+        application = openai_app(engines, self._adapters)
         app = _app(route)
         target = serve.RunTarget(application, name=app, route_prefix=f"/{route}")
         serve.run_many([target], wait_for_applications_running=False)
@@ -221,6 +211,30 @@ class HandleModel:
         self._handle = None
 
 
+def openai_app(
+    engines: Sequence[Engine], adapters: Path, autoscaling: dict[str, Any] | None = None
+) -> serve.Application:
+    """Engines behind one OpenAI-compatible ingress, not yet deployed.
+
+    Args:
+        adapters: folder where `<engine>:<version>` finds the adapter `version`.
+        autoscaling: Serve's `autoscaling_config` of every engine; by default each has the
+            config's number of replicas.
+    """
+    from ray.serve.llm import build_openai_app
+
+    return build_openai_app(
+        {
+            "llm_configs": [_llm_config(engine, adapters, autoscaling) for engine in engines],
+            "ingress_deployment_config": {
+                "num_replicas": 1,
+                "autoscaling_config": None,
+                "ray_actor_options": {"num_cpus": 0.1},
+            },
+        }
+    )
+
+
 def served_fingerprint(source: str) -> str:
     """Identity of a model to serve: its weights' where they are here, else the hub id itself."""
     folder = Path(source)
@@ -254,7 +268,7 @@ def _app(route: str) -> str:
     return f"{APP}-{route}" if route else APP
 
 
-def _llm_config(engine: Engine, adapters: Path):
+def _llm_config(engine: Engine, adapters: Path, autoscaling: dict[str, Any] | None = None):
     from ray.serve.config import RequestRouterConfig
     from ray.serve.llm import LLMConfig
 
@@ -306,8 +320,8 @@ def _llm_config(engine: Engine, adapters: Path):
         callback_config={"callback_class": LocalWeights} if Path(engine.source).is_dir() else {},
         placement_group_config={"bundles": [bundle] * max(model.gpus_per_replica, 1)},
         deployment_config={
-            "num_replicas": model.replicas,
-            "autoscaling_config": None,
+            "num_replicas": "auto" if autoscaling else model.replicas,
+            "autoscaling_config": autoscaling,
             "max_ongoing_requests": 4096,
             "request_router_config": RequestRouterConfig(
                 request_router_class=(

@@ -1,0 +1,272 @@
+"""The real kubectl, and `mpo run`'s way of using it, against an emulated API server."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+import yaml
+
+from cluster import kubernetes
+from cluster.kubernetes import job_name, render, submit
+from jobs.configs import named_config
+from mpo_core.config import load_config
+from mpo_core.errors import InputError
+from tests.integration.kubernetes.apiserver import Cluster
+from tests.integration.kubernetes.manifests import (
+    NAMES,
+    OVERLAYS,
+    needs_crds,
+    needs_kubectl,
+    one,
+    overlay,
+)
+from tests.integration.kubernetes.schemas import schema_faults
+
+pytestmark = [needs_kubectl, needs_crds]
+
+
+@pytest.mark.parametrize("name", ["cpu", "serve"])
+def test_an_overlay_is_applied_found_unchanged_shown_and_deleted(name, ready, kubectl):
+    folder = str(OVERLAYS / name)
+    made = kubectl("apply", "--kustomize", folder).splitlines()
+    assert len(made) == len(overlay(name)) and all(line.endswith(" created") for line in made)
+    again = kubectl("apply", "--kustomize", folder).splitlines()
+    assert len(again) == len(made) and all(line.endswith(" unchanged") for line in again)
+    kind = "rayservice" if name == "serve" else "rayjob"
+    header, row = kubectl("get", kind, "--namespace=mpo").splitlines()
+    assert header.startswith("NAME") and "STATUS" in header and row.startswith("mpo ")
+    gone = kubectl("delete", "--kustomize", folder).splitlines()
+    assert len(gone) == len(made)
+    assert [key for key in ready.objects if key[1] == "mpo"] == []
+
+
+def test_the_server_refuses_a_planted_typo(ready, kubectl):
+    job = one(overlay("cpu"), "RayJob")
+    job["spec"]["shutdownAfterJobFinished"] = True
+    said = kubectl("apply", "--filename=-", stdin=yaml.safe_dump(job), code=1)
+    assert "shutdownAfterJobFinished" in said
+
+
+def config(*overrides: str):
+    return named_config("demo", overrides)
+
+
+def objects_of(*overrides: str) -> list[dict]:
+    return list(yaml.safe_load_all(render(config(*overrides))))
+
+
+@pytest.mark.parametrize("name", set(NAMES) - {"serve"})
+def test_a_run_is_its_overlay_with_name_config_namespace_and_image(name):
+    objects = objects_of(
+        "name=Seed.1",
+        "training.beta=0.3",
+        "cluster.address=ray://elsewhere:10001",
+        f"launch.k8s.overlay={name}",
+        "launch.k8s.namespace=team",
+        "launch.k8s.image=registry:5000/team/mpo@sha256:12",
+    )
+    assert [fault for obj in objects for fault in schema_faults(obj)] == []
+    assert {obj["metadata"]["namespace"] for obj in objects} == {"team"}
+    job = one(objects, "RayJob")
+    assert job["metadata"]["name"] == job_name("Seed.1") != "seed-1"
+    text = one(objects, "ConfigMap", job_name("Seed.1"))["data"]["config.yaml"]
+    pods = kubernetes.pods(job)
+    assert len(pods) == 3
+    for pod in pods:
+        assert pod["containers"][0]["image"] == "registry:5000/team/mpo@sha256:12"
+        for volume in pod.get("volumes", []):
+            if volume["name"] == "config":
+                assert volume["configMap"]["name"] == job_name("Seed.1")
+    inside = yaml.safe_load(text)
+    assert inside["runs_dir"] == "/mnt/runs" and inside["cluster"]["address"] is None
+    assert inside["training"]["beta"] == 0.3
+    # All else is the overlay's.
+    assert len(objects) == len(overlay(name))
+    assert job["spec"]["entrypoint"] == one(overlay(name), "RayJob")["spec"]["entrypoint"]
+
+
+def test_the_config_in_the_cluster_is_the_runs_own(tmp_path):
+    text = one(objects_of("seed=7"), "ConfigMap", "demo")["data"]["config.yaml"]
+    (tmp_path / "config.yaml").write_text(text)
+    assert load_config(tmp_path / "config.yaml") == config("seed=7", "runs_dir=/mnt/runs")
+
+
+NAMES_OF_RUNS = [
+    "demo",
+    "Demo",
+    "a_b",
+    "a.b",
+    "a-b",
+    "1st",
+    "x" * 47,
+    "x" * 48,
+    "x" * 49,
+    "-".join("ab" * 40),
+]
+
+
+def test_a_runs_kubernetes_name_is_valid_short_and_its_own():
+    made = [job_name(run) for run in NAMES_OF_RUNS]
+    assert len(set(made)) == len(made)
+    for name in made:
+        assert kubernetes.re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) and len(name) <= 47
+    assert made[0] == "demo"
+
+
+WRONG = [
+    ("launch.k8s.overlay=gpus", "launch.k8s.overlay: gpus"),
+    ("launch.k8s.overlay=serve", "0 RayJobs"),
+    ("prompts_dir=mine", "prompts_dir: mine: a path of this machine"),
+    ("envs.alfworld.data=games", "envs.alfworld.data: games"),
+    ("envs.scienceworld.split_files.train=a.json", "envs.scienceworld.split_files.train"),
+    ("models.smollm2.source=tests", "models.smollm2.source: tests"),
+    ("tracking.uri=sqlite:///runs/mlflow.db", "tracking.uri"),
+]
+
+
+@pytest.mark.parametrize(("override", "said"), WRONG)
+def test_what_cannot_run_there_is_refused_in_one_line(override, said):
+    with pytest.raises(InputError) as refused:
+        render(config(override))
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_without_kubectl_a_cluster_or_the_operator_it_says_so(cluster, monkeypatch, tmp_path):
+    with pytest.raises(InputError, match="no RayJob; install the KubeRay operator"):
+        submit(config(), print)
+    with pytest.raises(InputError, match="context"):
+        submit(config("launch.k8s.context=none"), print)
+    nobody = Cluster(url="http://127.0.0.1:9")  # The port of `discard`.
+    (tmp_path / "nowhere").write_text(nobody.kubeconfig())
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="is the cluster up"):
+        submit(config(), print)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="kubectl: not installed"):
+        render(config())
+
+
+class Operator(threading.Thread):
+    """What KubeRay would do to the RayJob: its statuses in turn, the last one for good."""
+
+    def __init__(self, cluster: Cluster, statuses: Sequence[dict], name: str = "demo") -> None:
+        super().__init__(daemon=True)
+        self.cluster, self.statuses, self.name_of_job = cluster, statuses, name
+        self.start()
+
+    def run(self) -> None:
+        key = ("rayjobs", "mpo", self.name_of_job)
+        wait_for(lambda: key in self.cluster.objects and "status" not in self.cluster.objects[key])
+        for status in self.statuses:
+            self.cluster.set_status(*key, **status)
+            time.sleep(0.4)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+START = [
+    {"jobDeploymentStatus": "Initializing"},
+    {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "jobId": "demo-1"},
+]
+SUCCEEDED = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+FAILED = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed"}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(kubernetes, "POLL_S", 0.1)
+
+
+def test_the_exit_code_is_the_jobs_and_its_log_is_shown(ready, quick, capfd):
+    log_of_submitter(ready)
+    lines: list[str] = []
+    Operator(ready, [*START, SUCCEEDED])
+    assert submit(config(), lines.append) == 0
+    assert [line.split(": ")[1] for line in lines[1:]][-1] == "Complete"
+    assert "episodes played" in capfd.readouterr().out
+
+
+def test_a_run_that_failed_is_tried_again_by_the_operator_and_then_fails(ready, quick):
+    retried = [*START, {"jobDeploymentStatus": "Retrying"}, {**START[1], "jobId": "demo-2"}]
+    lines: list[str] = []
+    Operator(ready, [*retried, FAILED])
+    assert submit(config(), lines.append) == 1
+    assert any("Retrying" in line for line in lines) and "AppFailed" in lines[-1]
+
+
+def test_a_run_that_ended_is_submitted_again_and_goes_on_in_its_folder(ready, quick):
+    Operator(ready, [FAILED])
+    assert submit(config(), print) == 1
+    first = ready.get("rayjobs", "mpo", "demo")["metadata"]["uid"]
+    # Volumes that are there stay as they are, though another overlay wants them otherwise.
+    claims = {key: dict(obj) for key, obj in ready.objects.items() if "claim" in key[0]}
+    Operator(ready, [*START, SUCCEEDED])
+    assert submit(config("launch.k8s.overlay=gpu"), print) == 0
+    assert ready.get("rayjobs", "mpo", "demo")["metadata"]["uid"] != first
+    assert {key: ready.objects[key] for key in claims} == claims
+
+
+def test_a_run_in_progress_is_followed_not_submitted_twice(ready, quick):
+    lines: list[str] = []
+    Operator(ready, START)
+    first = threading.Thread(target=submit, args=(config(), lines.append))
+    first.start()
+    wait_for(lambda: any("Running" in line for line in lines))
+    uid = ready.get("rayjobs", "mpo", "demo")["metadata"]["uid"]
+    with pytest.raises(InputError, match="in progress in the cluster with another config"):
+        submit(config("seed=8"), print)
+    second_lines: list[str] = []
+    second = threading.Thread(target=submit, args=(config(), second_lines.append))
+    second.start()
+    wait_for(lambda: any("following" in line for line in second_lines))
+    ready.set_status("rayjobs", "mpo", "demo", **SUCCEEDED)
+    for thread in (first, second):
+        thread.join(30)
+    assert "Complete" in second_lines[-1]
+    assert ready.get("rayjobs", "mpo", "demo")["metadata"]["uid"] == uid
+
+
+def test_runs_of_different_names_are_side_by_side(ready, quick):
+    for name in ("demo", "Demo"):
+        Operator(ready, [SUCCEEDED], job_name(name))
+        assert submit(config(f"name={name}"), print) == 0
+    assert len([key for key in ready.objects if key[0] == "rayjobs"]) == 2
+    assert len([key for key in ready.objects if key[0] == "configmaps"]) == 3
+
+
+def test_a_rayjob_that_was_deleted_ends_the_following(ready, quick):
+    lines: list[str] = []
+    follower = threading.Thread(target=submit, args=(config(), lines.append))
+    follower.start()
+    wait_for(lambda: ("rayjobs", "mpo", "demo") in ready.objects)
+    with ready.lock:
+        del ready.objects["rayjobs", "mpo", "demo"]
+    follower.join(30)
+    assert "was deleted" in lines[-1]
+
+
+def log_of_submitter(cluster: Cluster) -> None:
+    """The submitter's Job, as the operator would make it, its pod, and what that printed."""
+    labels = {"job-name": "demo"}
+    metadata = {"namespace": "mpo", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    container = {"name": "submitter", "image": "mpo-suite"}
+    cluster.objects["jobs", "mpo", "demo"] = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {**metadata, "name": "demo"},
+        "spec": {"selector": {"matchLabels": labels}},
+    }
+    cluster.objects["pods", "mpo", "demo-x"] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "name": "demo-x", "labels": labels},
+        "spec": {"containers": [container]},
+        "status": {"phase": "Running"},
+    }
+    cluster.logs["demo-x"] = "12 episodes played\n"
