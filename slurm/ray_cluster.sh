@@ -75,6 +75,8 @@ log=$logs/ray-${SLURMD_NODENAME:-$HOSTNAME}.log
 # Ray's workers use the path of the head.
 scratch=${MPO_TMPDIR:-/tmp}/mpo-$SLURM_JOB_ID.$SLURM_STEP_ID
 ray='' command=''
+# An overloaded node does not start Ray within Ray's own half minute.
+TRIES="first second last"
 # Slurm sends a step's signals to each of its processes; these two are for the command alone.
 trap '' USR1 USR2
 trap 'end 143' TERM INT
@@ -101,19 +103,24 @@ start_ray() {
         --node-manager-port=0 --object-manager-port=0 --runtime-env-agent-port=0 \
         --min-worker-port=0 --max-worker-port=0 --metrics-export-port=0 \
         --dashboard-agent-listen-port=0 --dashboard-agent-grpc-port=0 \
-        "$@" >"$log" 2>&1 &
+        "$@" >>"$log" 2>&1 &
     ray=$!
 }
 
-# End what this node has started, by name of the cluster where it lost its parent; then exit.
-end() {
-    trap '' TERM INT
-    [ -n "$command" ] && kill -TERM "$command" 2>/dev/null
-    [ -n "$ray" ] && kill -TERM "$ray" 2>/dev/null
+# End what this node has started, by name of the cluster where it lost its parent.
+stop_all() {
+    # shellcheck disable=SC2086  # Ids that are there.
+    kill -TERM $command $ray 2>/dev/null
     local deadline=$((SECONDS + 15))
     while [ -n "$(left_over)" ] && [ $SECONDS -lt $deadline ]; do sleep 0.2; done
     # shellcheck disable=SC2046  # A process id a word.
     kill -KILL $(left_over) 2>/dev/null
+    wait 2>/dev/null
+}
+
+end() {
+    trap '' TERM INT
+    stop_all
     rm -rf "$scratch"
     [ "$SLURM_PROCID" = 0 ] && { rm -f "$meeting".*; touch "$meeting.done"; }
     exit "$1"
@@ -148,12 +155,16 @@ if [ "$SLURM_PROCID" = 0 ]; then
     free_port='import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
     port=$(in_container python -c "$free_port") || fail "no Python with Ray; see MPO_HOME, MPO_CONTAINER"
     (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH")
-    start_ray --head --port="$port" --include-dashboard=false
     export RAY_ADDRESS=$address:$port
     echo "$RAY_ADDRESS" >"$meeting.tmp" && mv "$meeting.tmp" "$meeting.address"
-    in_container python -m cluster.ready "$SLURM_STEP_NUM_NODES" >>"$log" 2>&1 &
-    command=$!
-    wait -n "$ray" "$command" || fail "Ray did not start: $(tail -n 3 "$log")"
+    for try in $TRIES; do
+        start_ray --head --port="$port" --include-dashboard=false
+        in_container python -m cluster.ready "$SLURM_STEP_NUM_NODES" >>"$log" 2>&1 &
+        command=$!
+        wait -n "$ray" "$command" && break
+        [ "$try" = last ] && fail "Ray did not start: $(tail -n 3 "$log")"
+        stop_all
+    done
     in_container "$@" &
     command=$!
     while alive "$command" && alive "$ray"; do
@@ -170,7 +181,10 @@ until [ -s "$meeting.address" ]; do
     [ -e "$meeting.done" ] && end 0
     sleep 0.5
 done
-start_ray --address="$(cat "$meeting.address")"
-while alive "$ray" && [ ! -e "$meeting.done" ]; do sleep 0.5; done
-[ -e "$meeting.done" ] || fail "Ray's worker has ended; see $log"
-end 0
+for try in $TRIES; do
+    start_ray --address="$(cat "$meeting.address")"
+    while alive "$ray" && [ ! -e "$meeting.done" ]; do sleep 0.5; done
+    [ -e "$meeting.done" ] && end 0
+    stop_all
+done
+fail "Ray's worker has ended; see $log"

@@ -110,28 +110,26 @@ def test_the_jobs_of_an_array_share_a_node_undisturbed_and_a_cancelled_one_leave
         *SMALL,
         f"--cpus-per-task={CPUS // 4}",
         "--nodelist=node1",
-        "--array=0-2",
+        "--array=0,1",
         ROOT / "slurm" / "evaluate_array.sh",
         config,
         "--over",
-        "seed=0,1,2",
+        "seed=0,1",
         "evaluation.arms=[none,expert]",
         "evaluation.repetitions=6",
         cwd=runs,
     )
-    names = [f"small-seed{seed}" for seed in range(3)]
+    names = [f"small-seed{seed}" for seed in range(2)]
     slurm.wait_for(
         lambda: all(episodes(runs / name, "evaluation") for name in names), "episodes", 400
     )
-    ids = [slurm.job(f"{array}_{index}")["JobId"] for index in range(3)]
+    ids = [slurm.job(f"{array}_{index}")["JobId"] for index in range(2)]
     slurm.run("scancel", f"{array}_1")
     assert slurm.ended(f"{array}_1", 60) == "CANCELLED"
     slurm.wait_for(lambda: processes_of(ids[1]) == [], "end of all processes", 10)
-    for index in (0, 2):
-        assert slurm.ended(f"{array}_{index}", 400) == "COMPLETED"
-        report = json.loads((runs / names[index] / "report" / "summary.json").read_text())
-        assert report["seed"] == index
-        assert processes_of(ids[index]) == []
+    assert slurm.ended(f"{array}_0", 400) == "COMPLETED"
+    assert json.loads((runs / names[0] / "report" / "summary.json").read_text())["seed"] == 0
+    assert processes_of(ids[0]) == []
     assert not (runs / names[1] / "report").exists()
 
 
