@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.kubernetes import render
+from cluster.manifest import render
 from jobs.configs import named_config
 from mpo_core.prompts import BUILTIN
 from tests.integration.kubernetes.manifests import OVERLAYS, needs_kubectl, one, overlay
@@ -61,9 +61,8 @@ def environment() -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        # Of this machine: no model hub, and slow when others use it too.
+        # Of this machine: no model hub, and not behind its other processes.
         "HF_HUB_OFFLINE": "1",
-        "RAY_raylet_start_wait_time_s": "300",
         "RAY_worker_niceness": "0",
     }
 
@@ -88,14 +87,22 @@ def ray(inside, environment, tmp_path_factory) -> Pod:
     ]
     logs = tmp_path_factory.mktemp("ray")
     for name, options in (("head", head), ("worker", worker)):
-        command = ["ray", "start", "--block", "--disable-usage-stats", *options]
-        process = inside.start(command, logs / name, environment)
-        deadline = time.monotonic() + 300
-        while "Ray runtime started" not in (logs / name).read_text():
-            assert process.poll() is None, (logs / name).read_text()[-4000:]
-            assert time.monotonic() < deadline, (logs / name).read_text()[-4000:]
-            time.sleep(0.5)
+        # Ray gives its raylet half a minute to start, which a busy machine may exceed; a pod that
+        # fails is made anew.
+        assert any(
+            has_started(inside, options, logs / f"{name}-{k}", environment) for k in range(3)
+        ), (logs / f"{name}-2").read_text()[-4000:]
     return inside
+
+
+def has_started(inside: Pod, options: list[str], log: Path, environment: dict[str, str]) -> bool:
+    command = ["ray", "start", "--block", "--disable-usage-stats", *options]
+    process = inside.start(command, log, environment)
+    while process.poll() is None:
+        if "Ray runtime started" in log.read_text():
+            return True
+        time.sleep(0.5)
+    return False
 
 
 def test_the_cpu_overlays_job_finishes_its_pipeline(ray, volumes, environment):

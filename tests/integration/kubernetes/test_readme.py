@@ -5,7 +5,7 @@ import subprocess
 
 import yaml
 
-from cluster.kubernetes import OVERLAYS
+from cluster.manifest import OVERLAYS
 from tests.commandline import ROOT
 from tests.integration.kubernetes.manifests import K8S, needs_crds, needs_kubectl
 from tests.integration.kubernetes.rules import rule_faults
