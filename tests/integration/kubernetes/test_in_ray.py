@@ -14,6 +14,7 @@ import yaml
 from cluster.manifest import render
 from jobs.configs import named_config
 from mpo_core.prompts import BUILTIN
+from tests.commandline import mpo
 from tests.integration.kubernetes.manifests import OVERLAYS, needs_kubectl, one, overlay
 from tests.integration.kubernetes.pod import Pod, container_environment, needs_namespaces, pod
 from tests.tiny_chat import make_chat_model
@@ -105,8 +106,14 @@ def has_started(inside: Pod, options: list[str], log: Path, environment: dict[st
     return False
 
 
-def test_the_cpu_overlays_job_finishes_its_pipeline(ray, volumes, environment):
-    objects = list(yaml.safe_load_all(render(named_config("demo", SMALL))))
+def test_the_cpu_overlays_job_continues_a_run_from_elsewhere_and_finishes_it(
+    ray, volumes, environment
+):
+    run = volumes / "runs" / "small"
+    done = mpo("rollout", "demo", *SMALL, f"runs_dir={run.parent}", "cluster.enabled=false")
+    assert done.returncode == 0, done.stderr
+    scored = (run / "episodes" / "scoring.jsonl").read_bytes()
+    objects = list(yaml.safe_load_all(render(named_config(str(run), ["cluster.enabled=true"]))))
     config = one(objects, "ConfigMap", "small")["data"]["config.yaml"]
     (volumes / "config" / "config.yaml").write_text(config)
     spec = one(objects, "RayJob")["spec"]
@@ -118,8 +125,9 @@ def test_the_cpu_overlays_job_finishes_its_pipeline(ray, volumes, environment):
     )
     ray.run("bash", "-c", line, env=environment)
     assert asked(ray, environment, "/api/jobs/small")["status"] == "SUCCEEDED"
-    summary = json.loads((volumes / "runs" / "small" / "report" / "summary.json").read_text())
+    summary = json.loads((run / "report" / "summary.json").read_text())
     assert {row["arm"] for row in summary["table"]} == {"none", "base", "expert"}
+    assert (run / "episodes" / "scoring.jsonl").read_bytes() == scored
     assert (volumes / "runs" / "mlflow.db").is_file()
 
 
