@@ -110,8 +110,9 @@ def test_the_cpu_overlays_job_continues_a_run_from_elsewhere_and_finishes_it(
     ray, volumes, environment
 ):
     run = volumes / "runs" / "small"
-    done = mpo("rollout", "demo", *SMALL, f"runs_dir={run.parent}", "cluster.enabled=false")
-    assert done.returncode == 0, done.stderr
+    for stage in ("plans", "rollout"):
+        done = mpo(stage, "demo", *SMALL, f"runs_dir={run.parent}", "cluster.enabled=false")
+        assert done.returncode == 0, done.stderr
     scored = (run / "episodes" / "scoring.jsonl").read_bytes()
     objects = list(yaml.safe_load_all(render(named_config(str(run), ["cluster.enabled=true"]))))
     config = one(objects, "ConfigMap", "small")["data"]["config.yaml"]
