@@ -1,5 +1,6 @@
 """The real kubectl, and `mpo run`'s way of using it, against an emulated API server."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -83,6 +84,24 @@ def test_a_run_is_its_overlay_with_name_config_namespace_and_image(name):
     # All else is the overlay's.
     assert len(objects) == len(overlay(name))
     assert job["spec"]["entrypoint"] == one(overlay(name), "RayJob")["spec"]["entrypoint"]
+
+
+def test_an_overlay_of_ones_own_stands_on_one_of_the_suites(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    over = {
+        "resources": [os.path.relpath(OVERLAYS / "gpu", tmp_path / "mine")],
+        "images": [
+            {"name": "mpo-suite", "newName": "registry/mpo-suite"},
+            {"name": "mpo-mlflow", "newName": "registry/mpo-mlflow"},
+        ],
+    }
+    (tmp_path / "mine" / "kustomization.yaml").write_text(yaml.safe_dump(over))
+    monkeypatch.chdir(tmp_path)
+    objects = objects_of("launch.k8s.overlay=mine")
+    for pod in pods(one(objects, "RayJob")):
+        assert pod["containers"][0]["image"] == "registry/mpo-suite:gpu"
+    mlflow = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert mlflow["image"] == "registry/mpo-mlflow"
 
 
 def test_the_config_in_the_cluster_is_the_runs_own(tmp_path):
