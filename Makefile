@@ -30,6 +30,8 @@ help:
 demo: install
 	$(BIN)/mpo run demo
 
+# Some tests drive programs that are not Python's, and are skipped, saying so, where these are
+# missing. On Debian: apt-get install postgresql iproute2 util-linux curl, and kubectl.
 test: install
 	$(BIN)/ruff check
 	$(BIN)/pytest --durations=20

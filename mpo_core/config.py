@@ -361,15 +361,18 @@ class RayJobConfig(Section):
 
 
 class KubernetesConfig(Section):
-    """How `mpo run --on k8s` makes a KubeRay RayJob of the run."""
+    """How `mpo run --on k8s` makes a KubeRay RayJob of the run; see k8s/README.md. In the cluster
+    the run's folder is below /mnt/runs, whatever `runs_dir` says here."""
 
     overlay: str = "cpu"
     """A folder of `k8s/overlays`, or a path to an overlay of your own."""
-    namespace: str = "mpo"
+    namespace: str = Field("mpo", pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    """Kubernetes namespace, which must be there, with the secrets that k8s/README.md names."""
     context: str | None = None
     """kubectl's context; by default the current one."""
     image: str | None = None
-    """Image with this suite (`k8s/Dockerfile`); by default the overlay's."""
+    """Image of Ray's pods (`k8s/Dockerfile`), such as registry/mpo-suite:gpu; by default the
+    overlay's."""
 
 
 class LaunchConfig(Section):

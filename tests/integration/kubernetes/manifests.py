@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.kubernetes import OVERLAYS
+from cluster.manifest import OVERLAYS
 from tests.commandline import ROOT
 
 K8S = ROOT / "k8s"

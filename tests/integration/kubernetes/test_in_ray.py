@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.kubernetes import render
+from cluster.manifest import render
 from jobs.configs import named_config
 from mpo_core.prompts import BUILTIN
+from tests.commandline import mpo
 from tests.integration.kubernetes.manifests import OVERLAYS, needs_kubectl, one, overlay
 from tests.integration.kubernetes.pod import Pod, container_environment, needs_namespaces, pod
 from tests.tiny_chat import make_chat_model
@@ -61,9 +62,8 @@ def environment() -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        # Of this machine: no model hub, and slow when others use it too.
+        # Of this machine: no model hub, and not behind its other processes.
         "HF_HUB_OFFLINE": "1",
-        "RAY_raylet_start_wait_time_s": "300",
         "RAY_worker_niceness": "0",
     }
 
@@ -88,18 +88,33 @@ def ray(inside, environment, tmp_path_factory) -> Pod:
     ]
     logs = tmp_path_factory.mktemp("ray")
     for name, options in (("head", head), ("worker", worker)):
-        command = ["ray", "start", "--block", "--disable-usage-stats", *options]
-        process = inside.start(command, logs / name, environment)
-        deadline = time.monotonic() + 300
-        while "Ray runtime started" not in (logs / name).read_text():
-            assert process.poll() is None, (logs / name).read_text()[-4000:]
-            assert time.monotonic() < deadline, (logs / name).read_text()[-4000:]
-            time.sleep(0.5)
+        # Ray gives its raylet half a minute to start, which a busy machine may exceed; a pod that
+        # fails is made anew.
+        assert any(
+            has_started(inside, options, logs / f"{name}-{k}", environment) for k in range(3)
+        ), (logs / f"{name}-2").read_text()[-4000:]
     return inside
 
 
-def test_the_cpu_overlays_job_finishes_its_pipeline(ray, volumes, environment):
-    objects = list(yaml.safe_load_all(render(named_config("demo", SMALL))))
+def has_started(inside: Pod, options: list[str], log: Path, environment: dict[str, str]) -> bool:
+    command = ["ray", "start", "--block", "--disable-usage-stats", *options]
+    process = inside.start(command, log, environment)
+    while process.poll() is None:
+        if "Ray runtime started" in log.read_text():
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def test_the_cpu_overlays_job_continues_a_run_from_elsewhere_and_finishes_it(
+    ray, volumes, environment
+):
+    run = volumes / "runs" / "small"
+    for stage in ("plans", "rollout"):
+        done = mpo(stage, "demo", *SMALL, f"runs_dir={run.parent}", "cluster.enabled=false")
+        assert done.returncode == 0, done.stderr
+    scored = (run / "episodes" / "scoring.jsonl").read_bytes()
+    objects = list(yaml.safe_load_all(render(named_config(str(run), ["cluster.enabled=true"]))))
     config = one(objects, "ConfigMap", "small")["data"]["config.yaml"]
     (volumes / "config" / "config.yaml").write_text(config)
     spec = one(objects, "RayJob")["spec"]
@@ -111,8 +126,9 @@ def test_the_cpu_overlays_job_finishes_its_pipeline(ray, volumes, environment):
     )
     ray.run("bash", "-c", line, env=environment)
     assert asked(ray, environment, "/api/jobs/small")["status"] == "SUCCEEDED"
-    summary = json.loads((volumes / "runs" / "small" / "report" / "summary.json").read_text())
+    summary = json.loads((run / "report" / "summary.json").read_text())
     assert {row["arm"] for row in summary["table"]} == {"none", "base", "expert"}
+    assert (run / "episodes" / "scoring.jsonl").read_bytes() == scored
     assert (volumes / "runs" / "mlflow.db").is_file()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.kubernetes import OVERLAYS
+from cluster.manifest import OVERLAYS
 from cluster.resources import Need, check_fits, resource_plan
 from jobs.configs import named_config
 from mpo_core.config import load_config
