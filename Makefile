@@ -13,8 +13,9 @@ export UV_FIND_LINKS := $(FIND_LINKS)
 TORCH_WHEEL = $(wildcard $(addsuffix /torch-*+cpu-*.whl,$(FIND_LINKS)))
 TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 
-# What the tests of Slurm and of the MLflow server's database stand on; without it they are skipped.
-SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 postgresql
+# What the tests of Slurm and Kubernetes stand on, besides kubectl; where something is missing, they
+# are skipped and say so.
+SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql
 
 .PHONY: demo test unit bench lint lock install system clean help
 
@@ -30,8 +31,6 @@ help:
 demo: install
 	$(BIN)/mpo run demo
 
-# Some tests drive programs that are not Python's, and are skipped, saying so, where these are
-# missing. On Debian: apt-get install postgresql iproute2 util-linux curl, and kubectl.
 test: install
 	$(BIN)/ruff check
 	$(BIN)/pytest --durations=20
@@ -56,11 +55,11 @@ $(STAMP): $(LOCK) pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(STAMP)
 
-COMPILE = $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --python-version 3.11
 system:
 	dpkg --status $(SYSTEM) >/dev/null 2>&1 \
 		|| { apt-get update --quiet=2 && apt-get install --quiet=2 --yes --no-install-recommends $(SYSTEM); }
 
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --python-version 3.11
 lock:
 	$(COMPILE) --extra cpu --extra dev --extra tracking-server $(TORCH_INDEX) --output-file requirements/cpu.lock
 	UV_FIND_LINKS= $(COMPILE) --extra gpu --python-platform x86_64-manylinux_2_28 \
