@@ -505,13 +505,14 @@ def _run_on_ray(source: str, overrides: list[str], address: str | None, dry_run:
 
 
 def _run_on_k8s(source: str, overrides: list[str], dry_run: bool) -> int:
-    from cluster.kubernetes import render, submit
+    from cluster.kubernetes import submit
+    from cluster.manifest import render
 
     config = named_config(source, overrides)
     if dry_run:
-        print(render(config))
+        print(render(config), end="")
         return 0
-    return submit(config, lambda line: console.print(line, soft_wrap=True))
+    return submit(config, lambda line: print(line, flush=True))
 
 
 def _print_work(opened) -> None:
