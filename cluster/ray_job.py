@@ -86,14 +86,15 @@ def submit_and_follow(
         failed without one.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or it asks for another token.
     """
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     try:
         client = JobSubmissionClient(job.address)
         job_id = client.submit_job(entrypoint=job.entrypoint, runtime_env=job.runtime_env)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"--address {job.address}: {reason}") from error
     say(f"job {job_id} at {job.address}")

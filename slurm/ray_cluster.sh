@@ -152,13 +152,19 @@ address=$(own_address)
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$meeting.token
 
 if [ "$SLURM_PROCID" = 0 ]; then
-    free_port='import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
-    port=$(in_container python -c "$free_port") || fail "no Python with Ray; see MPO_HOME, MPO_CONTAINER"
+    free_ports='
+from socket import socket
+one, other = socket(), socket()
+one.bind(("", 0)), other.bind(("", 0))
+print(one.getsockname()[1], other.getsockname()[1])'
+    ports=$(in_container python -c "$free_ports") || fail "no Python; see MPO_HOME and MPO_CONTAINER"
+    read -r port client_port <<<"$ports"
     (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH")
     export RAY_ADDRESS=$address:$port
     echo "$RAY_ADDRESS" >"$meeting.tmp" && mv "$meeting.tmp" "$meeting.address"
     for try in $TRIES; do
-        start_ray --head --port="$port" --include-dashboard=false
+        start_ray --head --port="$port" --ray-client-server-port="$client_port" \
+            --include-dashboard=false
         in_container python -m cluster.ready "$SLURM_STEP_NUM_NODES" >>"$log" 2>&1 &
         command=$!
         wait -n "$ray" "$command" && break

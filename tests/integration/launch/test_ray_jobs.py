@@ -15,18 +15,29 @@ from cluster.backend import free_port
 from tests.commandline import ROOT, mpo
 from tests.small_run import episodes, write_config
 
+TOKEN = "a-token-of-these-tests-alone-0123456789"
 PROGRAMS = Path(sys.executable).parent
 pytestmark = pytest.mark.timeout(900)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def token():
+    """What this Ray asks of its clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
+        yield
+
+
 @pytest.fixture(scope="module")
-def head(tmp_path_factory):
+def head(token, tmp_path_factory):
     """Address of the dashboard of a Ray head with four CPUs."""
     folder = tmp_path_factory.mktemp("head")
     port, dashboard = free_port(), free_port()
     command = [PROGRAMS / "ray", "start", "--head", "--block", "--num-cpus=4", f"--port={port}"]
     command += ["--node-ip-address=127.0.0.1", f"--dashboard-port={dashboard}"]
-    command += ["--min-worker-port=0", "--max-worker-port=0", "--ray-client-server-port=0"]
+    command += ["--min-worker-port=0", "--max-worker-port=0"]
+    command += [f"--ray-client-server-port={free_port()}"]
     command += ["--dashboard-agent-listen-port=0", "--dashboard-agent-grpc-port=0"]
     environment = os.environ | {
         "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
@@ -40,18 +51,23 @@ def head(tmp_path_factory):
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{dashboard}"
     deadline = time.monotonic() + 180
-    while not answers(f"{address}/api/jobs/"):
-        assert process.poll() is None, (folder / "head.log").read_text()[-2000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    yield address
-    process.terminate()
-    process.wait(60)
-
-
-def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
+        while not answers(address):
+            assert process.poll() is None, (folder / "head.log").read_text()[-2000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def answers(address: str) -> bool:
+    asked = urllib.request.Request(
+        f"{address}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=5) as reply:
             return reply.status == 200
     except (urllib.error.URLError, OSError):
         return False
@@ -90,6 +106,14 @@ def test_plain_ray_job_submit_works_too(head, tmp_path, setting, code):
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert (tmp_path / "small" / "report" / "summary.json").exists() == (code == 0)
+
+
+def test_who_has_not_the_clusters_token_is_told_so_in_one_line(head, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another-token")
+    config = write_config(tmp_path)
+    done = mpo("run", str(config), "--on", "ray", "--address", head, *installed())
+    assert done.returncode == 2
+    assert done.stderr.startswith("mpo: error: --address") and done.stderr.count("\n") == 1
 
 
 def test_no_cluster_at_the_address_is_one_line(tmp_path):

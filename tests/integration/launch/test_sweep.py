@@ -100,6 +100,8 @@ def test_a_sweep_that_is_done_starts_nothing_and_says_so(swept):
 
 
 def test_in_this_terminal_a_point_runs_with_its_output(tmp_path):
-    done = mpo(*sweep_command(tmp_path, "evaluation.arms=[none]", "--on", "debug"))
+    config, *_ = sweep_command(tmp_path)[1:]
+    one = ["evaluation.arms=[none]", "scoring.repetitions=1", "--over", "seed=0", "--on", "debug"]
+    done = mpo("sweep", config, *one)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "report: " in done.stdout
