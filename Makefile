@@ -17,11 +17,12 @@ TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 # are skipped and say so.
 SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql
 
-.PHONY: demo test unit bench lint lock install system clean help
+.PHONY: demo test test-all unit bench lint lock install system clean help
 
 help:
 	@echo "make demo     the whole loop on this machine, about a quarter of an hour; report in runs/demo/report"
-	@echo "make test     all tests"
+	@echo "make test     the tests, an hour on two cores"
+	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm and PostgreSQL need (as root)"
 	@echo "make unit     the unit tests, seconds"
 	@echo "make bench    benchmarks; results in runs/bench"
@@ -34,6 +35,10 @@ demo: install
 test: install
 	$(BIN)/ruff check
 	$(BIN)/pytest --durations=20
+
+test-all: install
+	$(BIN)/ruff check
+	$(BIN)/pytest --durations=20 -m "long or not long"
 
 unit: install
 	$(BIN)/pytest tests/unit

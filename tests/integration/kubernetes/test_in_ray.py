@@ -132,6 +132,7 @@ def test_the_cpu_overlays_job_continues_a_run_from_elsewhere_and_finishes_it(
     assert (volumes / "runs" / "mlflow.db").is_file()
 
 
+@pytest.mark.long
 def test_the_serve_overlays_application_answers_and_so_does_a_trained_planner(
     ray, volumes, environment
 ):

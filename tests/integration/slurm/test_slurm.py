@@ -5,6 +5,8 @@ training included.
 """
 
 import json
+import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -32,21 +34,29 @@ def processes_of(job: str) -> list[str]:
     return found
 
 
-def test_two_nodes_are_one_cluster_that_finishes_the_whole_loop(slurm, runs):
+def with_a_served_planner(runs: Path, **changes) -> Path:
+    """The small config with a planner that is no script but a tiny model."""
     make_planner(runs)
-    config = write_config(
+    tiny = {
+        "source": str(runs / "model"),
+        "max_model_len": 1024,
+        "max_lora_rank": 8,
+        "engine_kwargs": {"max_num_seqs": 16},
+    }
+    agent = {"scripted": "tests.scripted:signing_agent"}
+    return write_config(
         runs,
         prompts_dir=str(runs / "prompts"),
-        models={
-            "tiny": {
-                "source": str(runs / "model"),
-                "max_model_len": 1024,
-                "max_lora_rank": 8,
-                "engine_kwargs": {"max_num_seqs": 16},
-            },
-            "agent": {"scripted": "tests.scripted:signing_agent"},
-        },
+        models={"tiny": tiny, "agent": agent},
         planner={"model": "tiny", "per_task": 3, "max_tokens": 64, "resamples": 10},
+        **changes,
+    )
+
+
+@pytest.mark.long
+def test_two_nodes_are_one_cluster_that_finishes_the_whole_loop(slurm, runs):
+    config = with_a_served_planner(
+        runs,
         training={
             "lora": {"rank": 4, "alpha": 8},
             "batch_size": 4,
@@ -78,6 +88,27 @@ def test_two_nodes_are_one_cluster_that_finishes_the_whole_loop(slurm, runs):
     logs = {path.name for path in (slurm.folder / "logs" / job / "attempt_0").glob("*.log")}
     assert logs == {"ray-node1.log", "ray-node2.log"}
     assert processes_of(job) == []
+
+
+@pytest.mark.long
+def test_a_server_answers_until_its_job_is_cancelled(slurm, runs):
+    config = with_a_served_planner(runs)
+    job = slurm.submit(*SMALL, "--nodelist=node1", ROOT / "slurm" / "serve.sh", config, cwd=runs)
+    log = runs / f"mpo-serve-{job}.log"
+    slurm.wait_for(lambda: log.is_file() and "ready at" in log.read_text(), "server", 600)
+    question = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    url = "http://127.0.0.1:8000/v1/chat/completions"
+    ask = ["curl", "--silent", "--show-error", url, "--json", json.dumps(question)]
+    answer = subprocess.run(
+        ["nsenter", "--net=/run/netns/node1", *ask],  # It listens on loopback of its node.
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(answer.stdout)["usage"]["completion_tokens"] >= 1
+    slurm.run("scancel", job)
+    assert slurm.ended(job, 60) == "CANCELLED"
+    slurm.wait_for(lambda: processes_of(job) == [], "end of all processes", 30)
 
 
 def test_requeued_and_warned_in_mid_run_every_episode_is_played_once(slurm, runs):

@@ -12,7 +12,7 @@ from tests.commandline import ROOT
 from tests.integration.launch.test_sweep import NAMES, mlflow_runs
 from tests.small_run import episodes, write_config
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
 
 def sweep(slurm, config, *options: str) -> subprocess.CompletedProcess:
@@ -26,13 +26,23 @@ def sweep(slurm, config, *options: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("slurm", [False, True], indirect=True, ids=["unaccounted", "accounted"])
+LAUNCH = {"slurm": {"cpus_per_node": 4, "memory_gb": 2, "hours": 0.5}}
+EVALUATION = {"splits": ["unseen"], "arms": ["none", "expert"], "bootstrap": 200}
+
+
+@pytest.mark.parametrize("slurm", [True], indirect=True, ids=["with accounting"])
+def test_slurms_accounting_sees_every_point(slurm, runs):
+    config = write_config(runs, launch=LAUNCH, evaluation=EVALUATION, scoring={"repetitions": 1})
+    assert sweep(slurm, config, "--on", "slurm").returncode == 0
+    slurm.wait_for(lambda: slurm.run("squeue", "-h") == "", "end of both jobs", 400)
+    assert sweep(slurm, config, "--on", "slurm", "--status").stdout.count("done") == 2
+    listed = slurm.run("sacct", "-X", "-n", "-P", "--format=JobName,State").splitlines()
+    assert listed == ["small|COMPLETED"] * 2
+
+
+@pytest.mark.parametrize("slurm", [False], indirect=True, ids=["without accounting"])
 def test_a_point_that_is_killed_goes_on_and_all_stand_under_one_run(slurm, runs):
-    config = write_config(
-        runs,
-        launch={"slurm": {"cpus_per_node": 4, "memory_gb": 2, "hours": 0.5}},
-        evaluation={"splits": ["unseen"], "arms": ["none", "expert"], "bootstrap": 200},
-    )
+    config = write_config(runs, launch=LAUNCH, evaluation=EVALUATION)
     started = sweep(slurm, config, "--on", "slurm")
     assert started.returncode == 0, started.stdout + started.stderr
     slurm.wait_for(lambda: len(episodes(runs / NAMES[0])) >= 3, "episodes", 400)
