@@ -58,7 +58,7 @@ def cases(model, pairs, tmp_path_factory):
     }
 
 
-@pytest.fixture(scope="module", params=["dpo", "sft", "rft"])
+@pytest.fixture(scope="module", params=["dpo", pytest.param("sft", marks=pytest.mark.long), "rft"])
 def undisturbed(request, cluster, model, cases, tmp_path_factory):
     """A whole run, its planner's folder, the rows it reported, and its case."""
     case = cases[request.param]
