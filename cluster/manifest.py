@@ -4,8 +4,6 @@ What an overlay of one's own keeps to: it holds one RayJob; the ConfigMap `mpo-c
 at /mnt/config, a volume that outlives the pods at /mnt/runs.
 """
 
-import hashlib
-import json
 import os
 import re
 import tempfile
@@ -18,6 +16,7 @@ import yaml
 from cluster.kubectl import run_kubectl
 from mpo_core.config import Config
 from mpo_core.errors import InputError
+from mpo_core.types import content_hash
 
 OVERLAYS = Path(__file__).parents[1] / "k8s" / "overlays"
 RUNS_DIR = Path("/mnt/runs")
@@ -46,8 +45,7 @@ def job_name(run: str) -> str:
         name = f"run-{name}".rstrip("-")
     if name == run and len(name) <= NAME_LIMIT:
         return name
-    mark = hashlib.sha256(run.encode()).hexdigest()[:8]
-    return f"{name[: NAME_LIMIT - 9].rstrip('-')}-{mark}"
+    return f"{name[: NAME_LIMIT - 9].rstrip('-')}-{content_hash(run, length=8)}"
 
 
 def in_cluster(config: Config) -> Config:
@@ -100,7 +98,7 @@ def manifest(config: Config) -> list[dict[str, Any]]:
         objects = list(yaml.safe_load_all(run_kubectl("kustomize", str(here))))
     inside = in_cluster(config)
     text = yaml.safe_dump(inside.model_dump(mode="json"), sort_keys=False)
-    decisive = json.dumps(inside.model_dump(mode="json", exclude={"launch"}))
+    decisive = inside.model_dump(mode="json", exclude={"launch"})
     job = ray_job(objects, settings.overlay)
     name = job_name(config.name)
     maps = [one for one in objects if reference(one) == f"configmap/{CONFIG_MAP}"]
@@ -111,7 +109,7 @@ def manifest(config: Config) -> list[dict[str, Any]]:
         one["metadata"]["name"] = name
         one["metadata"].setdefault("labels", {})["mpo-run"] = name
     job["metadata"].setdefault("annotations", {}).update(
-        {"mpo-config": hashlib.sha256(decisive.encode()).hexdigest()[:16], "mpo-run": config.name}
+        {"mpo-config": content_hash(decisive, length=16), "mpo-run": config.name}
     )
     for pod in pods(job):
         for volume in pod.get("volumes", []):

@@ -102,7 +102,8 @@ class Sweep:
 
     def states(self) -> dict[str, State]:
         """Where each point stands, by name."""
-        return {point.name: self._state(point) for point in self.points}
+        jobs = self._jobs()
+        return {point.name: self._state(point, jobs.get(point.name)) for point in self.points}
 
     def plan(self, states: dict[str, State]) -> str:
         """What `run` would do, in one line."""
@@ -120,7 +121,8 @@ class Sweep:
             InputError: another process runs the sweep, or Slurm refuses the jobs.
         """
         with self._alone():
-            owed = [p for p in self.points if self._state(p) in ("new", "failed")]
+            states = self.states()
+            owed = [p for p in self.points if states[p.name] in ("new", "failed")]
             if owed:
                 self._write_configs()
                 executor = self._executor(parallel)
@@ -133,11 +135,10 @@ class Sweep:
                 self._parent().end("FINISHED")
         return states
 
-    def _state(self, point: Point) -> State:
+    def _state(self, point: Point, job: dict[str, str] | None) -> State:
         done = self._file(point, "done")
         if done.is_file() and done.read_text() == self._identity(point):
             return "done"
-        job = self._jobs().get(point.name)
         if job is None:
             return "new"
         # A local job ends with the process that waits for it.
