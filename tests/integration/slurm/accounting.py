@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from cluster.backend import free_port
+
 ADDRESSES = {"controller": "10.213.0.1", "node1": "10.213.0.2", "node2": "10.213.0.3"}
 DATABASE_CONFIG = """
 AuthType=auth/munge
@@ -31,12 +33,6 @@ def missing() -> str | None:
         if not shutil.which(program):
             return f"needs {program} (make system)"
     return None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
 
 
 class Accounting:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.integration.slurm.accounting import ADDRESSES, Accounting, free_port
+from cluster.backend import free_port
+from tests.integration.slurm.accounting import ADDRESSES, Accounting
 
 CPUS = 8
 """Of each node: more than the machine has, so that several small jobs fit."""
