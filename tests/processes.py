@@ -5,6 +5,20 @@ import time
 import psutil
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    """Its words; none where it has ended in the meantime."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def descendants(name: str, of: int | None = None) -> list[psutil.Process]:
+    """Living processes below `of` (else below this one) whose command line holds `name`."""
+    family = psutil.Process(of).children(recursive=True)
+    return [process for process in family if name in " ".join(command_line(process))]
+
+
 def gone(pid: int, within_s: float = 10) -> bool:
     """True once there is no such process, or only its entry for a parent that has not looked."""
     deadline = time.monotonic() + within_s

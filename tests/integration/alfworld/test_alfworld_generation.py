@@ -25,6 +25,7 @@ from mpo_core.envs.alfworld.generation.proof import Player, Players
 from mpo_core.envs.alfworld.generation.rooms import draw
 from mpo_core.envs.alfworld.generation.tables import tables
 from mpo_core.errors import InputError
+from tests.processes import descendants
 
 FULL = bool(os.environ.get("ALFWORLD_FULL"))
 COUNTS = (
@@ -82,8 +83,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def players_of(pid: int | None = None) -> list[psutil.Process]:
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if "generation.play" in " ".join(child.cmdline())]
+    return descendants("generation.play", of=pid)
 
 
 def test_every_type_and_room_is_there_and_unseen_scenes_are_not_in_train(games):

@@ -20,6 +20,7 @@ from mpo_core.ledger import Ledger, read_records
 from mpo_core.prompts import BUILTIN, load_prompts, plan_block
 from mpo_core.rollout import play_owed
 from mpo_core.types import Episode, Plan
+from tests.processes import command_line, descendants
 from tests.tiny_chat import make_chat_model
 
 PLANS = ("Step 1: Go outside.\nStep 2: Focus on an egg.", "Step 1: Wait in the kitchen.")
@@ -97,18 +98,6 @@ def play(backend, suite, asked, path, on_episode=lambda episode: None) -> list[E
     return read_records(path, Episode)
 
 
-def processes(name: str) -> list[psutil.Process]:
-    """This test's own processes whose command line holds `name`."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if name in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 @pytest.mark.parametrize("mode", ["query", "observation", "thought"])
 def test_every_episode_was_given_exactly_the_plan_it_is_filed_under(mode, backend, suite, tmp_path):
     asked = requests(suite, backend, mode)
@@ -131,7 +120,7 @@ def test_killing_a_jvm_an_actor_and_a_replica_loses_and_invents_nothing(backend,
 
     def kill_next(episode: Episode) -> None:
         if len(killed) < len(victims):
-            found = processes(victims[len(killed)])
+            found = descendants(victims[len(killed)])
             if found:
                 os.kill(found[0].pid, signal.SIGKILL)
                 killed.append(found[0].pid)
@@ -174,7 +163,7 @@ def test_an_adapter_is_loaded_at_run_time_and_again_by_a_new_replica(backend, ad
     changed = answers(trained)
     assert changed != base
     assert trained.fingerprint == backend.trained_fingerprint("tiny", adapter)
-    [replica] = processes("ray::ServeReplica:mpo:AdapterServer")
+    [replica] = descendants("ray::ServeReplica:mpo:AdapterServer")
     os.kill(replica.pid, signal.SIGKILL)
     assert answers(backend.trained_model("tiny", adapter, own_engine=False)) == changed
     assert answers(backend.model("tiny")) == base
@@ -201,8 +190,8 @@ def test_what_listens_beyond_loopback_answers_only_to_the_clusters_token(backend
     """Ray Serve's replicas bind the port by which they call each other to every address."""
     backend.model("tiny")
     open_to_all = [
-        (" ".join(process.cmdline()), connection.laddr.port)
-        for process in processes("")
+        (" ".join(command_line(process)), connection.laddr.port)
+        for process in descendants("")
         for connection in process.net_connections()
         if connection.status == psutil.CONN_LISTEN
         and connection.laddr.ip not in ("127.0.0.1", "::1", "::ffff:127.0.0.1")

@@ -2,16 +2,15 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.commandline import ROOT, mpo
+from tests.processes import descendants
 from tests.small_run import episodes, write_config
 
 NAMES = ["small-seed0", "small-seed1"]
@@ -58,9 +57,8 @@ def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, dict[str
         assert first.poll() is None, first.stdout.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    for process in psutil.Process(first.pid).children(recursive=True):
-        if "jobs.pipeline" in process.cmdline():
-            os.kill(process.pid, signal.SIGKILL)
+    for driver in descendants("jobs.pipeline", of=first.pid):
+        driver.kill()
     output, _ = first.communicate(timeout=300)
     assert first.returncode == 1, output
     assert f"{NAMES[0]}: not done" in output

@@ -10,6 +10,7 @@ import pytest
 
 from tests.commandline import ROOT
 from tests.integration.launch.test_sweep import NAMES, mlflow_runs
+from tests.processes import command_line
 from tests.small_run import episodes, write_config
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
@@ -69,10 +70,7 @@ def test_a_point_that_is_killed_goes_on_and_all_stand_under_one_run(slurm, runs)
 
 
 def is_driver_of(process: psutil.Process, point: str) -> bool:
-    try:
-        command = process.cmdline()
-    except psutil.Error:
-        return False
+    command = command_line(process)
     return (
         "jobs.pipeline" in command
         and any(point in word for word in command)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from mpo_core.config import DpoConfig, TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.training.settings import CONFIGS, Method
 from tests.integration.training.tiny_planner import make_adapter, make_demonstrations
+from tests.processes import descendants
 
 DRIVER = Path(__file__).with_name("training_driver.py")
 # Enough that a training outlives the two seconds that its workers outlive a killed driver.
@@ -179,13 +179,9 @@ def test_a_killed_worker_is_replaced(cluster, model, pairs, tmp_path):
 
     def kill_one(row):
         if row.get("step") == 12 and not killed:
-            workers = [
-                process
-                for process in psutil.Process().children(recursive=True)
-                if "RayTrainWorker" in " ".join(process.cmdline())
-            ]
-            killed.append(workers[-1].pid)
-            os.kill(workers[-1].pid, signal.SIGKILL)
+            worker = descendants("RayTrainWorker")[-1]
+            killed.append(worker.pid)
+            worker.kill()
 
     config = DpoConfig(**SETTINGS | {"max_failures": 1})
     work = tmp_path / "work"
