@@ -82,7 +82,8 @@ def train(
 
     Raises:
         InputError: for rows, a model, settings or a cluster that nothing can be trained with.
-        KeyboardInterrupt: SIGUSR1 asked to stop; a checkpoint of the last step is there.
+        KeyboardInterrupt: SIGUSR1 asked to stop; the planner or a checkpoint of the last step is
+            there.
         RuntimeError: when the workers failed more often than `config.max_failures`; one line, the
             whole traceback being in the named file.
     """
@@ -116,7 +117,10 @@ def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -
     (job.work / STOP).unlink(missing_ok=True)
     from ray.train import TrainingFailedError
 
-    with _follow(job.work / PROGRESS_FILE, job.method, on_report), _stoppable(job.work / STOP):
+    with (
+        _follow(job.work / PROGRESS_FILE, job.method, on_report),
+        _stoppable(job.work / STOP) as asked,
+    ):
         try:
             result = _trainer(job).fit()
         except TrainingFailedError as error:
@@ -131,6 +135,8 @@ def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -
     if "stopped" in outcome:
         raise KeyboardInterrupt(outcome["stopped"])
     shutil.rmtree(job.work, ignore_errors=True)
+    if asked.is_set():
+        raise KeyboardInterrupt("asked to stop after the last step")
     return outcome
 
 
@@ -276,16 +282,25 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _stoppable(stop: Path) -> Iterator[None]:
-    """Meanwhile SIGUSR1, which elsewhere interrupts a run at once, asks the workers to stop."""
+def _stoppable(stop: Path) -> Iterator[threading.Event]:
+    """Meanwhile SIGUSR1, which elsewhere interrupts a run at once, asks the workers to stop.
+
+    Yields whether it came; from then on it is ignored.
+    """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGUSR1, lambda *_: stop.touch())
+
+    def ask(*_) -> None:
+        asked.set()
+        stop.touch()
+
+    before = signal.signal(signal.SIGUSR1, ask)
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN if stop.exists() else before)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN if asked.is_set() else before)
 
 
 @contextlib.contextmanager

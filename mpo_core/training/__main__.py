@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mpo_core.config import validated
 from mpo_core.errors import InputError
-from mpo_core.training.run import train
+from mpo_core.training.run import Stopped, train
 from mpo_core.training.settings import CONFIGS, TrainingJob
 
 
@@ -33,3 +33,6 @@ if __name__ == "__main__":
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except Stopped as stop:
+        print(f"{stop}; the same command continues", file=sys.stderr)
+        sys.exit(130)

@@ -32,7 +32,8 @@ METHODS = {"sft": sft, "dpo": dpo}
 SUMMARY_FILE = "training.json"
 COMPLETE = "COMPLETE"
 STOP = "STOP"
-"""A file of this name in `TrainingJob.work` asks for a checkpoint after the step, and the end."""
+"""A file of this name in `TrainingJob.work` asks for a checkpoint after the step, and the end; it
+is removed then."""
 
 
 class Stopped(Exception):
@@ -127,6 +128,8 @@ def train(
     with contextlib.suppress(_NothingLeft):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < trainer.state.max_steps:
+        if state.is_main_process:
+            (job.work / STOP).unlink()
         raise Stopped(f"stopped after step {trainer.state.global_step}")
     seconds = time.monotonic() - watch.began
     history = trainer.state.log_history

@@ -169,6 +169,7 @@ def test_an_adapter_is_loaded_at_run_time_and_again_by_a_new_replica(backend, ad
     assert answers(backend.model("tiny")) == base
 
 
+@pytest.mark.long
 def test_a_trained_planner_can_have_an_engine_of_its_own(backend, adapter):
     own = backend.trained_model("tiny", adapter, own_engine=True)
     assert own.fingerprint != backend.fingerprint("tiny")

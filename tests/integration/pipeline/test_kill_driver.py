@@ -99,10 +99,11 @@ def undisturbed(tmp_path_factory):
     return (*results(runs_dir), time.monotonic() - began)
 
 
-def test_a_driver_killed_at_ten_random_moments_ends_as_if_undisturbed(undisturbed, tmp_path):
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.long)])
+def test_a_driver_killed_at_random_moments_ends_as_if_undisturbed(kills, undisturbed, tmp_path):
     summary, rewards, seconds = undisturbed
     moments = random.Random(7)
-    for _ in range(10):
+    for _ in range(kills):
         process = start(tmp_path)
         # From the imports to the last stage; as the run gets on, later kills come after its end.
         time.sleep(moments.uniform(0.3, 1.0) * seconds * 0.8)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mpo_core.training.run import STOP
 from tests.integration.training.torchrun import run_all, write_job
 
 N = 24
@@ -34,7 +35,7 @@ PACKED = {"packing": True, "batch_size": N // 3}
 FRUGAL = {"gradient_checkpointing": True, "zero_stage": 3, "micro_batch_size": 6}
 
 # Name -> method, settings, and the training that it continues. `stopped` and `resumed` share a
-# folder of checkpoints: one training, ended after STEPS - 1 steps and taken up again.
+# folder of checkpoints: one training, asked to stop at once and taken up again.
 JOBS = {
     "sft": ("sft", {}, None),
     "sft-full": ("sft", FULL | {"zero_stage": 3}, None),
@@ -44,7 +45,7 @@ JOBS = {
     "dpo-1": ("dpo", {"zero_stage": 1, "precision": "bf16", "sft_weight": 0.5}, "sft"),
     "dpo-3": ("dpo", {"zero_stage": 3, "precision": "bf16", "micro_batch_size": 6}, "sft"),
     "dpo-full": ("dpo", FULL, "sft-full"),
-    "stopped": ("dpo", FRUGAL | {"max_steps": STEPS - 1}, "sft"),
+    "stopped": ("dpo", FRUGAL, "sft"),
     "resumed": ("dpo", FRUGAL, "sft"),
 }
 # Trainings that are also measured on validation rows: the very rows that they learn.
@@ -60,6 +61,8 @@ def trained(model, pairs, demonstrations, tmp_path_factory):
         fields = {"method": method}
         if start:
             fields["start"] = str(root / start / "planner")
+        if name == "stopped":
+            ask_to_stop(root / name / "work")
         if name == "resumed":
             fields["work"] = str(root / "stopped" / "work")
         rows = demonstrations if method == "sft" else pairs
@@ -68,6 +71,11 @@ def trained(model, pairs, demonstrations, tmp_path_factory):
         jobs.append(write_job(root / name, model, rows, SHARED | settings, **fields))
     run_all(root, jobs)
     return {name: root / name for name in JOBS}
+
+
+def ask_to_stop(work: Path) -> None:
+    work.mkdir(parents=True)
+    (work / STOP).touch()
 
 
 def summary_of(folder: Path) -> dict:
@@ -177,9 +185,16 @@ def test_the_reference_stays_the_adapter_that_dpo_started_from(trained, model, p
     assert last_row["rewards/margins"] > 0.05
 
 
+def test_a_training_asked_to_stop_saves_its_step_and_no_planner(trained):
+    left = [entry.name for entry in trained["stopped"].iterdir()]
+    assert "planner" not in left
+    # The request is met once: the same command, with no file to remove first, goes on.
+    assert not (trained["stopped"] / "work" / STOP).exists()
+
+
 def test_a_resumed_dpo_keeps_its_reference_at_stage_3_too(trained):
     whole, resumed = summary_of(trained["dpo"]), summary_of(trained["resumed"])
-    assert resumed["resumed_from"] == STEPS - 1
+    assert resumed["resumed_from"] == 1
     assert [row["step"] for row in resumed["curve"]] == list(range(1, STEPS + 1))
     for figure in ("loss", "rewards/chosen", "rewards/rejected", "logps/chosen", "grad_norm"):
         expected = pytest.approx(whole["curve"][-1][figure], rel=1e-4)

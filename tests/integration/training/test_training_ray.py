@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -58,7 +59,10 @@ def cases(model, pairs, tmp_path_factory):
     }
 
 
-@pytest.fixture(scope="module", params=["dpo", pytest.param("sft", marks=pytest.mark.long), "rft"])
+@pytest.fixture(
+    scope="module",
+    params=["dpo", *(pytest.param(name, marks=pytest.mark.long) for name in ("sft", "rft"))],
+)
 def undisturbed(request, cluster, model, cases, tmp_path_factory):
     """A whole run, its planner's folder, the rows it reported, and its case."""
     case = cases[request.param]
@@ -138,7 +142,11 @@ def test_the_adapter_prefers_the_better_plan(undisturbed, model):
     assert gain("go to the kitchen find water heat it 50") > gain("look around wait look around 50")
 
 
-def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, tmp_path):
+@pytest.mark.parametrize(
+    "end", [signal.SIGKILL, pytest.param(signal.SIGUSR1, marks=pytest.mark.long)]
+)
+def test_an_ended_driver_continues_from_its_last_checkpoint(end, undisturbed, model, tmp_path):
+    """Killed, or warned by a scheduler: then the last checkpoint is of the last step."""
     whole, *_, case = undisturbed
     planner, work = tmp_path / "planner", tmp_path / "work"
     settings = case.config.model_dump_json()
@@ -153,10 +161,17 @@ def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, 
         assert time.monotonic() < deadline
         time.sleep(0.02)
     family = psutil.Process(driver.pid).children(recursive=True)
-    driver.kill()
-    driver.wait()
+    driver.send_signal(end)
+    driver.wait(60)
     psutil.wait_procs(family, timeout=10)
     assert not planner.exists()
+    checkpoints = [mark.parent.name for mark in work.glob("*/checkpoint-*/COMPLETE")]
+    last = max(int(name.removeprefix("checkpoint-")) for name in checkpoints)
+    if end == signal.SIGUSR1:
+        assert (
+            f"KeyboardInterrupt: stopped after step {last}\n"
+            in (tmp_path / "driver.log").read_text()
+        )
 
     summary = train(
         case.method,
@@ -168,12 +183,13 @@ def test_a_killed_driver_continues_from_its_last_checkpoint(undisturbed, model, 
         start=case.start,
         storage_path=work,
     )
-    assert 0 < summary["resumed_from"] < STEPS
+    assert 0 < summary["resumed_from"] == last < STEPS
     assert summary["steps"] == whole["steps"]
     assert len(summary["curve"]) == len(whole["curve"])
     assert summary["loss_last"] == pytest.approx(whole["loss_last"], rel=0.05)
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced(cluster, model, pairs, tmp_path):
     killed = []
 

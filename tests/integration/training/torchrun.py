@@ -13,8 +13,12 @@ ALL_JOBS = """
 import sys
 from accelerate.state import AcceleratorState
 from mpo_core.training.__main__ import main
+from mpo_core.training.run import Stopped
 for job in sys.argv[1:]:
-    main(job)
+    try:
+        main(job)
+    except Stopped as stop:
+        print(stop)
     AcceleratorState._reset_state()
 """
 
