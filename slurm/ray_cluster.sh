@@ -38,7 +38,7 @@ in_container() {
 
 # Run a command on a Ray cluster of the whole allocation; returns its exit code. USR1, which Slurm
 # sends ahead of the time limit, stops the command at its next safe point and requeues the job,
-# which then goes on from there.
+# which then goes on from there; a preempted job is requeued too.
 ray_cluster() {
     mkdir -p "$logs"
     rm -f "$logs/stop"
@@ -56,11 +56,17 @@ ray_cluster() {
         # A trapped signal ends `wait`, not the step.
         kill -0 "$step" 2>/dev/null || break
     done
-    if [ -n "$warned" ] && [ "$code" -ne 0 ]; then
+    if [ "$code" -ne 0 ] && { [ -n "$warned" ] || preempted; }; then
         echo "not done: requeueing"
         scontrol requeue "$SLURM_JOB_ID"
     fi
     return "$code"
+}
+
+# Whether the job must make room: where Slurm is not set to warn by --signal, it ends the step and
+# leaves it to the script what becomes of the job.
+preempted() {
+    scontrol --oneliner show job "$SLURM_JOB_ID" | grep --quiet ' PreemptTime=[0-9]'
 }
 
 if [ "${BASH_SOURCE[0]}" != "$0" ]; then return 0; fi

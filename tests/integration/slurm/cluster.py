@@ -48,7 +48,12 @@ GresTypes=gpu
 NodeName=DEFAULT Port={node_port} CPUs={cpus} RealMemory=8000 Gres=gpu:2
 NodeName=node1 NodeHostname={host} NodeAddr={node1}
 NodeName=node2 NodeHostname={host} NodeAddr={node2}
-PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
+PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE State=UP
+PartitionName=debug Default=YES PriorityTier=1 GraceTime=120
+PartitionName=urgent PriorityTier=2
 """
 
 
@@ -106,7 +111,9 @@ class Slurm:
         for node in ("node1", "node2"):
             # Not `ip netns exec`, which hides the control groups that slurmd looks for.
             self._spawn("nsenter", f"--net=/run/netns/{node}", "slurmd", "-D", "-N", node)
-        self.wait_for(lambda: self.run("sinfo", "-h", "-o", "%D %t") == "2 idle", "idle nodes")
+        self.wait_for(
+            lambda: self.run("sinfo", "-h", "-p", "debug", "-o", "%D %t") == "2 idle", "idle nodes"
+        )
 
     def stop(self) -> None:
         # Where it did not start there is nothing to cancel.

@@ -111,7 +111,7 @@ def test_a_server_answers_until_its_job_is_cancelled(slurm, runs):
     slurm.wait_for(lambda: processes_of(job) == [], "end of all processes", 30)
 
 
-def test_requeued_and_warned_in_mid_run_every_episode_is_played_once(slurm, runs):
+def test_requeued_and_preempted_in_mid_run_every_episode_is_played_once(slurm, runs):
     config = write_config(runs)
     job = slurm.submit(*SMALL, ROOT / "slurm" / "mpo_pipeline.sh", config, cwd=runs)
     run = runs / "small"
@@ -119,8 +119,8 @@ def test_requeued_and_warned_in_mid_run_every_episode_is_played_once(slurm, runs
     slurm.run("scontrol", "requeue", job)
     played = len(episodes(run))
     slurm.wait_for(lambda: len(episodes(run)) >= played + 3, "more episodes", 300)
-    # What --signal=B:USR1@300 sends ahead of the time limit.
-    slurm.run("scancel", "--batch", "--signal=USR1", job)
+    # Slurm warns by what --signal asks for ahead of the time limit.
+    make_room(slurm, runs)
     slurm.wait_for(lambda: slurm.job(job)["Restarts"] == "2", "the second restart", 120)
     assert slurm.ended(job, 400) == "COMPLETED"
 
@@ -128,9 +128,32 @@ def test_requeued_and_warned_in_mid_run_every_episode_is_played_once(slurm, runs
     keys = [episode.key for episode in episodes(run)]
     assert len(keys) == len(set(keys))
     assert summary["episodes"] == len(keys) + len(episodes(run, "evaluation"))
+    log = (runs / f"mpo-{job}.log").read_text()
+    assert log.count("time is nearly up: stopping") == 1
     attempts = sorted(path.name for path in (slurm.folder / "logs" / job).iterdir())
     assert attempts == ["attempt_0", "attempt_1", "attempt_2"]
     assert processes_of(job) == []
+
+
+def test_preempted_without_a_warning_a_job_is_requeued_too(slurm, runs):
+    """No --signal: Slurm ends the job's step."""
+    script = runs / "job.sh"
+    script.write_text(
+        '#!/bin/bash\n#SBATCH --requeue\n. "$MPO_HOME/slurm/ray_cluster.sh"\n'
+        "ray_cluster bash -c 'mkdir attempt_${SLURM_RESTART_COUNT:=0}\n"
+        "                     [ $SLURM_RESTART_COUNT = 1 ] || sleep 600'\n"
+    )
+    job = slurm.submit("--cpus-per-task=2", script, cwd=runs)
+    slurm.wait_for((runs / "attempt_0").exists, "first attempt", 120)
+    make_room(slurm, runs)
+    slurm.wait_for(lambda: slurm.job(job)["Restarts"] == "1", "the restart", 60)
+    assert slurm.ended(job, 120) == "COMPLETED"
+
+
+def make_room(slurm, cwd: Path) -> None:
+    """A job that needs both nodes and may preempt others."""
+    both_nodes = ("--partition=urgent", "--nodes=2", "--exclusive", "--mem=2000")
+    slurm.submit(*both_nodes, "--wrap=sleep 1", cwd=cwd)
 
 
 def test_the_jobs_of_an_array_share_a_node_undisturbed_and_a_cancelled_one_leaves_nothing(

@@ -168,10 +168,8 @@ def test_an_ended_driver_continues_from_its_last_checkpoint(end, undisturbed, mo
     checkpoints = [mark.parent.name for mark in work.glob("*/checkpoint-*/COMPLETE")]
     last = max(int(name.removeprefix("checkpoint-")) for name in checkpoints)
     if end == signal.SIGUSR1:
-        assert (
-            f"KeyboardInterrupt: stopped after step {last}\n"
-            in (tmp_path / "driver.log").read_text()
-        )
+        said = (tmp_path / "driver.log").read_text()
+        assert f"KeyboardInterrupt: stopped after step {last}\n" in said
 
     summary = train(
         case.method,
