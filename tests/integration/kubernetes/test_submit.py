@@ -13,6 +13,7 @@ from cluster.manifest import job_name, pods, render
 from jobs.configs import named_config
 from mpo_core.config import load_config
 from mpo_core.errors import InputError
+from tests.commandline import mpo
 from tests.integration.kubernetes.apiserver import Cluster
 from tests.integration.kubernetes.manifests import (
     NAMES,
@@ -175,14 +176,26 @@ def quick(monkeypatch):
     monkeypatch.setattr("cluster.kubectl.POLL_S", 0.1)
 
 
-def test_the_exit_code_is_the_jobs_and_its_log_is_shown(ready, quick, capfd):
-    lines: list[str] = []
+@pytest.mark.parametrize(("end", "code"), [(SUCCEEDED, 0), (FAILED, 1)])
+def test_mpo_run_shows_the_jobs_log_and_has_its_exit_code(end, code, ready):
+    operator = Operator(ready, [*START, *[{}] * 30, end])
     # The submitter's pod comes a while after the status.
-    threading.Timer(3, log_of_submitter, [ready]).start()
-    Operator(ready, [*START, *[{}] * 20, SUCCEEDED])
-    assert submit(config(), lines.append) == 0
-    assert [line.split(": ")[1] for line in lines[1:]][-1] == "Complete"
-    assert "episodes played" in capfd.readouterr().out
+    pod = threading.Timer(6, log_of_submitter, [ready])
+    pod.start()
+    done = mpo("run", "demo", "--on", "k8s")
+    pod.join()
+    operator.join()
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "episodes played" in done.stdout
+    assert end["jobDeploymentStatus"] in done.stdout.splitlines()[-1]
+
+
+def test_a_dry_run_prints_the_manifest_that_kubectl_would_take(ready, kubectl):
+    done = mpo("run", "demo", "seed=3", "--on", "k8s", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == render(config("seed=3"))
+    kubectl("apply", "--filename=-", stdin=done.stdout)
+    assert ("rayjobs", "mpo", "demo") in ready.objects
 
 
 def test_a_run_that_failed_is_tried_again_by_the_operator_and_then_fails(ready, quick):
