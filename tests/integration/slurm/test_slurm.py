@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mpo_core.envs.scienceworld import ScienceWorld
 from tests.commandline import ROOT
 from tests.integration.slurm.accounting import ADDRESSES
 from tests.integration.slurm.cluster import CPUS
@@ -159,7 +160,15 @@ def make_room(slurm, cwd: Path) -> None:
 def test_the_jobs_of_an_array_share_a_node_undisturbed_and_a_cancelled_one_leaves_nothing(
     slurm, runs
 ):
-    config = write_config(runs)
+    suite = ScienceWorld.Config(task_types=["find-animal"], tasks={"unseen": 4})
+    config = write_config(runs, envs={"scienceworld": suite.model_dump(exclude_unset=True)})
+    plans = runs / "plans.jsonl"
+    plans.write_text(
+        "".join(
+            json.dumps({"id": task.id, "task": "", "workflow": "Look around."}) + "\n"
+            for task in ScienceWorld(suite).tasks("unseen")
+        )
+    )
     array = slurm.submit(
         *SMALL,
         f"--cpus-per-task={CPUS // 4}",
@@ -169,7 +178,8 @@ def test_the_jobs_of_an_array_share_a_node_undisturbed_and_a_cancelled_one_leave
         config,
         "--over",
         "seed=0,1",
-        "evaluation.arms=[none,expert]",
+        "--plans",
+        plans,
         "evaluation.repetitions=6",
         cwd=runs,
     )
@@ -182,7 +192,8 @@ def test_the_jobs_of_an_array_share_a_node_undisturbed_and_a_cancelled_one_leave
     assert slurm.ended(f"{array}_1", 60) == "CANCELLED"
     slurm.wait_for(lambda: processes_of(ids[1]) == [], "end of all processes", 10)
     assert slurm.ended(f"{array}_0", 400) == "COMPLETED"
-    assert json.loads((runs / names[0] / "report" / "summary.json").read_text())["seed"] == 0
+    summary = json.loads((runs / names[0] / "report" / "summary.json").read_text())
+    assert [(row["seed"], row["arm"]) for row in summary["table"]] == [(0, "none"), (0, "file")]
     assert processes_of(ids[0]) == []
     assert not (runs / names[1] / "report").exists()
 
