@@ -5,7 +5,6 @@ The same methods as `mpo_core.local.LocalBackend`, plus training and the trained
 
 import logging
 import os
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from mpo_core.builtin_models import resolve_source
 from mpo_core.config import Config, TrainingConfig
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
+from mpo_core.hardware import free_port
 from mpo_core.models import ChatModel, client_fingerprint, connect
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
@@ -206,23 +206,6 @@ def _stay_on_loopback() -> None:
 
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # For Ray's processes,
     ray_constants.ENABLE_RAY_CLUSTER = False  # and for this one, which has read it already.
-
-
-def free_port(asked: int = 0) -> int:
-    """A free TCP port of loopback: the one asked for, or any for 0.
-
-    Raises:
-        InputError: the port asked for is taken.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", asked))
-        except OSError as error:
-            raise InputError(
-                f"cluster.http_port: port {asked} is taken; choose another, or 0 for a free one"
-            ) from error
-        return probe.getsockname()[1]
 
 
 def local_gpus() -> int:

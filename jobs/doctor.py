@@ -140,7 +140,7 @@ def _tasks(config: Config) -> list[Check]:
 
 
 def _port(config: Config) -> Check:
-    from cluster.backend import free_port
+    from mpo_core.hardware import free_port
 
     try:
         port = free_port(config.cluster.http_port)

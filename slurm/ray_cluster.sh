@@ -124,12 +124,27 @@ stop_all() {
     wait 2>/dev/null
 }
 
+# The head leaves last: Slurm ends the step of the others when it fails, and an end that takes long
+# to reach a node can reach a requeued job's next attempt there.
 end() {
     trap '' TERM INT
+    local deadline=$((SECONDS + 20))
+    [ "$SLURM_PROCID" = 0 ] && touch "$meeting.done"
     stop_all
     rm -rf "$scratch"
-    [ "$SLURM_PROCID" = 0 ] && { rm -f "$meeting".*; touch "$meeting.done"; }
+    touch "$meeting.left.$SLURM_PROCID"
+    if [ "$SLURM_PROCID" = 0 ]; then
+        until [ "$(how_many_left)" = "$SLURM_STEP_NUM_NODES" ] || [ $SECONDS -ge $deadline ]; do
+            sleep 0.2
+        done
+        rm -f "$meeting".left.* "$meeting".address "$meeting".token
+    fi
     exit "$1"
+}
+
+how_many_left() {
+    local left=("$meeting".left.*)
+    echo ${#left[@]}
 }
 
 # Ids of this cluster's processes on this node, but for the shells of this script.

@@ -44,7 +44,7 @@ def signing_agent(messages: list[dict], seed: int) -> str:
     import ray
 
     (Path(os.environ["MPO_SIGNATURES"]) / ray.util.get_node_ip_address()).touch()
-    return agent(messages, seed)
+    return slow_agent(messages, seed)
 
 
 def slow_teacher(messages: list[dict], seed: int) -> str:

@@ -92,9 +92,13 @@ def make_chat_model(
     return folder
 
 
-def make_planner(folder: Path) -> None:
+def make_planner(folder: Path) -> dict[str, Any]:
     """A chat model in `model` that writes plans, and in `prompts` planner prompts as short as those
-    that it has learnt."""
+    that it has learnt.
+
+    Returns:
+        The model's section of a config.
+    """
     from mpo_core.prompts import BUILTIN
 
     for env in ("scienceworld", "alfworld"):
@@ -108,3 +112,9 @@ def make_planner(folder: Path) -> None:
     ]
     texts = [path.read_text() for path in BUILTIN.glob("*/*.txt")]
     make_chat_model(folder / "model", taught, epochs=8, texts=texts)
+    return {
+        "source": str(folder / "model"),
+        "max_model_len": 1024,
+        "max_lora_rank": 8,
+        "engine_kwargs": {"max_num_seqs": 16},
+    }

@@ -5,12 +5,12 @@ nothing but memory use and speed then tells. So the engine is looked at before t
 """
 
 import os
-import socket
 import sys
 from typing import Any
 
 from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
+from mpo_core.hardware import free_port
 
 ENGINE = "DeepSpeedEngine"
 
@@ -41,7 +41,7 @@ def prepare_process(config: TrainingConfig) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if "RANK" not in os.environ:
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
     world_size = int(os.environ["WORLD_SIZE"])
     if world_size != config.workers:
         raise InputError(
@@ -115,9 +115,3 @@ def require_deepspeed(trainer: Any, zero_stage: int) -> str:
             f"DeepSpeed runs at ZeRO stage {found}, not {zero_stage}; nothing was trained"
         )
     return engine
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

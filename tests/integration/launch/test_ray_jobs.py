@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.backend import free_port
+from mpo_core.hardware import free_port
 from tests.commandline import ROOT, mpo
 from tests.small_run import episodes, write_config
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(2400)
 ARMS = ["none", "sft", "rft", "mpo", "expert"]
 
 
-def config(root: Path) -> dict:
+def config(root: Path, tiny: dict) -> dict:
     return {
         "name": "loop",
         "runs_dir": str(root),
@@ -46,12 +46,7 @@ def config(root: Path) -> dict:
             },
         },
         "models": {
-            "tiny": {
-                "source": str(root / "model"),
-                "max_model_len": 1024,
-                "max_lora_rank": 8,
-                "engine_kwargs": {"max_num_seqs": 16},
-            },
+            "tiny": tiny,
             "walker": {"scripted": "tests.scripted:agent"},
         },
         "planner": {
@@ -97,8 +92,7 @@ def finish(root: Path) -> None:
 def run(tmp_path_factory) -> Path:
     """The folder of the run: killed after SFT, then left to end."""
     root = tmp_path_factory.mktemp("loop")
-    make_planner(root)
-    (root / "loop.yaml").write_text(yaml.safe_dump(config(root)))
+    (root / "loop.yaml").write_text(yaml.safe_dump(config(root, make_planner(root))))
     folder = root / "loop"
     kill_when(root, folder / "planner" / "sft" / "training.json")
     trained = (folder / "planner" / "sft" / "training.json").read_bytes()

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from cluster.backend import free_port
+from mpo_core.hardware import free_port
 
 ADDRESSES = {"controller": "10.213.0.1", "node1": "10.213.0.2", "node2": "10.213.0.3"}
 DATABASE_CONFIG = """

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.backend import free_port
+from mpo_core.hardware import free_port
 from tests.integration.slurm.accounting import ADDRESSES, Accounting
 
 CPUS = 8

@@ -20,6 +20,7 @@ from tests.tiny_chat import make_planner
 
 # What the scripts ask for by themselves is a node of the size that training takes.
 SMALL = ("--gres=none", "--gpus-per-node=0", "--mem=2000", f"--cpus-per-task={CPUS // 2}")
+NODES = {ADDRESSES["node1"], ADDRESSES["node2"]}
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -37,13 +38,7 @@ def processes_of(job: str) -> list[str]:
 
 def with_a_served_planner(runs: Path, **changes) -> Path:
     """The small config with a planner that is no script but a tiny model."""
-    make_planner(runs)
-    tiny = {
-        "source": str(runs / "model"),
-        "max_model_len": 1024,
-        "max_lora_rank": 8,
-        "engine_kwargs": {"max_num_seqs": 16},
-    }
+    tiny = make_planner(runs)
     agent = {"scripted": "tests.scripted:signing_agent"}
     return write_config(
         runs,
@@ -80,8 +75,7 @@ def test_two_nodes_are_one_cluster_that_finishes_the_whole_loop(slurm, runs):
         MPO_SIGNATURES=str(signatures),
     )
     assert slurm.ended(job, 1100) == "COMPLETED"
-    nodes = {ADDRESSES["node1"], ADDRESSES["node2"]}
-    assert {path.name for path in signatures.iterdir()} == nodes
+    assert {path.name for path in signatures.iterdir()} == NODES
     run = runs / "small"
     summary = json.loads((run / "report" / "summary.json").read_text())
     assert [row["arm"] for row in summary["table"]] == ["none", "mpo", "expert"] * 2
@@ -112,9 +106,21 @@ def test_a_server_answers_until_its_job_is_cancelled(slurm, runs):
     slurm.wait_for(lambda: processes_of(job) == [], "end of all processes", 30)
 
 
-def test_requeued_and_preempted_in_mid_run_every_episode_is_played_once(slurm, runs):
-    config = write_config(runs)
-    job = slurm.submit(*SMALL, ROOT / "slurm" / "mpo_pipeline.sh", config, cwd=runs)
+def test_requeued_and_preempted_on_two_nodes_every_episode_is_played_once(slurm, runs):
+    agent = {"scripted": "tests.scripted:signing_agent"}
+    models = {"planner": {"scripted": "tests.scripted:planner"}, "agent": agent}
+    places = {"rollout_actors": 2, "episodes_in_flight": 2}
+    config = write_config(runs, models=models, cluster=places)
+    signatures = runs / "signatures"
+    signatures.mkdir()
+    job = slurm.submit(
+        *SMALL,
+        "--nodes=2",
+        ROOT / "slurm" / "mpo_pipeline.sh",
+        config,
+        cwd=runs,
+        MPO_SIGNATURES=str(signatures),
+    )
     run = runs / "small"
     slurm.wait_for(lambda: len(episodes(run)) >= 3, "episodes", 300)
     slurm.run("scontrol", "requeue", job)
@@ -129,6 +135,7 @@ def test_requeued_and_preempted_in_mid_run_every_episode_is_played_once(slurm, r
     keys = [episode.key for episode in episodes(run)]
     assert len(keys) == len(set(keys))
     assert summary["episodes"] == len(keys) + len(episodes(run, "evaluation"))
+    assert {path.name for path in signatures.iterdir()} == NODES
     log = (runs / f"mpo-{job}.log").read_text()
     assert log.count("time is nearly up: stopping") == 1
     attempts = sorted(path.name for path in (slurm.folder / "logs" / job).iterdir())
