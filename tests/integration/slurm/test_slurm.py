@@ -49,6 +49,21 @@ def with_a_served_planner(runs: Path, **changes) -> Path:
     )
 
 
+def submit_on_two_nodes(slurm, runs: Path, config: Path) -> tuple[str, Path]:
+    """The job's id, and where `signing_agent` leaves the addresses of the nodes it was asked on."""
+    signatures = runs / "signatures"
+    signatures.mkdir()
+    job = slurm.submit(
+        *SMALL,
+        "--nodes=2",
+        ROOT / "slurm" / "mpo_pipeline.sh",
+        config,
+        cwd=runs,
+        MPO_SIGNATURES=str(signatures),
+    )
+    return job, signatures
+
+
 @pytest.mark.long
 def test_two_nodes_are_one_cluster_that_finishes_the_whole_loop(slurm, runs):
     config = with_a_served_planner(
@@ -64,16 +79,7 @@ def test_two_nodes_are_one_cluster_that_finishes_the_whole_loop(slurm, runs):
         evaluation={"splits": ["unseen"], "arms": ["none", "mpo", "expert"], "bootstrap": 200},
         cluster={"rollout_actors": 2},
     )
-    signatures = runs / "signatures"
-    signatures.mkdir()
-    job = slurm.submit(
-        *SMALL,
-        "--nodes=2",
-        ROOT / "slurm" / "mpo_pipeline.sh",
-        config,
-        cwd=runs,
-        MPO_SIGNATURES=str(signatures),
-    )
+    job, signatures = submit_on_two_nodes(slurm, runs, config)
     assert slurm.ended(job, 1100) == "COMPLETED"
     assert {path.name for path in signatures.iterdir()} == NODES
     run = runs / "small"
@@ -111,16 +117,7 @@ def test_requeued_and_preempted_on_two_nodes_every_episode_is_played_once(slurm,
     models = {"planner": {"scripted": "tests.scripted:planner"}, "agent": agent}
     places = {"rollout_actors": 2, "episodes_in_flight": 2}
     config = write_config(runs, models=models, cluster=places)
-    signatures = runs / "signatures"
-    signatures.mkdir()
-    job = slurm.submit(
-        *SMALL,
-        "--nodes=2",
-        ROOT / "slurm" / "mpo_pipeline.sh",
-        config,
-        cwd=runs,
-        MPO_SIGNATURES=str(signatures),
-    )
+    job, signatures = submit_on_two_nodes(slurm, runs, config)
     run = runs / "small"
     slurm.wait_for(lambda: len(episodes(run)) >= 3, "episodes", 300)
     slurm.run("scontrol", "requeue", job)
