@@ -165,8 +165,8 @@ fail() {
     end 1
 }
 
-# A node that is alone stays on loopback: for want of this, Ray takes 127.0.0.1 for its public address.
-[ "$SLURM_STEP_NUM_NODES" = 1 ] && export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
+# A node that is alone stays on loopback: else Ray takes 127.0.0.1 for its public address.
+export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=$((SLURM_STEP_NUM_NODES > 1))
 mkdir -m 700 "$scratch" 2>/dev/null || [ -O "$scratch" ] || fail "$scratch belongs to someone else"
 address=$(own_address)
 [ -n "$address" ] || fail "no address found; set MPO_INTERFACE"
