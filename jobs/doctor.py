@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from mpo_core.config import Config
 from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
+from mpo_core.hardware import free_port
 from mpo_core.types import Split
 
 PACKAGES = (
@@ -140,8 +141,6 @@ def _tasks(config: Config) -> list[Check]:
 
 
 def _port(config: Config) -> Check:
-    from mpo_core.hardware import free_port
-
     try:
         port = free_port(config.cluster.http_port)
     except InputError as error:
