@@ -53,10 +53,12 @@ lint: install
 
 install: $(STAMP)
 
+# Compiled here and once, since a run starts dozens of processes that import torch and vLLM: where
+# PYTHONDONTWRITEBYTECODE is set, or the environment cannot be written, each would compile them anew.
 $(STAMP): $(LOCK) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv==0.13.9
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python $(TORCH_INDEX) $(LOCK)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(TORCH_INDEX) $(LOCK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(STAMP)
 
