@@ -101,9 +101,14 @@ class Sweep:
             raise InputError(f"{SUITE}: no slurm/ray_cluster.sh; set MPO_HOME to the checkout")
 
     def states(self) -> dict[str, State]:
-        """Where each point stands, by name."""
+        """Where each point stands, by name. Raises InputError when Slurm does not answer."""
         jobs = self._jobs()
-        return {point.name: self._state(point, jobs.get(point.name)) for point in self.points}
+        owed = {p.name: jobs.get(p.name) for p in self.points if not self._is_done(p)}
+        on_slurm = any(job and job["place"] == "slurm" for job in owed.values())
+        queue = _slurm_queue() if on_slurm else {}
+        return {
+            p.name: _state(owed[p.name], queue) if p.name in owed else "done" for p in self.points
+        }
 
     def plan(self, states: dict[str, State]) -> str:
         """What `run` would do, in one line."""
@@ -135,14 +140,9 @@ class Sweep:
                 self._parent().end("FINISHED")
         return states
 
-    def _state(self, point: Point, job: dict[str, str] | None) -> State:
+    def _is_done(self, point: Point) -> bool:
         done = self._file(point, "done")
-        if done.is_file() and done.read_text() == self._identity(point):
-            return "done"
-        if job is None:
-            return "new"
-        # A local job ends with the process that waits for it.
-        return _slurm_state(job["id"]) if job["place"] == "slurm" else "failed"
+        return done.is_file() and done.read_text() == self._identity(point)
 
     def _identity(self, point: Point) -> str:
         """Hash of what decides a point's results."""
@@ -285,19 +285,30 @@ def _slurm_parameters(slurm: SlurmConfig, parallel: int) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _slurm_state(job: str) -> State:
-    """Of Slurm's queue alone: accounting may not be there, and without it nothing else knows."""
-    shown = subprocess.run(
-        ["squeue", "--noheader", "--format=%T", f"--jobs={job}"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    # squeue fails for a job that it has forgotten.
-    states = shown.stdout.split()
-    if not states or states[0] in ENDED:
+def _state(job: dict[str, str] | None, queue: dict[str, str]) -> State:
+    """Where a point stands that is not done, by its last job."""
+    if job is None:
+        return "new"
+    # A local job ends with the process that waits for it.
+    if job["place"] != "slurm" or job["id"] not in queue:
         return "failed"
-    return "running" if states[0] in ("RUNNING", "COMPLETING") else "queued"
+    return "running" if queue[job["id"]] in ("RUNNING", "COMPLETING") else "queued"
 
 
-ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY"}
+def _slurm_queue() -> dict[str, str]:
+    """State of the user's jobs that have not ended, by id: without accounting all that Slurm knows.
+
+    Raises InputError when Slurm does not answer: what is not known to have ended must not be
+    submitted a second time.
+    """
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
+    try:
+        shown = subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise InputError("squeue: not found; run this where Slurm is") from error
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+        raise InputError(
+            f"squeue: {lines[-1]}: unknown which of the sweep's jobs have ended; try again later"
+        ) from error
+    return dict(line.split() for line in shown.stdout.splitlines())

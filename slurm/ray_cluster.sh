@@ -45,7 +45,7 @@ ray_cluster() {
     echo "logs: $logs"
     local step code warned=''
     # A second signal to srun would end the step at once, so the step is told by a file.
-    trap 'warned=1; echo "time is nearly up: stopping"; touch "$logs/stop"' USR1
+    trap 'warned=1; echo "warned by Slurm: stopping"; touch "$logs/stop"' USR1
     srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
         --cpus-per-task="${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}" --kill-on-bad-exit=1 \
         bash "$MPO_HOME/slurm/ray_cluster.sh" "$@" &

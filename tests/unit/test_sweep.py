@@ -1,3 +1,7 @@
+import json
+import re
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,9 +32,6 @@ def test_values_are_yaml():
 
 @given(st.lists(st.integers() | st.floats(allow_nan=False) | st.text(), unique=True, min_size=1))
 def test_points_have_names_that_a_run_can_have_or_are_refused(values):
-    import json
-    import re
-
     try:
         points = grid("demo", ["key=" + ", ".join(json.dumps(value) for value in values)])
     except InputError as error:
@@ -69,3 +70,30 @@ def test_a_points_settings_are_those_that_its_command_line_gives(tmp_path):
     alone = named_config("demo", [f"runs_dir={tmp_path}", *point.overrides, f"name={point.name}"])
     assert sweep.configs[point.name] == alone
     assert sweep.states() == {"demo-seed3-rulemargin": "new"}
+
+
+@pytest.fixture
+def submitted(tmp_path):
+    """A sweep one of whose two points was given to Slurm."""
+    sweep = Sweep("demo", [f"runs_dir={tmp_path}"], ["seed=0,1"], "slurm")
+    sweep.dir.mkdir(parents=True)
+    jobs = {"demo-seed0": {"id": "7_0", "place": "slurm"}}
+    (sweep.dir / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+    return sweep
+
+
+def test_without_slurm_no_point_is_taken_for_failed(submitted, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="squeue: not found"):
+        submitted.run(parallel=1)
+
+
+@pytest.mark.skipif(not shutil.which("squeue"), reason="no squeue; see `make system`")
+def test_while_slurm_does_not_answer_no_point_is_taken_for_failed(submitted, monkeypatch, tmp_path):
+    silent = tmp_path / "slurm.conf"
+    silent.write_text(
+        "ClusterName=silent\nSlurmctldHost=localhost\nSlurmctldPort=1\nMessageTimeout=2\n"
+    )
+    monkeypatch.setenv("SLURM_CONF", str(silent))
+    with pytest.raises(InputError, match=r"squeue: .*unknown which of the sweep's jobs have ended"):
+        submitted.run(parallel=1)

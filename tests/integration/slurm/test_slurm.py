@@ -134,7 +134,7 @@ def test_requeued_and_preempted_on_two_nodes_every_episode_is_played_once(slurm,
     assert summary["episodes"] == len(keys) + len(episodes(run, "evaluation"))
     assert {path.name for path in signatures.iterdir()} == NODES
     log = (runs / f"mpo-{job}.log").read_text()
-    assert log.count("time is nearly up: stopping") == 1
+    assert log.count("warned by Slurm: stopping") == 1
     attempts = sorted(path.name for path in (slurm.folder / "logs" / job).iterdir())
     assert attempts == ["attempt_0", "attempt_1", "attempt_2"]
     assert processes_of(job) == []
