@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +127,12 @@ def train(
     if done.get("tag") == identity:
         # Left by a driver that was killed at the very end.
         shutil.rmtree(checkpoints, ignore_errors=True)
+        _complete_curves(run, version, done)
         return done
     continued = run.trained_folder(start) if start and start != "base" else None
 
-    def track(row: dict[str, Any]) -> None:
-        if "step" in row:
-            metrics = {f"{version}/{name}": row[name] for name in row.keys() - UNTRACKED}
-            run.tracker.log_metrics(metrics, step=int(row["step"]))
-
     with run.timed(f"train {version}"):
-        return run.backend.train(
+        summary = run.backend.train(
             method,
             rows,
             role.model,
@@ -146,8 +143,30 @@ def train(
             tag=identity,
             seed=run.config.seed,
             storage_path=checkpoints,
-            on_report=track,
+            on_report=partial(_track, run, version),
         )
+    _complete_curves(run, version, summary)
+    return summary
+
+
+def _track(run: Run, version: str, row: dict[str, Any]) -> None:
+    """Log a step, or a measurement on the validation rows."""
+    if "step" in row:
+        metrics = {f"{version}/{name}": row[name] for name in row.keys() - UNTRACKED}
+        run.tracker.log_metrics(metrics, step=int(row["step"]))
+
+
+def _complete_curves(run: Run, version: str, done: dict[str, Any]) -> None:
+    """Log what the tracker lacks of a finished training.
+
+    Those are rows that a killed driver had not read, and all of them where the run now goes on with
+    another tracking server.
+    """
+    for loss, rows in (("loss", done["curve"]), ("eval_loss", done["validation"])):
+        logged = run.tracker.logged_steps(f"{version}/{loss}")
+        for row in rows:
+            if row["step"] not in logged:
+                _track(run, version, row)
 
 
 def _imitate(

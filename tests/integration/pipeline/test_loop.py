@@ -65,9 +65,9 @@ def config(root: Path, tiny: dict) -> dict:
     }
 
 
-def start(root: Path) -> subprocess.Popen:
+def start(root: Path, *overrides: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "jobs.pipeline", str(root / "loop.yaml")],
+        [sys.executable, "-m", "jobs.pipeline", str(root / "loop.yaml"), *overrides],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"},
         stdout=subprocess.DEVNULL,
@@ -84,8 +84,8 @@ def kill_when(root: Path, there: Path) -> None:
     process.wait()
 
 
-def finish(root: Path) -> None:
-    assert start(root).wait(1200) == 0, (root / "errors.txt").read_text()[-3000:]
+def finish(root: Path, *overrides: str) -> None:
+    assert start(root, *overrides).wait(1200) == 0, (root / "errors.txt").read_text()[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +180,10 @@ def test_run_again_it_finds_everything_done(run):
     assert json.loads((run / "timings.json").read_text()) == timings
 
 
-def test_curves_stand_in_mlflow(run):
+def assert_curves_stand_in(store: str, run: Path) -> None:
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{run.parent}/mlflow.db")
+    client = MlflowClient(store)
     run_id = (run / "mlflow_run_id").read_text().strip()
 
     def steps(name: str) -> list[int]:
@@ -194,6 +194,16 @@ def test_curves_stand_in_mlflow(run):
         assert steps(f"{version}/{name}") == list(range(1, last + 1))
     assert steps("mpo/rewards/accuracies") and steps("sft/eval_loss")
     assert steps("scienceworld/unseen/mpo/mean_reward")
+
+
+def test_curves_stand_in_mlflow_whole_although_the_driver_was_killed(run):
+    assert_curves_stand_in(f"sqlite:///{run.parent}/mlflow.db", run)
+
+
+def test_curves_follow_a_run_to_another_tracking_server(run):
+    store = f"sqlite:///{run.parent}/another.db"
+    finish(run.parent, f"tracking.uri={store}")
+    assert_curves_stand_in(store, run)
 
 
 def test_a_published_file_of_pairs_trains_directly(run):
