@@ -73,12 +73,14 @@ class Run:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if "tracker" in self.__dict__:
-            status = "FINISHED" if kind is None else "FAILED"
-            if kind is not None and issubclass(kind, KeyboardInterrupt):
-                status = "KILLED"
-            self.tracker.end(status)
-        self.backend.close()
+        try:
+            if "tracker" in self.__dict__:
+                status = "FINISHED" if kind is None else "FAILED"
+                if kind is not None and issubclass(kind, KeyboardInterrupt):
+                    status = "KILLED"
+                self.tracker.end(status)
+        finally:
+            self.backend.close()
 
     @property
     def splits(self) -> list[Split]:

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,11 @@ def train(
         return done
     continued = run.trained_folder(start) if start and start != "base" else None
 
+    def track(row: dict[str, Any]) -> None:
+        # A tracking server that is lost does not stop the training.
+        with suppress(InputError):
+            _track(run, version, row)
+
     with run.timed(f"train {version}"):
         summary = run.backend.train(
             method,
@@ -143,7 +148,7 @@ def train(
             tag=identity,
             seed=run.config.seed,
             storage_path=checkpoints,
-            on_report=partial(_track, run, version),
+            on_report=track,
         )
     _complete_curves(run, version, summary)
     return summary

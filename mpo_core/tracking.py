@@ -38,7 +38,7 @@ class NoTracker:
 
 
 class MlflowTracker:
-    """One MLflow run."""
+    """One MLflow run. Every method raises InputError where its store cannot be reached."""
 
     def __init__(
         self, config: TrackingConfig, runs_dir: Path, run_dir: Path, params: Mapping[str, Any]
@@ -58,32 +58,30 @@ class MlflowTracker:
             logging.getLogger(noisy).setLevel(logging.WARNING)
         self._mlflow = mlflow
         uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
-        uri = uri or f"sqlite:///{(runs_dir / 'mlflow.db').resolve()}"
-        try:
+        self._uri = uri or f"sqlite:///{(runs_dir / 'mlflow.db').resolve()}"
+        self._lost = ""
+        with self._reached():
             # Runs that start together would each make the store's tables, and the experiment.
             with _alone(runs_dir / ".mlflow.lock"):
-                self._client = mlflow.MlflowClient(tracking_uri=uri)
-                experiment_id = self._experiment(config.experiment, uri, runs_dir)
+                self._client = mlflow.MlflowClient(tracking_uri=self._uri)
+                experiment_id = self._experiment(config.experiment, runs_dir)
             self.run_id = self._resume(run_dir / "mlflow_run_id")
             if self.run_id is None:
                 self.run_id = self._create(experiment_id, run_dir, params, config.parent)
-        except mlflow.exceptions.MlflowException as error:
-            raise InputError(
-                f"tracking.uri: {uri}: {' '.join(str(error).split())[:200]}; check the address, or "
-                "set tracking.enabled=false"
-            ) from error
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
         entries = [Metric(name, float(value), now, step or 0) for name, value in metrics.items()]
-        for start in range(0, len(entries), 1000):  # MLflow's limit for one batch.
-            self._client.log_batch(self.run_id, metrics=entries[start : start + 1000])
+        with self._reached():
+            for start in range(0, len(entries), 1000):  # MLflow's limit for one batch.
+                self._client.log_batch(self.run_id, metrics=entries[start : start + 1000])
 
     def logged_steps(self, metric: str) -> set[int]:
         """Steps at which the run has a value of a metric."""
-        return {point.step for point in self._client.get_metric_history(self.run_id, metric)}
+        with self._reached():
+            return {point.step for point in self._client.get_metric_history(self.run_id, metric)}
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table of the run's artifacts, shown by MLflow; replaces one of the same name."""
@@ -92,25 +90,47 @@ class MlflowTracker:
         if not rows:
             return
         file, frame = f"{name}.json", pd.DataFrame(list(rows))
-        if file in {artifact.path for artifact in self._client.list_artifacts(self.run_id)}:
-            # log_table would append to it.
-            self._client.log_text(self.run_id, frame.to_json(orient="split", index=False), file)
-        else:
-            self._client.log_table(self.run_id, frame, file)
+        with self._reached():
+            if file in {artifact.path for artifact in self._client.list_artifacts(self.run_id)}:
+                # log_table would append to it.
+                self._client.log_text(self.run_id, frame.to_json(orient="split", index=False), file)
+            else:
+                self._client.log_table(self.run_id, frame, file)
 
     def log_folder(self, folder: Path, name: str) -> None:
-        self._client.log_artifacts(self.run_id, str(folder), name)
+        with self._reached():
+            self._client.log_artifacts(self.run_id, str(folder), name)
 
     def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
-        self._client.set_terminated(self.run_id, status)
+        """Close the run as FINISHED, FAILED or KILLED, where the store can be reached."""
+        if not self._lost:
+            with self._reached():
+                self._client.set_terminated(self.run_id, status)
 
-    def _experiment(self, name: str, uri: str, runs_dir: Path) -> str:
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Make a store's failure an InputError, and every later call fail at once by the same.
+
+        MLflow has then tried for two minutes, which is not worth doing again for every metric.
+        """
+        if self._lost:
+            raise InputError(self._lost)
+        try:
+            yield
+        except self._mlflow.exceptions.MlflowException as error:
+            self._lost = (
+                f"tracking.uri: {self._uri}: {' '.join(str(error).split())[:200]}; check the "
+                "address and its server, or set tracking.enabled=false"
+            )
+            raise InputError(self._lost) from error
+
+    def _experiment(self, name: str, runs_dir: Path) -> str:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is not None:
             return experiment.experiment_id
         artifacts = (runs_dir / "mlartifacts").resolve().as_uri()
-        return self._client.create_experiment(name, artifacts if uri.startswith("sqlite") else None)
+        local = self._uri.startswith("sqlite")
+        return self._client.create_experiment(name, artifacts if local else None)
 
     def _resume(self, id_file: Path) -> str | None:
         if not id_file.is_file():
