@@ -106,9 +106,8 @@ class Sweep:
         owed = {p.name: jobs.get(p.name) for p in self.points if not self._is_done(p)}
         on_slurm = any(job and job["place"] == "slurm" for job in owed.values())
         queue = _slurm_queue() if on_slurm else {}
-        return {
-            p.name: _state(owed[p.name], queue) if p.name in owed else "done" for p in self.points
-        }
+        done = {p.name: "done" for p in self.points}
+        return done | {name: _state(job, queue) for name, job in owed.items()}
 
     def plan(self, states: dict[str, State]) -> str:
         """What `run` would do, in one line."""
