@@ -24,8 +24,13 @@ class Reply:
     """One sample of a model. Tokens of a shared prompt are counted once, with the first sample."""
 
     text: str
+    """The answer alone, without what the model thought."""
     truncated: bool = False
     """The answer was cut at `max_tokens`."""
+    reasoning: str = ""
+    """What the model thought before it answered, where it says so."""
+    fault: str = ""
+    """Why there is no answer: `empty`, `only reasoning`, `refusal`, `content filter`, `tool call`."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
