@@ -16,7 +16,8 @@ from pydantic import Field
 from mpo_core.envs.base import Environment
 from mpo_core.errors import ContextFull
 from mpo_core.models import ChatModel, request_seed
-from mpo_core.prompts import Prompts, read_action
+from mpo_core.prompts import Prompts
+from mpo_core.reading import read_action
 from mpo_core.types import (
     EndReason,
     Episode,
@@ -142,7 +143,7 @@ async def run_episode(
         prompt_tokens += reply.prompt_tokens
         completion_tokens += reply.completion_tokens
 
-        text, action = read_action(start + reply.text)
+        text, action, _ = read_action(start + reply.text)
         messages.append({"role": "assistant", "content": plan_prefix + text})
         if action is None:
             observation, understood, done = NO_ACTION, False, False

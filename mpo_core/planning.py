@@ -1,7 +1,6 @@
 """Plans: what the planner is asked, how its answer is read, and sampling them durably."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,27 +10,9 @@ from mpo_core.envs.base import Host
 from mpo_core.errors import EnvironmentLost, InputError
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel, Reply, request_seed
+from mpo_core.plan_text import read_plan
 from mpo_core.prompts import Prompts
 from mpo_core.types import Message, Plan, Task, content_hash
-
-_TAGGED = re.compile(r"<(plan|workflow)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_STEP = re.compile(r"^\W*(?:step\s*)?\d+\s*[.:)]\W*(?P<text>\S.*)$", re.IGNORECASE)
-
-
-def read_plan(answer: str, truncated: bool = False) -> str | None:
-    """The plan in a planner's answer as lines `Step k: ...`, or None when it holds none.
-
-    Read are the numbered lines, inside <plan> or <workflow> tags when there are such; what stands
-    before and after them is dropped. A truncated answer loses its last, unfinished step.
-    """
-    tagged = _TAGGED.search(answer)
-    body = tagged[2] if tagged else answer
-    steps = [m["text"].strip() for line in body.splitlines() if (m := _STEP.match(line.strip()))]
-    if truncated and not (tagged and tagged[0].endswith(">")):
-        steps = steps[:-1]
-    if not steps:
-        return None
-    return "\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, start=1))
 
 
 class NoPlan(InputError):
@@ -159,7 +140,7 @@ async def draw_plans(
             session=task_id,
         )
         replies += drawn
-        texts += [text for r in drawn if (text := read_plan(r.text, r.truncated))]
+        texts += [text for r in drawn if (text := read_plan(r.text, r.truncated).text)]
         if len(texts) == count:
             return texts, replies
     raise NoPlan(

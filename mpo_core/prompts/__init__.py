@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mpo_core.errors import InputError
+from mpo_core.reading import read_action
 from mpo_core.types import Message, PlanMode, content_hash
 
 BUILTIN = Path(__file__).parent
@@ -124,19 +125,6 @@ class Prompts:
 def plan_block(plan: str) -> str:
     """A plan as it stands in the agent's conversation."""
     return f"{PLAN_INTRODUCTION}\n{plan}"
-
-
-def read_action(reply: str) -> tuple[str, str | None]:
-    """The reply up to the end of its first action, and that action.
-
-    What a model writes after its action (often an observation of its own making) is dropped. A
-    reply without an action is returned whole, with None.
-    """
-    match = re.search(r"Action:[ \t]*(\S[^\n]*)", reply)
-    if match is None:
-        return reply, None
-    action = match[1].strip().strip("`\"'").rstrip(".").strip()
-    return reply[: match.end()].rstrip(), action or None
 
 
 def load_prompts(env: str, prompts_dir: Path | None = None) -> Prompts:
@@ -253,7 +241,7 @@ def _string_constant(path: Path, name: str) -> str | None:
 def _without_thought(message: Message) -> Message:
     if message["role"] != "assistant":
         return message
-    _, action = read_action(message["content"])
+    action = read_action(message["content"]).action
     return {"role": "assistant", "content": f"Action: {action}"}
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mpo_core.abstraction import MOST_STEPS, abstract
 from mpo_core.errors import InputError
-from mpo_core.planning import read_plan
+from mpo_core.plan_text import read_plan
 from mpo_core.types import Task
 
 
@@ -337,7 +337,7 @@ def test_no_plan_holds_a_number_and_every_plan_is_read_as_it_stands(env, descrip
     text = plan(env, description, "; ".join(actions))
     if text is None:
         return
-    assert read_plan(text) == text
+    assert read_plan(text).text == text
     lines = text.splitlines()
     assert 1 <= len(lines) <= MOST_STEPS
     for k, line in enumerate(lines, 1):

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError, ModelUnavailable
-from mpo_core.planning import Sampling, plan_ledger, read_plan, sample_plans
+from mpo_core.plan_text import read_plan
+from mpo_core.planning import Sampling, plan_ledger, sample_plans
 from tests.fakes import PROMPTS, Replies, task
 
 GOOD = "Step 1: Look around.\nStep 2: Act."
@@ -27,18 +28,18 @@ SAMPLING = Sampling(per_task=2, temperature=0.8, max_tokens=64, seed=1)
     ],
 )
 def test_the_steps_of_an_answer_are_its_plan(answer, plan):
-    assert read_plan(answer) == plan
+    assert read_plan(answer).text == plan
 
 
 def test_a_truncated_answer_loses_its_unfinished_step():
-    assert read_plan(GOOD + "\nStep 3: Then go to the", truncated=True) == GOOD
-    assert read_plan("Step 1: Look ar", truncated=True) is None
+    assert read_plan(GOOD + "\nStep 3: Then go to the", truncated=True).text == GOOD
+    assert read_plan("Step 1: Look ar", truncated=True).text is None
 
 
 @given(st.lists(st.from_regex(r"[A-Za-z][A-Za-z .]{0,30}[a-z]", fullmatch=True), min_size=1))
 def test_reading_a_plan_again_changes_nothing(steps):
-    plan = read_plan("\n".join(f"{k}. {step}" for k, step in enumerate(steps, 1)))
-    assert read_plan(plan) == plan
+    plan = read_plan("\n".join(f"{k}. {step}" for k, step in enumerate(steps, 1))).text
+    assert read_plan(plan).text == plan
     assert len(plan.splitlines()) == len(steps)
 
 

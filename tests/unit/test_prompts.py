@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
-from mpo_core.prompts import load_prompts, read_action
+from mpo_core.prompts import load_prompts
+from mpo_core.reading import read_action
 
 
 @pytest.mark.parametrize(
@@ -23,12 +24,12 @@ from mpo_core.prompts import load_prompts, read_action
     ],
 )
 def test_the_first_action_of_a_reply_is_its_action(reply, action):
-    assert read_action(reply)[1] == action
+    assert read_action(reply).action == action
 
 
 @given(st.text())
 def test_whatever_a_model_writes_has_an_action_of_one_line_or_none(reply):
-    text, action = read_action(reply)
+    text, action, _ = read_action(reply)
     assert reply.startswith(text) or action is None
     assert action is None or (action and "\n" not in action)
 

@@ -20,7 +20,7 @@ from mpo_core.episode import EpisodeRequest
 from mpo_core.ledger import Ledger, write_records, write_text
 from mpo_core.models import ScriptedModel
 from mpo_core.pairs import make_pairs
-from mpo_core.planning import read_plan
+from mpo_core.plan_text import read_plan
 from mpo_core.rollout import Player, play_owed
 from mpo_core.scoring import score_plans, shuffled
 from mpo_core.training.run import train
@@ -80,7 +80,7 @@ def sampled(planner: Path, tasks: Sequence[Task], seed: int, temperature: float)
     return [
         Plan.of(tasks[k // PER_TASK].id, text, planner.name, k % PER_TASK)
         for k, answer in enumerate(answers)
-        if (text := read_plan(answer))
+        if (text := read_plan(answer).text)
     ]
 
 

@@ -4,7 +4,7 @@ slips at times, and a teacher who only guesses."""
 from random import Random
 
 from mpo_core.envs.base import Reset, Step
-from mpo_core.planning import read_plan
+from mpo_core.plan_text import read_plan
 from mpo_core.types import Plan, Task
 
 PLACES = {
@@ -56,7 +56,7 @@ def taught(task: Task, seed: int) -> Plan:
 
 def follower(messages: list[dict], seed: int) -> str:
     """The agent: the plan's next step, the last one over and over; or a walk somewhere."""
-    steps = read_plan(messages[0]["content"]).splitlines()
+    steps = read_plan(messages[0]["content"]).text.splitlines()
     turn = sum(message["role"] == "assistant" for message in messages)
     random = Random(seed)
     if random.random() < SLIP:
