@@ -15,7 +15,7 @@ from mpo_core.config import Config, TrainingConfig
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
-from mpo_core.models import ChatModel, client_fingerprint, connect
+from mpo_core.models import ChatModel, client_fingerprint, connect, told_apart
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
 from mpo_core.training.settings import Method
@@ -84,7 +84,7 @@ class ClusterBackend:
         from cluster.serving import served_fingerprint
 
         if name in self._served:
-            return served_fingerprint(self._sources[name])
+            return served_fingerprint(self._sources[name]) + told_apart(self._served[name])
         return client_fingerprint(name, self._config.models[name])
 
     def source(self, name: str) -> str:

@@ -24,17 +24,12 @@ from typing import Any
 import ray
 from ray import serve
 
+from mpo_core.completions import Refused, Reply, TryAgain, failure_of, last_line, replies_of
 from mpo_core.config import ModelConfig
-from mpo_core.errors import ContextFull, InputError, ModelUnavailable
+from mpo_core.endpoint import CONTINUATION, switch_of
+from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.hardware import multiplies_bf16
-from mpo_core.models import (
-    Reply,
-    continuation,
-    last_line,
-    replies_of,
-    says_context_full,
-    weights_fingerprint,
-)
+from mpo_core.models import told_apart, weights_fingerprint
 from mpo_core.types import Message
 
 logger = logging.getLogger(__name__)
@@ -115,7 +110,8 @@ class Engines:
         """A client for an engine, or for one of its adapters (`engine:version`)."""
         engine_name, _, version = name.partition(":")
         engine = self._engines[engine_name]
-        fingerprint = served_fingerprint(engine.source) + (f"+{version}" if version else "")
+        fingerprint = served_fingerprint(engine.source) + told_apart(engine.config)
+        fingerprint += f"+{version}" if version else ""
         return HandleModel(name, fingerprint, engine)
 
     async def _generate_once(self, engines: Sequence["Engine"]) -> None:
@@ -163,28 +159,34 @@ class HandleModel:
     ) -> list[Reply]:
         from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
+        prefix = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
+        fields = {
+            "model": self.name,
+            "messages": list(messages),
+            "n": n,
+            "temperature": temperature,
+            "max_completion_tokens": max_tokens,
+            "seed": seed,
+            "stop": list(stop),
+        }
+        if prefix:
+            fields |= CONTINUATION
         request = ChatCompletionRequest(
-            model=self.name,
-            messages=list(messages),
-            n=n,
-            temperature=temperature,
-            max_completion_tokens=max_tokens,
-            seed=seed,
-            stop=list(stop),
-            **(continuation(messages) or {}),
+            **fields | switch_of(self._config) | self._config.extra_body
         )
         if self._slots is None:
             self._slots = asyncio.Semaphore(self._config.concurrency)
         async with self._slots:
             answer = await self._answer(request, session)
         error = getattr(answer, "error", None)
-        if error is None:
-            return replies_of(answer)
-        if says_context_full(error.message):
-            raise ContextFull(error.message)
-        if error.code is not None and 400 <= int(error.code) < 500:
-            raise InputError(f"model {self.name}: refused a request: {error.message}")
-        raise ModelUnavailable(f"model {self.name}: {error.message}")
+        try:
+            if error is not None:
+                raise failure_of(int(error.code or 0), error.message)
+            return replies_of(answer.model_dump(), prefix)
+        except Refused as refusal:
+            raise InputError(f"model {self.name}: refused a request: {refusal}") from refusal
+        except TryAgain as failure:
+            raise ModelUnavailable(f"model {self.name}: {failure}") from failure
 
     async def _answer(self, request, session: str):
         """The engine's answer, tried again with backoff: a dead replica is replaced by Serve, one

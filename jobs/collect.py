@@ -95,7 +95,7 @@ def _make_owed(
     name, model = run.config.seeds.teacher, None
     if name is not None:
         with run.timed("engines"):
-            model = run.backend.model(name)
+            model = run.chat_model(name)
     teacher = _teacher(run, model)
     done = len({plan.task_id for plan in seeds_of(tasks, teacher, ledger)})
 

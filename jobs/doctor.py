@@ -1,5 +1,6 @@
 """What this machine has of what a run needs; every fault comes with its remedy."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
 from mpo_core.types import Split
 
+PROBE_TIMEOUT_S = 30
 PACKAGES = (
     "ray",
     "torch",
@@ -154,10 +156,7 @@ def _models(config: Config) -> list[Check]:
     checks = []
     for name, model in config.models.items():
         if model.endpoint:
-            key = "set" if os.environ.get(model.api_key_env) else "not set"
-            checks.append(
-                Check(f"model {name}", "ok", f"{model.endpoint}, {model.api_key_env} {key}")
-            )
+            checks.append(_endpoint(name, config))
         elif model.source:
             try:
                 where = resolve_source(model.source)
@@ -167,6 +166,31 @@ def _models(config: Config) -> list[Check]:
             else:
                 checks.append(Check(f"model {name}", "ok", str(where)))
     return checks
+
+
+def _endpoint(name: str, config: Config) -> Check:
+    """What the endpoint takes of what the config will ask of it."""
+    from mpo_core.models import connect
+    from mpo_core.probe import Finding, for_probing, needs_of, probe
+
+    model = config.models[name]
+    key = "set" if os.environ.get(model.api_key_env) else "not set"
+    where = f"{model.endpoint}, {model.api_key_env} {key}"
+
+    async def ask() -> Finding:
+        client = for_probing(connect(name, model), PROBE_TIMEOUT_S)
+        try:
+            return await probe(client, needs_of(config).get(name, ()))
+        finally:
+            await client.close()
+
+    try:
+        found = asyncio.run(ask())
+    except InputError as error:
+        remedy = f"set models.{name}.endpoint, .name, .api_key_env or what the line says"
+        return Check(f"model {name}", "fault", str(error), remedy)
+    status = "warn" if found.lacks & found.asked or found.thinks else "ok"
+    return Check(f"model {name}", status, f"{where}; {found}")
 
 
 def _room(config: Config) -> Check:

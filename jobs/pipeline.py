@@ -19,9 +19,12 @@ from jobs.train import train_agent, train_rft, train_sft
 
 def run_pipeline(run: Run) -> dict[str, Any]:
     """All stages in order; returns the summary."""
-    # A cluster without room and an unreachable store are found out before the work, not after.
+    # A cluster without room, an unreachable store and an endpoint of no use are found out before
+    # the work, not after.
     run.backend.connect()
     run.tracker  # noqa: B018
+    if not (run.dir / "report" / "summary.json").is_file():
+        run.probe_endpoints()
     collect_tasks(run)
     if run.config.agent.sft:
         train_agent(run)

@@ -124,6 +124,7 @@ async def _play(
                     ledger,
                     concurrency=places,
                     attempts=run.config.cluster.episode_attempts,
+                    unusable_limit=run.config.agent.unusable_limit,
                     on_episode=progress.episode,
                 )
             finally:

@@ -1,7 +1,9 @@
 """A run: its config, folder, environments, models and record of time, shared by all stages."""
 
+import asyncio
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mpo_core.config import Config, save_config
+from mpo_core.endpoint import EndpointModel
 from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records, write_text
 from mpo_core.local import LocalBackend
 from mpo_core.models import ChatModel
+from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
 from mpo_core.types import Record, Split, Task
@@ -61,6 +65,7 @@ class Run:
                 if not path.is_file():
                     raise InputError(f"{key}: {path}: no such file")
         self.backend = _backend(config)
+        self._findings: dict[str, Finding] = {}
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
             save_config(config, self.dir / "config.yaml")
@@ -110,8 +115,39 @@ class Run:
         with self.timed("engines"):
             model, folder = self._weights(version)
             if folder is None:
-                return self.backend.model(model)
+                return self.chat_model(model)
             return self.backend.trained_model(model, folder, own_engine=self._own_engine(version))
+
+    def chat_model(self, name: str) -> ChatModel:
+        """A client for a model of the config; an endpoint is known by then (`probe_endpoint`)."""
+        model = self.backend.model(name)
+        if isinstance(model, EndpointModel):
+            model.lacks |= self.probe_endpoint(name).lacks
+        return model
+
+    def probe_endpoints(self) -> None:
+        """Find out what the endpoints of this run take, before anything is paid for.
+
+        Raises:
+            InputError: one of them cannot be used.
+        """
+        for name in needs_of(self.config):
+            self.probe_endpoint(name)
+
+    def probe_endpoint(self, name: str) -> Finding:
+        """What the endpoint of a model takes, asked once; says so."""
+        if name not in self._findings:
+
+            async def ask(model: EndpointModel) -> Finding:
+                try:
+                    return await probe(model, needs_of(self.config).get(name, ()))
+                finally:
+                    await model.close()
+
+            found = asyncio.run(ask(for_probing(self.backend.model(name))))
+            print(f"model {name}: {found}", file=sys.stderr)
+            self._findings[name] = found
+        return self._findings[name]
 
     def fingerprint(self, version: str) -> str:
         """Identity of what `model` gives, without a connection."""

@@ -7,6 +7,7 @@ to the folder the command is run in. `load_config` raises `InputError` with one 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -66,6 +67,19 @@ class ModelConfig(Section):
     """The model's name at the endpoint; by default its key in `models`."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the endpoint's key."""
+    reasoning: Literal["auto", "on", "off"] = "auto"
+    """Whether a model that can think before it answers does so; `auto` leaves it as it comes. What
+    it thinks is neither plan nor action, and stands apart in the records."""
+    extra_body: dict[str, Any] = {}
+    """Further fields of every request, such as `chat_template_kwargs` or `reasoning_effort`."""
+    extra_headers: dict[str, str] = {}
+    """Further headers of an endpoint's requests; `$NAME` in a value is an environment variable."""
+    omit: list[str] = []
+    """Fields not to send to an endpoint, such as `temperature`, where its server refuses them."""
+    prefill: Literal["auto", "continue", "ask"] = "auto"
+    """How an endpoint's answer is made to begin as `agent.thoughts: false` and `agent.plan_mode:
+    thought` need it: by a beginning that the server continues, or asked for in words; `auto` finds
+    out."""
     concurrency: PositiveInt = 64
     """Requests in flight from one process at most."""
     timeout_s: float = Field(600, gt=0)
@@ -93,6 +107,28 @@ class ModelConfig(Section):
                 "give exactly one of source, endpoint, scripted"
                 + (f" (got {', '.join(kinds)})" if kinds else "")
             )
+        return self
+
+    @field_validator("reasoning", mode="before")
+    @classmethod
+    def _yaml_switch(cls, value: Any) -> Any:
+        """YAML reads a bare `on` and `off` as true and false."""
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _whole_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                raise ValueError(f"{url!r} is not a whole URL, such as http://127.0.0.1:8000/v1")
+        return url
+
+    @model_validator(mode="after")
+    def _endpoints_only(self) -> "ModelConfig":
+        for field in ("extra_headers", "omit", "prefill"):
+            if not self.endpoint and getattr(self, field) != type(self).model_fields[field].default:
+                raise ValueError(f"{field}: only for a model at an endpoint")
         return self
 
 
@@ -239,6 +275,9 @@ class AgentConfig(Section):
     """Longest reply, in tokens."""
     invalid_limit: PositiveInt = 10
     """Consecutive replies without an understood action that end an episode."""
+    unusable_limit: int | None = Field(3, ge=0)
+    """Episodes of a stage whose replies may be mostly unusable (empty, refused, a tool call, only
+    reasoning) before the run stops, since such rewards say nothing about plans; null for any."""
     max_steps: PositiveInt | None = None
     """Step limit of every episode; by default the environment's own, per task type."""
     example: bool = True

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from mpo_core.envs.base import Environment
-from mpo_core.errors import ContextFull
+from mpo_core.errors import ContextFull, InputError
 from mpo_core.models import ChatModel, request_seed
 from mpo_core.prompts import Prompts
 from mpo_core.reading import read_action
@@ -30,6 +30,9 @@ from mpo_core.types import (
 )
 
 NO_ACTION = "Your answer holds no action. Answer with a line that starts with 'Action:'."
+
+# In place of an empty answer, which many servers refuse in a conversation.
+NOTHING_SAID = "(no answer)"
 
 # Where a model would go on to invent the environment's answer, or its own next turn.
 STOP = ("\nObservation:",)
@@ -97,6 +100,7 @@ async def run_episode(
 
     Raises:
         EnvironmentLost, ModelUnavailable: nothing is known about the episode; run it again.
+        InputError: the model refuses the request, or not even the first prompt fits its context.
     """
     started = time.monotonic()
     turns: list[Turn] = []
@@ -137,21 +141,39 @@ async def run_episode(
                 stop=STOP if protocol.thoughts else STOP_ACTING,
                 session=request.key,
             )
-        except ContextFull:
+        except ContextFull as error:
+            if not turns:
+                size = sum(len(message["content"]) for message in asked)
+                raise InputError(
+                    f"{request.task.id}: the agent's first prompt ({size} characters) does not fit "
+                    f"the context of {request.model}: {error}; give its server a longer one, or "
+                    "shorten the prompt (agent.example=false) or agent.max_tokens"
+                ) from error
             end = "context"
             break
         prompt_tokens += reply.prompt_tokens
         completion_tokens += reply.completion_tokens
 
-        text, action, _ = read_action(start + reply.text)
-        messages.append({"role": "assistant", "content": plan_prefix + text})
+        # A model that began anew has said all of its turn itself.
+        text, action, fault = read_action(reply.text if reply.whole else start + reply.text)
+        said = text if reply.whole else plan_prefix + text
+        messages.append({"role": "assistant", "content": said if said.strip() else NOTHING_SAID})
         if action is None:
             observation, understood, done = NO_ACTION, False, False
         else:
             step = await environment.step(action)
             observation, understood, done = step.observation, step.understood, step.done
             score, success = step.score, step.success
-        turns.append(Turn(reply=text, action=action, observation=observation, score=score))
+        turns.append(
+            Turn(
+                reply=text,
+                action=action,
+                observation=observation,
+                score=score,
+                reasoning=reply.reasoning,
+                fault=reply.fault or fault,
+            )
+        )
         invalid = 0 if understood else invalid + 1
 
         if done:

@@ -4,35 +4,18 @@ The cluster adds a third, a Ray Serve handle (`cluster.serving`). A conversation
 assistant message is continued: the reply is what follows that message.
 """
 
-import asyncio
 import hashlib
 import importlib
 import inspect
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from mpo_core.completions import Reply, reply_of
 from mpo_core.config import ModelConfig
-from mpo_core.errors import ContextFull, InputError, ModelUnavailable
+from mpo_core.endpoint import EndpointModel
+from mpo_core.errors import InputError
 from mpo_core.types import Message, content_hash
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One sample of a model. Tokens of a shared prompt are counted once, with the first sample."""
-
-    text: str
-    """The answer alone, without what the model thought."""
-    truncated: bool = False
-    """The answer was cut at `max_tokens`."""
-    reasoning: str = ""
-    """What the model thought before it answered, where it says so."""
-    fault: str = ""
-    """Why there is no answer: `empty`, `only reasoning`, `refusal`, `content filter`, `tool call`."""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
 
 
 class ChatModel(Protocol):
@@ -54,75 +37,12 @@ class ChatModel(Protocol):
 
         Raises:
             ContextFull: the conversation does not fit the model's context.
+            InputError: the request is refused, and would be again.
             ModelUnavailable: no answer within the retries.
         """
         ...
 
     async def close(self) -> None: ...
-
-
-class EndpointModel:
-    """A model behind an OpenAI-compatible HTTP endpoint (vLLM, Ray Serve, hosted models)."""
-
-    def __init__(self, name: str, config: ModelConfig, fingerprint: str | None = None) -> None:
-        import openai  # A second of imports that a scripted run does not need.
-
-        self.name = config.name or name
-        self.fingerprint = fingerprint or self.name
-        self._slots = asyncio.Semaphore(config.concurrency)
-        self._openai = openai
-        # vLLM asks for no key, but the client insists on one.
-        self._client = openai.AsyncOpenAI(
-            base_url=config.endpoint,
-            api_key=os.environ.get(config.api_key_env) or "none",
-            timeout=config.timeout_s,
-            max_retries=config.retries,
-        )
-
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int = 512,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        session: str = "",
-    ) -> list[Reply]:
-        optional = {"seed": seed, "stop": list(stop) or None}
-        async with self._slots:
-            try:
-                answer = await self._client.chat.completions.create(
-                    model=self.name,
-                    messages=list(messages),
-                    n=n,
-                    temperature=temperature,
-                    max_completion_tokens=max_tokens,
-                    extra_body=continuation(messages),
-                    extra_headers={"x-session-id": session} if session else None,
-                    **{key: value for key, value in optional.items() if value is not None},
-                )
-            except self._openai.BadRequestError as error:
-                if says_context_full(str(error)):
-                    raise ContextFull(str(error)) from error
-                raise InputError(f"model {self.name}: refused a request: {error}") from error
-            except (
-                self._openai.AuthenticationError,
-                self._openai.PermissionDeniedError,
-                self._openai.NotFoundError,
-            ) as error:
-                raise InputError(
-                    f"model {self.name} at {self._client.base_url}: {error.message}"
-                ) from error
-            except self._openai.APIError as error:
-                raise ModelUnavailable(
-                    f"model {self.name} at {self._client.base_url}: {last_line(error)}"
-                ) from error
-        return replies_of(answer)
-
-    async def close(self) -> None:
-        await self._client.close()
 
 
 class ScriptedModel:
@@ -147,57 +67,21 @@ class ScriptedModel:
         for sample in range(n):
             text = self._function(list(messages), (seed or 0) + sample if temperature else 0)
             texts.append(await text if inspect.isawaitable(text) else text)
-        return [Reply(text, completion_tokens=len(text.split())) for text in texts]
+        return [reply_of(text, completion_tokens=len(text.split())) for text in texts]
 
     async def close(self) -> None:
         pass
 
 
-def continuation(messages: Sequence[Message]) -> dict[str, bool] | None:
-    """vLLM's request fields that make it continue a final assistant message."""
-    if messages[-1]["role"] != "assistant":
-        return None
-    return {"continue_final_message": True, "add_generation_prompt": False}
-
-
-def says_context_full(error: str) -> bool:
-    """Whether a server's refusal means that the prompt is too long for the model."""
-    error = error.lower()
-    return any(
-        sign in error
-        for sign in (
-            "context length",
-            "context_length",
-            "context window",
-            "maximum model length",
-            "max_model_len",
-            "prompt is too long",
-        )
-    )
-
-
-def last_line(error: BaseException | str, most: int = 200) -> str:
-    """The last line of an error that may hold a whole remote traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][-most:] if lines else type(error).__name__
-
-
-def replies_of(answer) -> list[Reply]:
-    """The samples of an OpenAI-shaped chat completion."""
-    usage = answer.usage
-    # Servers give the tokens of all samples as one sum: the first reply carries it.
-    counts = [(0, 0)] * len(answer.choices)
-    if usage is not None:
-        counts[0] = (usage.prompt_tokens, usage.completion_tokens or 0)
-    return [
-        Reply(choice.message.content or "", choice.finish_reason == "length", prompt, completion)
-        for choice, (prompt, completion) in zip(answer.choices, counts, strict=True)
-    ]
-
-
 def client_fingerprint(name: str, config: ModelConfig) -> str:
     """Identity of a model that is not served here; needs no connection."""
-    return config.scripted or config.name or name
+    return (config.scripted or config.name or name) + told_apart(config)
+
+
+def told_apart(config: ModelConfig) -> str:
+    """The settings that change a model's answers, for its identity; empty where none does."""
+    settings = (config.extra_body, sorted(config.omit), config.reasoning)
+    return "" if settings == ({}, [], "auto") else f"~{content_hash(*settings, length=8)}"
 
 
 def connect(name: str, config: ModelConfig) -> ChatModel:
@@ -205,7 +89,7 @@ def connect(name: str, config: ModelConfig) -> ChatModel:
     if config.scripted:
         return ScriptedModel(config)
     if config.endpoint:
-        return EndpointModel(name, config)
+        return EndpointModel(name, config, client_fingerprint(name, config))
     raise InputError(f"models.{name}: served by the cluster; give it an endpoint to run without")
 
 

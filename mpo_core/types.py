@@ -11,6 +11,7 @@ Invariants:
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -75,6 +76,10 @@ class Turn(Record):
     observation: str
     score: float
     """Best score of the episode so far, 0..1."""
+    reasoning: str = ""
+    """What the model thought before its reply, where it says so; never part of the conversation."""
+    fault: str = ""
+    """Why no action was read: a fault of the reply or of its reading."""
 
 
 class Episode(Record):
@@ -103,6 +108,11 @@ class Episode(Record):
     @property
     def steps(self) -> int:
         return len(self.turns)
+
+    @property
+    def faults(self) -> Counter[str]:
+        """Why no action was read, over the turns without one."""
+        return Counter(turn.fault or "no action line" for turn in self.turns if not turn.action)
 
 
 def episode_key(

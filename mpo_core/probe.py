@@ -1,0 +1,142 @@
+"""What an endpoint takes of what a config will ask of it, found out in a few tokens.
+
+Asked before anything is paid for: a wrong address, key, model name or context ends the run here,
+and what the server lacks is done without from the first request on (`mpo_core.endpoint`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mpo_core.config import Config
+from mpo_core.endpoint import EndpointModel, models_context
+from mpo_core.episode import STOP, STOP_ACTING
+from mpo_core.errors import ContextFull, InputError, ModelUnavailable
+from mpo_core.types import Message
+
+TOKENS = 16
+RETRIES = 2
+SITUATION = "You play a text game. You stand in a small room with a closed door."
+ACT = "Answer with one line:\nAction: one action"
+THINK_AND_ACT = "Answer in two lines:\nThought: what you conclude\nAction: one action"
+FIRST_THOUGHT = "Thought: I look at the door first.\n"
+PLAN = "Write a plan of two steps, one a line, for making tea."
+
+
+@dataclass(frozen=True)
+class Need:
+    """A request as the config's planner, agent or teacher will make it."""
+
+    messages: tuple[Message, ...]
+    n: int
+    temperature: float
+    stop: tuple[str, ...]
+    max_tokens: int
+    """Of the later answers; the probe's own are cut at `TOKENS`."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an endpoint was found to be."""
+
+    asked: frozenset[str]
+    lacks: frozenset[str]
+    context: int | None
+    """Tokens, where the server says."""
+    thinks: bool
+    """Whether it showed reasoning."""
+
+    def __str__(self) -> str:
+        words = {"n": "n", "seed": "seed", "stop": "stop", "prefill": "a given beginning"}
+        taken = [text for field, text in words.items() if field in self.asked - self.lacks]
+        refused = [text for field, text in words.items() if field in self.asked & self.lacks]
+        parts = [f"takes {', '.join(taken)}" if taken else "answers"]
+        if refused:
+            parts.append(f"does without {', '.join(refused)}")
+        parts.append(f"context {self.context or 'not told'}" + (" tokens" * bool(self.context)))
+        if self.thinks:
+            parts.append("thinks before it answers, which counts against max_tokens")
+        return "; ".join(parts)
+
+
+def needs_of(config: Config) -> dict[str, list[Need]]:
+    """Key in `models` of every endpoint that the config's loop asks -> what it will be asked."""
+    planner, agent, seeds = config.planner, config.agent, config.seeds
+    plan = ({"role": "user", "content": PLAN},)
+    needs = [
+        (planner.model, Need(plan, planner.per_task, planner.temperature, (), planner.max_tokens)),
+        (agent.model, _agents_need(config)),
+    ]
+    if seeds.teacher and planner.sft:
+        teach = Need(plan, seeds.per_task, seeds.temperature, (), seeds.max_tokens)
+        needs.append((seeds.teacher, teach))
+    found: dict[str, list[Need]] = {}
+    for name, need in needs:
+        if config.models[name].endpoint:
+            found.setdefault(name, []).append(need)
+    return found
+
+
+async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
+    """Ask an endpoint what it will be asked; the model has then learnt what its server lacks.
+
+    Raises:
+        InputError: the endpoint cannot be reached, refuses what it must take, or has too short a
+            context.
+    """
+    asked: set[str] = set()
+    thinks = False
+    try:
+        context = await _context(model)
+        for need in needs:
+            if context is not None and need.max_tokens >= context:
+                raise InputError(
+                    f"{model.where}: an answer of {need.max_tokens} tokens (max_tokens) does not "
+                    f"fit its context of {context}; lower max_tokens"
+                )
+            replies = await model.chat(
+                need.messages,
+                n=need.n,
+                temperature=need.temperature,
+                max_tokens=min(TOKENS, need.max_tokens),
+                seed=1,
+                stop=need.stop,
+            )
+            thinks = thinks or any(reply.reasoning for reply in replies)
+            asked |= {"seed"} | ({"n"} if need.n > 1 else set())
+            asked |= {"stop"} if need.stop else set()
+            asked |= {"prefill"} if need.messages[-1]["role"] == "assistant" else set()
+    except ContextFull as error:
+        raise InputError(f"{model.where}: not even a short prompt fits: {error}") from error
+    except ModelUnavailable as error:
+        raise InputError(f"{error}; is the server up, and the address right?") from error
+    return Finding(frozenset(asked), frozenset(model.lacks), context, thinks)
+
+
+def for_probing(model: EndpointModel, timeout_s: float | None = None) -> EndpointModel:
+    """The same endpoint, asked with less patience."""
+    config = model.config
+    limits = {"retries": min(config.retries, RETRIES)}
+    if timeout_s is not None:
+        limits["timeout_s"] = min(config.timeout_s, timeout_s)
+    hasty = config.model_copy(update=limits)
+    return EndpointModel(model.key, hasty, model.fingerprint, model.address, model.lacks)
+
+
+async def _context(model: EndpointModel) -> int | None:
+    """The model's context length, where the server lists its models and tells it."""
+    try:
+        return models_context(await model.get("/models"), model.name)
+    except (InputError, ContextFull):
+        return None  # Many servers have no such list.
+
+
+def _agents_need(config: Config) -> Need:
+    agent = config.agent
+    told = THINK_AND_ACT if agent.thoughts else ACT
+    messages = [{"role": "user", "content": f"{SITUATION}\n\n{told}"}]
+    begins = FIRST_THOUGHT if agent.plan_mode == "thought" else ""
+    begins += "" if agent.thoughts else "Action:"
+    if begins:
+        messages.append({"role": "assistant", "content": begins})
+    stop = STOP if agent.thoughts else STOP_ACTING
+    return Need(tuple(messages), 1, config.scoring.temperature, stop, agent.max_tokens)
