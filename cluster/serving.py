@@ -159,7 +159,6 @@ class HandleModel:
     ) -> list[Reply]:
         from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
-        prefix = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
         fields = {
             "model": self.name,
             "messages": list(messages),
@@ -169,7 +168,7 @@ class HandleModel:
             "seed": seed,
             "stop": list(stop),
         }
-        if prefix:
+        if messages[-1]["role"] == "assistant":
             fields |= CONTINUATION
         request = ChatCompletionRequest(
             **fields | switch_of(self._config) | self._config.extra_body
@@ -182,7 +181,7 @@ class HandleModel:
         try:
             if error is not None:
                 raise failure_of(int(error.code or 0), error.message)
-            return replies_of(answer.model_dump(), prefix)
+            return replies_of(answer.model_dump())
         except Refused as refusal:
             raise InputError(f"model {self.name}: refused a request: {refusal}") from refusal
         except TryAgain as failure:

@@ -167,18 +167,21 @@ def _words(content: Any) -> tuple[str, str]:
     return clean("".join(said)), clean("".join(thought))
 
 
-_LABEL = re.compile(r"[\s*_#>`-]{0,10}(?:thoughts?|action)\b[\s*_`]{0,5}[:：]", re.IGNORECASE)
+_LABEL = re.compile(r"[\s*_#>`-]{0,10}(thoughts?|action)\b[\s*_`]{0,5}[:：]", re.IGNORECASE)
 
 
 def _after(prefix: str, answer: str) -> tuple[str, bool]:
     """What follows the beginning that a model was given, and whether it began anew instead."""
-    if not prefix:
+    words, given = answer.lstrip(), prefix.strip()
+    if not given:
         return answer, False
-    words, asked = answer.lstrip(), prefix.strip()
-    if asked and words.startswith(asked):
+    if words.startswith(given):
         # The beginning said again, by the server or the model; alone, it is no answer.
-        return words if words[len(asked) :].strip() else "", True
-    return answer, bool(_LABEL.match(answer))
+        return words if words[len(given) :].strip() else "", True
+    label = _LABEL.match(answer)
+    if given.endswith(":"):
+        return answer, label is not None
+    return answer, label is not None and label[1].lower() != "action"
 
 
 def clean(text: str) -> str:

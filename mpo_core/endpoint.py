@@ -7,6 +7,7 @@ are asked for one by one, an answer's beginning that cannot be prescribed is ask
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from random import Random
@@ -40,6 +41,8 @@ SAID = {
     "reasoning": "takes no `chat_template_kwargs`: `reasoning` is not switched",
 }
 """What a server may lack -> what is then done."""
+# A refusal of what decides the answers is the user's to see.
+_DECIDES = re.compile(r"temperature|top_p|max_tokens|api.?key", re.IGNORECASE)
 _jitter = Random()
 
 
@@ -175,13 +178,13 @@ class EndpointModel:
         has never taken, one after the other."""
         if named := refused_fields(refusal.body, sorted(sent)):
             return set(named)
-        if refusal.status not in (400, 422, 501):
+        if refusal.status not in (400, 422, 501) or _DECIDES.search(refusal.body):
             return set()
         untried = [f for f in ("n", "prefill", "stop", "seed") if f in sent - self._proven]
         return set(untried[:1])
 
     def _advice(self, refusal: Refused) -> str:
-        fields = [f for f in ("temperature", "max_completion_tokens") if f in refusal.body]
+        fields = [field for field in ("temperature", "top_p") if field in refusal.body]
         if fields:
             return f"; leave it out by models.{self.key}.omit=[{', '.join(fields)}]"
         if refusal.status in (401, 403):
@@ -223,7 +226,7 @@ class EndpointModel:
             "temperature": asked["temperature"],
             "max_completion_tokens": asked["max_tokens"],
         }
-        if asked["n"] > 1:
+        if asked["n"] > 1 and "n" not in lacks:
             body["n"] = asked["n"]
         if asked["seed"] is not None and "seed" not in lacks:
             body["seed"] = asked["seed"] % 2**31
@@ -242,9 +245,12 @@ class EndpointModel:
         response = await self._response(
             "POST", "/chat/completions", {"model": self.name} | body, headers
         )
-        replies = read_completion(
-            response.text, response.headers.get("content-type", "application/json"), prefix
-        )
+        # A server that has gone on from a beginning once does so always, whatever its words.
+        unsure = "prefill" not in self._proven or "prefill" in lacks
+        kind = response.headers.get("content-type", "application/json")
+        replies = read_completion(response.text, kind, prefix if unsure else "")
+        if "prefill" in lacks and prefix and not prefix.rstrip().endswith(":"):
+            replies = [replace(reply, whole=True) for reply in replies]
         spent = replies[0].completion_tokens
         if "max_completion_tokens" in body and spent > 2 * len(replies) * asked["max_tokens"]:
             self._lack({"max_completion_tokens"})

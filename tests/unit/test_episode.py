@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.episode import draw_actions, run_episode
-from mpo_core.errors import ContextFull, EnvironmentLost
+from mpo_core.errors import ContextFull, EnvironmentLost, InputError
+from mpo_core.models import Reply
 from mpo_core.prompts import plan_block
 from tests.fakes import PROMPTS, Replies, ToyEnvironment, request
 
@@ -94,6 +95,48 @@ def test_a_full_context_ends_the_episode_as_data():
     model = Full(["Action: knock"])
     episode = asyncio.run(run_episode(request(), ToyEnvironment(), model, PROMPTS))
     assert (episode.end, episode.reward, episode.steps) == ("context", 0.5, 2)
+
+
+def test_a_first_prompt_that_does_not_fit_is_bad_input():
+    class Small(Replies):
+        async def chat(self, messages, **options):
+            raise ContextFull("maximum context length is 4 tokens")
+
+    with pytest.raises(InputError, match=r"toy/door/0: the agent's first prompt .* 4 tokens"):
+        asyncio.run(run_episode(request(), ToyEnvironment(), Small([]), PROMPTS))
+
+
+class Samples(Replies):
+    """Gives its replies as they are."""
+
+    async def chat(self, messages, *, n=1, **_) -> list[Reply]:
+        self.asked.append(list(messages))
+        return [self.texts[(len(self.asked) - 1) % len(self.texts)]]
+
+
+def test_thoughts_and_the_reasons_for_no_action_stand_apart_in_the_record():
+    model = Samples(
+        [
+            Reply("", reasoning="Action: enter", fault="only reasoning"),
+            Reply("I cannot."),
+            Reply("Action: look", reasoning="hm"),
+        ]
+    )
+    episode = asyncio.run(run_episode(request(), ToyEnvironment(), model, PROMPTS))
+    assert [turn.fault for turn in episode.turns[:3]] == ["only reasoning", "no action line", ""]
+    assert [turn.reasoning for turn in episode.turns[:3]] == ["Action: enter", "", "hm"]
+    assert episode.faults == {"only reasoning": 2, "no action line": 2}
+    assert "enter" not in str(episode.messages)
+    assert all(message["content"].strip() for message in episode.messages)
+
+
+@pytest.mark.parametrize(("plan_mode", "thoughts"), [("thought", True), ("query", False)])
+def test_an_answer_that_began_anew_stands_alone_in_the_conversation(plan_mode, thoughts):
+    model = Samples([Reply("Thought: hm.\nAction: enter", whole=True)])
+    asked = request(plan=PLAN, plan_mode=plan_mode, thoughts=thoughts)
+    episode = asyncio.run(run_episode(asked, ToyEnvironment(), model, PROMPTS))
+    assert episode.turns[0].action == "enter"
+    assert episode.messages[-1]["content"] == "Thought: hm.\nAction: enter"
 
 
 def test_a_lost_environment_is_no_episode():

@@ -3,10 +3,11 @@ import asyncio
 import pytest
 
 from mpo_core import rollout
-from mpo_core.errors import EnvironmentLost, ModelUnavailable
+from mpo_core.completions import UNUSABLE
+from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
 from mpo_core.ledger import Ledger, read_records
-from mpo_core.rollout import play_owed
-from mpo_core.types import Episode
+from mpo_core.rollout import REMEDIES, mostly_unusable, play_owed
+from mpo_core.types import Episode, Turn
 from tests.fakes import episode, request
 
 
@@ -16,10 +17,10 @@ def no_waiting(monkeypatch):
     monkeypatch.setattr(rollout.asyncio, "sleep", lambda _: real(0))
 
 
-def run(path, requests, play, attempts=3):
+def run(path, requests, play, attempts=3, **limits):
     async def main():
         with Ledger(path, Episode, key=lambda e: e.key) as ledger:
-            await play_owed(requests, play, ledger, concurrency=4, attempts=attempts)
+            await play_owed(requests, play, ledger, concurrency=4, attempts=attempts, **limits)
 
     asyncio.run(main())
     return read_records(path, Episode)
@@ -75,3 +76,60 @@ def test_a_bug_is_not_retried(tmp_path):
     with pytest.raises(KeyError):
         run(tmp_path / "l", [request()], play)
     assert len(calls) == 1
+
+
+def said(asked, *faults):
+    """An episode with a turn for each fault, an action where it is empty."""
+    turns = [
+        Turn(reply="r", action=None if f else "go", observation="", score=0, fault=f)
+        for f in faults
+    ]
+    return episode(asked, 0.0).model_copy(update={"turns": turns})
+
+
+@pytest.mark.parametrize(
+    ("faults", "unusable"),
+    [
+        (["empty"], True),
+        (["empty", ""], True),
+        (["empty", "", ""], False),
+        (["no action line", "no action line"], False),
+        (["tool call", "refusal", "no action line"], True),
+        ([], False),
+    ],
+)
+def test_an_episode_is_unusable_when_half_of_its_replies_hold_no_answer(faults, unusable):
+    assert mostly_unusable(said(request(), *faults)) == unusable
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_more_than_a_few_episodes_without_answers_stop_the_run_and_are_no_rewards(fault, tmp_path):
+    requests = [request(n) for n in range(12)]
+
+    async def play(asked):
+        await asyncio.sleep(0)
+        return said(asked, fault if asked.task.variation % 2 else "")
+
+    with pytest.raises(InputError, match=f"{fault}.*agent.unusable_limit") as raised:
+        run(tmp_path / "l", requests, play, unusable_limit=3)
+    assert REMEDIES[fault] in str(raised.value) and "\n" not in str(raised.value)
+    assert not any(map(mostly_unusable, read_records(tmp_path / "l", Episode)))
+
+
+def test_a_few_episodes_without_answers_are_data(tmp_path):
+    requests = [request(n) for n in range(12)]
+
+    async def play(asked):
+        return said(asked, "empty" if asked.task.variation < 3 else "")
+
+    kept = run(tmp_path / "l", requests, play, unusable_limit=3)
+    assert len(kept) == 12 and sum(map(mostly_unusable, kept)) == 3
+
+
+def test_a_stage_of_nothing_but_episodes_without_answers_stops_however_small(tmp_path):
+    async def play(asked):
+        return said(asked, "empty")
+
+    with pytest.raises(InputError, match="in 2 episodes"):
+        run(tmp_path / "l", [request(0), request(1)], play, unusable_limit=3)
+    assert not read_records(tmp_path / "l", Episode)

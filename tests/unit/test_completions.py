@@ -1,0 +1,365 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpo_core.completions import (
+    Refused,
+    TryAgain,
+    clean,
+    failure_of,
+    read_completion,
+    refused_fields,
+    replies_of,
+    says_context_full,
+    server_words,
+)
+from mpo_core.errors import ContextFull, InputError
+
+
+def completion(message: dict, **choice) -> dict:
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop", **choice}]}
+
+
+# Status and body in the form of each server's refusal of a prompt that is too long.
+FULL = {
+    "vllm": (400, "This model's maximum context length is 64 tokens. However, you requested 80."),
+    "vllm engine": (400, "The decoder prompt (length 90) is longer than the maximum model length"),
+    "vllm room": (
+        400,
+        "'max_tokens' or 'max_completion_tokens' is too large: 512. This model's "
+        "maximum context length is 256 tokens and your request has 100 input tokens",
+    ),
+    "sglang": (400, "The input (90 tokens) is longer than the model's context length (64 tokens)."),
+    "sglang sum": (400, "Requested token count exceeds the model's maximum context length of 64"),
+    "llama.cpp": (
+        400,
+        {
+            "error": {
+                "code": 400,
+                "type": "exceed_context_size_error",
+                "message": "the request exceeds the available context size, try increasing it",
+            }
+        },
+    ),
+    "llama.cpp 500": (500, {"error": {"code": 500, "message": "context shift is disabled"}}),
+    "llama.cpp kv": (500, "the request exceeds the available context size. try increasing it"),
+    "llama.cpp batch": (500, "input is too large to process. increase the physical batch size"),
+    "llama-cpp-python": (
+        400,
+        {
+            "error": {
+                "code": "context_length_exceeded",
+                "message": "maximum context length is 64 tokens, however you requested 80",
+            }
+        },
+    ),
+    "llama-cpp-python 500": (500, "Requested tokens (80) exceed context window of 64"),
+    "ollama": (400, {"error": "the input length exceeds the context length"}),
+    "ollama prompt": (400, {"error": "prompt too long; exceeded max context length by 9 tokens"}),
+    "lm studio": (
+        400,
+        {
+            "error": "Trying to keep the first 90 tokens when context the overflows. "
+            "However, the model is loaded with context length of only 64 tokens"
+        },
+    ),
+    "tgi": (
+        422,
+        {
+            "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= "
+            "64. Given: 80 `inputs` tokens and 16 `max_new_tokens`",
+            "error_type": "validation",
+        },
+    ),
+    "tgi inputs": (
+        422,
+        "Input validation error: `inputs` must have less than 64 tokens. Given: 80",
+    ),
+    "tensorrt-llm": (400, "prompt length (90) exceeds maximum input length (64)"),
+    "lmdeploy": (400, "input token length is larger than session_len"),
+    "anthropic": (
+        400,
+        {
+            "type": "error",
+            "error": {
+                "type": "invalid_request_error",
+                "message": "prompt is too long: 210000 tokens > 200000 maximum",
+            },
+        },
+    ),
+    "anthropic sum": (400, "input length and `max_tokens` exceed context limit: 19 + 20 > 30"),
+    "anthropic bytes": (413, {"type": "error", "error": {"type": "request_too_large"}}),
+    "bedrock": (400, {"message": "Input is too long for requested model."}),
+    "bedrock tokens": (400, {"message": "Too many input tokens for this model"}),
+    "gemini": (
+        400,
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "status": "INVALID_ARGUMENT",
+                    "message": "The input "
+                    "token count (90) exceeds the maximum number of tokens allowed (64).",
+                }
+            }
+        ],
+    ),
+    "groq": (
+        400,
+        {
+            "error": {
+                "message": "Please reduce the length of the messages or completion.",
+                "code": "context_length_exceeded",
+            }
+        },
+    ),
+    "azure": (
+        400,
+        {
+            "error": {
+                "code": "context_length_exceeded",
+                "param": "messages",
+                "message": "Your messages resulted in 90 tokens.",
+            }
+        },
+    ),
+    "azure limit": (400, "Input tokens exceed the configured limit of 64 tokens."),
+    "openai": (400, "Your input exceeds the context window of this model."),
+    "mistral": (400, "Prompt contains 90 tokens, too large for model with 64 maximum context len"),
+    "cohere": (400, "too many tokens: total number of tokens in the prompt cannot exceed 64"),
+    "xai": (400, "This model's maximum prompt length is 64 but the request contains 90 tokens."),
+    "litellm": (400, "litellm.ContextWindowExceededError: ContextWindowExceededError: xyz"),
+    "in a 200": (0, {"error": {"message": "This endpoint's maximum context length is 64 tokens."}}),
+}
+
+
+@pytest.mark.parametrize("server", FULL)
+def test_a_full_context_is_known_whoever_says_so(server):
+    status, body = FULL[server]
+    text = body if isinstance(body, str) else json.dumps(body)
+    assert isinstance(failure_of(status, text), ContextFull)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unsupported parameter: 'temperature'",
+        "The model `gpt-9` does not exist",
+        "Incorrect API key provided",
+        "max_tokens must be at least 1",
+        "Extra inputs are not permitted",
+        "Rate limit reached for requests",
+        "Image input is not supported",
+    ],
+)
+def test_other_refusals_are_no_full_context(words):
+    assert not says_context_full(words)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        *((status, "no", Refused) for status in (400, 401, 402, 403, 404, 405, 413, 422, 501)),
+        *((status, "no", TryAgain) for status in (408, 409, 425, 429, 500, 502, 503, 504, 529)),
+        (429, '{"error": {"code": "insufficient_quota"}}', Refused),
+        (429, "You exceeded your current quota, please check your plan and billing", Refused),
+        (429, "Insufficient balance", Refused),
+        # A quota that comes back in seconds is said in the same words.
+        (429, "You exceeded your current quota. Please retry in 33.4s.", TryAgain),
+        (429, '{"error": {"details": [{"retryDelay": "33s"}], "message": "quota"}}', TryAgain),
+        (413, "Request too large for model on tokens per minute (TPM): Limit 6000", Refused),
+        (500, "Assistant response prefill is incompatible with enable_thinking.", Refused),
+    ],
+)
+def test_what_waiting_may_mend_is_tried_again_and_nothing_else(status, body, kind):
+    assert type(failure_of(status, body)) is kind
+
+
+def test_the_wait_that_a_server_asks_for_is_kept():
+    assert failure_of(429, "slow down", {"retry-after": "7"}).wait_s == 7
+    assert failure_of(429, "Please try again in 1.5s.").wait_s == 1.5
+    assert failure_of(429, "Please try again in 200ms.").wait_s == pytest.approx(0.2)
+    assert failure_of(503, "busy").wait_s is None
+    assert isinstance(failure_of(429, "slow down", {"retry-after": "86400"}), Refused)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"error": {"message": "A."}}, "A."),
+        ({"error": "B."}, "B."),
+        ({"message": "C."}, "C."),
+        ({"detail": [{"loc": ["body", "seed"], "msg": "D"}]}, "D"),
+        ([{"error": {"message": "E."}}], "E."),
+        ({"object": "error", "message": "F.\nG."}, "F. G."),
+        ("plain words", "plain words"),
+        ("", "(nothing)"),
+    ],
+)
+def test_the_servers_own_words_are_found_wherever_they_stand(body, says):
+    assert says in server_words(body if isinstance(body, str) else json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("message", "ended", "text", "reasoning", "fault"),
+    [
+        ({"content": "a"}, "stop", "a", "", ""),
+        ({"content": "<think>b</think>a"}, "stop", "a", "b", ""),
+        ({"content": "a", "reasoning_content": "b"}, "stop", "a", "b", ""),
+        ({"content": "a", "reasoning": "b"}, "stop", "a", "b", ""),
+        ({"content": "a", "thinking": "b"}, "stop", "a", "b", ""),
+        ({"content": None, "reasoning_content": "b"}, "length", "", "b", "only reasoning"),
+        ({"content": "<think>b"}, "length", "", "b", "only reasoning"),
+        ({"content": None}, "stop", "", "", "empty"),
+        ({}, "stop", "", "", "empty"),
+        ({"content": ""}, "content_filter", "", "", "content filter"),
+        ({"content": None, "refusal": "No."}, "stop", "", "", "refusal"),
+        ({"content": None, "tool_calls": [{"id": 1}]}, "tool_calls", "", "", "tool call"),
+        ({"content": [{"type": "text", "text": "a"}]}, "stop", "a", "", ""),
+        (
+            {"content": [{"type": "thinking", "thinking": "b"}, {"type": "text", "text": "a"}]},
+            "end_turn",
+            "a",
+            "b",
+            "",
+        ),
+        ({"content": ["a", {"text": "b"}, 3, None]}, None, "ab", "", ""),
+        ({"content": 5}, "eos_token", "", "", "empty"),
+    ],
+)
+def test_answer_reasoning_and_fault_of_a_message(message, ended, text, reasoning, fault):
+    [reply] = replies_of(completion(message, finish_reason=ended))
+    assert (reply.text, reply.reasoning, reply.fault) == (text, reasoning, fault)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 3}, (7, 3)),
+        ({"prompt_tokens": None, "completion_tokens": 3}, (0, 3)),
+        ({"prompt_tokens": 7.9, "completion_tokens": "3"}, (7, 3)),
+        ({"prompt_tokens": float("nan"), "completion_tokens": -1}, (0, 0)),
+        ({}, (0, 0)),
+        (None, (0, 0)),
+        ([], (0, 0)),
+    ],
+)
+def test_tokens_are_counted_where_they_are_told(usage, counts):
+    [reply] = replies_of(completion({"content": "a"}) | {"usage": usage})
+    assert (reply.prompt_tokens, reply.completion_tokens) == counts
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "error"),
+    [
+        ("<html>login", "text/html", InputError),
+        ("<!doctype html>", "application/json", InputError),
+        ("data: {}\n\n", "text/event-stream", InputError),
+        ("", "application/json", TryAgain),
+        ('{"choices": [{"message"', "application/json", TryAgain),
+        ('{"choices": null}', "application/json", TryAgain),
+        ('{"choices": []}', "application/json", TryAgain),
+        ('{"choices": [null]}', "application/json", TryAgain),
+        ('{"choices": [{"message": null}]}', "application/json", TryAgain),
+        ("[]", "application/json", TryAgain),
+        ("3", "application/json", TryAgain),
+        ('{"error": {"message": "overloaded", "code": 502}}', "application/json", TryAgain),
+        ('{"error": {"message": "no credits", "code": 402}}', "application/json", InputError),
+        ('{"error": "boom"}', "application/json", TryAgain),
+        ('{"choices": [{"error": {"code": 400}}]}', "application/json", InputError),
+        ("[" * 100_000, "application/json", TryAgain),
+    ],
+)
+def test_a_body_without_a_sample_is_one_line(text, kind, error):
+    with pytest.raises(error) as raised:
+        read_completion(text, kind)
+    assert "\n" not in str(raised.value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "choices message content usage error code text tool_calls prompt_tokens "
+                "finish_reason reasoning refusal type".split()
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_whatever_json_a_server_sends_is_samples_or_one_of_the_known_failures(body):
+    try:
+        replies = replies_of(body)
+    except (TryAgain, InputError, ContextFull):
+        return
+    assert all(isinstance(reply.text, str) for reply in replies)
+    json.dumps([reply.text for reply in replies]).encode()
+
+
+@given(st.integers(0, 599), st.text())
+def test_whatever_a_server_refuses_with_is_one_line(status, body):
+    assert "\n" not in str(failure_of(status, body))
+
+
+surrogates = st.text(st.characters(exclude_categories=()) | st.just("\0"))
+
+
+@given(surrogates)
+def test_cleaned_text_can_be_written_anywhere_and_keeps_what_could_be(text):
+    cleaned = clean(text)
+    cleaned.encode()
+    assert "\0" not in cleaned
+    if "\0" not in text and text.isprintable():
+        assert cleaned == text
+
+
+def test_halves_of_one_character_are_joined():
+    assert clean("\ud83d\ude00") == "\U0001f600"
+    assert clean("a\ud83d") == "a�"
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        ("Only one completion choice is allowed", "n"),
+        ("Unsupported parameter: 'n'", "n"),
+        ("n must be 1", "n"),
+        ("Multiple candidates is not enabled", "n"),
+        ("Extra inputs are not permitted: seed", "seed"),
+        ("Unsupported parameter: 'stop' is not supported with this model.", "stop"),
+        ("extra_forbidden continue_final_message", "prefill"),
+        ("This model does not support assistant message prefill.", "prefill"),
+        ("Expected last role User or Tool for serving; the last message is assistant", "prefill"),
+        ("unknown field max_completion_tokens", "max_completion_tokens"),
+    ],
+)
+def test_what_a_refusal_names_is_found(words, field):
+    assert field in refused_fields(words, ["n", "prefill", "stop", "seed", "max_completion_tokens"])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text", "said", "whole"),
+    [
+        ("", "Action: go", "Action: go", False),
+        ("Action:", " go", " go", False),
+        ("Action:", "Action: go", "Action: go", True),
+        ("Action:", "Thought: look", "Thought: look", True),
+        ("Action:", "**Action:** go", "**Action:** go", True),
+        ("Action:", "Action:", "", True),
+        ("Thought: P.\n", "Action: go", "Action: go", False),
+        ("Thought: P.\n", "Thought: Q.\nAction: go", "Thought: Q.\nAction: go", True),
+        ("Thought: P.\nAction:", "Thought: P.\nAction: go", "Thought: P.\nAction: go", True),
+    ],
+)
+def test_an_answer_goes_on_from_its_beginning_or_stands_by_itself(prefix, text, said, whole):
+    [reply] = replies_of(completion({"content": text}), prefix)
+    assert (reply.text, reply.whole) == (said, whole)
