@@ -3,14 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ARM_NAMES = {
-    "none": "no plan",
-    "base": "base planner's plans",
-    "sft": "SFT plans",
-    "rft": "RFT plans",
-    "mpo": "MPO plans",
-    "expert": "expert",
-}
+from mpo_core.report.arms import arm_name
+from mpo_core.report.conduct import conduct_rows, conduct_warnings
+
 SHUFFLED = "**Control:** the scores were permuted among the plans of each task before pairing."
 INTERVAL = (
     "Mean reward with its 95% bootstrap interval over tasks. The expert is the environment's own "
@@ -32,10 +27,6 @@ PREFERRED = (
     "validation tasks' pairs, of which the planner prefers the better plan more than it did before."
 )
 Rows = Sequence[Mapping[str, Any]]
-
-
-def arm_name(arm: str) -> str:
-    return ARM_NAMES.get(arm, arm)
 
 
 def title(summary: Mapping[str, Any]) -> str:
@@ -165,6 +156,16 @@ def _trainings(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _conduct(summary: Mapping[str, Any]) -> list[str]:
+    """The page's part on how episodes ended, with its warnings."""
+    rows = summary.get("conduct", [])
+    if not rows:
+        return []
+    warned = [f"**Warning:** {warning}." for warning in conduct_warnings(rows)]
+    table = _table(conduct_rows(rows))
+    return ["", "## How episodes ended", "", *table, *(t for w in warned for t in ("", w))]
+
+
 def markdown(summary: Mapping[str, Any]) -> str:
     """The report as a page."""
     runs, pairs, rules = summary.get("runs", {}), summary["paired"], summary["pair_rules"]
@@ -191,6 +192,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         "## Mean reward by task type",
         "",
         *_table(type_rows(summary["types"])),
+        *_conduct(summary),
         *_trainings(summary),
         *(["", "## Preference pairs that each rule gives", "", *by_rule] if rules else []),
     ]

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpo_core.report.page import arm_name, title
+from mpo_core.report.arms import arm_name
+from mpo_core.report.page import title
 
 BLUE, PALE = "#1f5fa8", "#9dbbdc"
 Row = Mapping[str, Any]

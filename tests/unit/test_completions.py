@@ -278,15 +278,16 @@ def test_a_body_without_a_sample_is_one_line(text, kind, error):
     assert "\n" not in str(raised.value)
 
 
+FIELDS = [
+    *("choices", "message", "content", "usage", "error", "code", "text", "tool_calls"),
+    *("prompt_tokens", "finish_reason", "reasoning", "refusal", "type"),
+]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "choices message content usage error code text tool_calls prompt_tokens "
-                "finish_reason reasoning refusal type".split()
-            ),
+            st.sampled_from(FIELDS),
             inner,
             max_size=4,
         )
