@@ -11,9 +11,9 @@ such as tools, is refused; all other columns are left out.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mpo_core.types import Message
@@ -50,7 +50,7 @@ def message(turn: Any) -> Message:
         raise _fault(f"a turn is {str(turn)[:40]!r}; expected one with role and content")
     name, text = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
     if str(name).strip().casefold() not in ROLES:
-        raise _fault(f"the role {name!r} is not trained here; there are {', '.join(ROLES)}")
+        raise _fault(f"unknown role {name!r}; known: {', '.join(ROLES)}")
     for part in TURN_PARTS:
         if turn.get(part) not in EMPTY:
             raise _fault(f"{part} in a turn is not trained here; write it into the content")
@@ -89,7 +89,11 @@ def demonstration(row: Any) -> Any:
         prompt, completion = _instructed(row), said(row["output"], "assistant")
     else:
         return _without_form(row)
-    return {"prompt": _with_system(prompt, row), "completion": completion}
+    prompt = _with_system(prompt, row)
+    if _are_turns(prompt) and _are_turns(completion):
+        _check_prompt(prompt)
+        _check_roles("completion", completion, "assistant")
+    return {"prompt": prompt, "completion": completion}
 
 
 def preference(row: Any) -> Any:
@@ -119,7 +123,12 @@ def preference(row: Any) -> Any:
         prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
     elif prompt is None:
         raise _fault("no prompt; give one, or whole conversations in chosen and rejected")
-    return {"prompt": _with_system(prompt, row), "chosen": chosen, "rejected": rejected}
+    prompt = _with_system(prompt, row)
+    if _are_turns(prompt):
+        _check_prompt(prompt)
+        _check_answer("chosen", chosen)
+        _check_answer("rejected", rejected)
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 def said(value: Any, role: str) -> Any:
@@ -265,37 +274,29 @@ def _n_shared(one: Sequence[Message], other: Sequence[Message]) -> int:
     return next((k for k in range(n) if one[k] != other[k]), n)
 
 
-def _prompt_turns(turns: list[Message]) -> list[Message]:
-    """A prompt, checked. A system message may begin it; a user's turn ends it."""
-    _alternate(turns[1:] if turns[0]["role"] == "system" else turns, "user", "user")
+def _check_prompt(turns: Sequence[Message]) -> None:
+    """A system message may begin a prompt; a user's turn ends it."""
+    _check_roles("prompt", turns[1:] if turns[0]["role"] == "system" else turns, "user")
     if not turns[-1]["content"].strip():
-        raise _fault("blank")
-    return turns
+        raise _fault("prompt: blank")
 
 
-def _answer_turns(turns: list[Message]) -> list[Message]:
-    """Answers to learn, checked; what stands between them is the user's."""
-    _alternate(turns, "assistant", "assistant")
-    return turns
-
-
-def _answer_turn(turns: list[Message]) -> list[Message]:
-    """An answer to prefer, checked: DPO's loss would count further turns of a user as its words."""
-    _answer_turns(turns)
-    if len(turns) > 1:
-        raise _fault("expected one answer; chosen and rejected part before their last turns")
-    return turns
-
-
-def _alternate(turns: Sequence[Message], first: str, last: str) -> None:
+def _check_answer(side: str, turns: Sequence[Message]) -> None:
+    """An answer to prefer is one: DPO's loss would count a user's turns as the model's words."""
     roles = [turn["role"] for turn in turns]
-    expected = ["user", "assistant"] if first == "user" else ["assistant", "user"]
-    if not roles or roles[0] != first or roles[-1] != last:
-        ends = f"begins with {roles[0]}, ends with {roles[-1]}" if roles else "holds a system only"
-        raise _fault(f"{ends}; expected a beginning with {first} and an end with {last}")
-    for k, role in enumerate(roles):
-        if role != expected[k % 2]:
-            raise _fault(f"turn {k + 1} is {role}'s; expected user and assistant in turns")
+    if roles != ["assistant"]:
+        raise _fault(f"{side}: expected one answer of the assistant's, found {', '.join(roles)}")
+
+
+def _check_roles(part: str, turns: Sequence[Message], at_ends: str) -> None:
+    """Whether user and assistant take turns, with the one that is to begin and to end."""
+    roles = [turn["role"] for turn in turns]
+    other = {"user": "assistant", "assistant": "user"}[at_ends]
+    if len(roles) % 2 == 0 or roles != [(at_ends, other)[k % 2] for k in range(len(roles))]:
+        raise _fault(
+            f"{part}: expected {at_ends} and {other} in turns, {at_ends} first and last, found "
+            f"{', '.join(roles) or 'a system message only'}"
+        )
 
 
 class Example(BaseModel):
@@ -307,8 +308,8 @@ class Example(BaseModel):
 class SftExample(Example):
     """TRL's conversational prompt and completion, of one or several answers."""
 
-    prompt: Annotated[list[Message], Field(min_length=1), AfterValidator(_prompt_turns)]
-    completion: Annotated[list[Message], Field(min_length=1), AfterValidator(_answer_turns)]
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1)
 
     _form = model_validator(mode="before")(demonstration)
 
@@ -316,8 +317,8 @@ class SftExample(Example):
 class PreferenceExample(Example):
     """TRL's conversational prompt, chosen and rejected, each of one answer."""
 
-    prompt: Annotated[list[Message], Field(min_length=1), AfterValidator(_prompt_turns)]
-    chosen: Annotated[list[Message], Field(min_length=1), AfterValidator(_answer_turn)]
-    rejected: Annotated[list[Message], Field(min_length=1), AfterValidator(_answer_turn)]
+    prompt: list[Message] = Field(min_length=1)
+    chosen: list[Message] = Field(min_length=1)
+    rejected: list[Message] = Field(min_length=1)
 
     _form = model_validator(mode="before")(preference)
