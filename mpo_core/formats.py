@@ -28,6 +28,7 @@ from mpo_core.conversations import ROLES, PreferenceExample, SftExample
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
 from mpo_core.plan_text import read_plan
+from mpo_core.prompts import PLAN_TAG
 from mpo_core.reading import split_reasoning
 from mpo_core.textfile import read_values
 from mpo_core.types import Demonstration, Message, Plan, PreferencePair, Task
@@ -35,7 +36,6 @@ from mpo_core.types import Demonstration, Message, Plan, PreferencePair, Task
 SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt"}
 ADVICE = "see mpo_core/formats.py and mpo_core/conversations.py for the formats"
 
-_TAGS = re.compile(r"<(workflow|plan)>", re.IGNORECASE)
 _STEP = re.compile(r"Step (\d+): .*\w")
 _ERROR = re.compile(r"\W*(?:\w*error|exception|traceback)\b", re.IGNORECASE)
 _SUB_STEP = re.compile(r"\s+\S|[-*•] ")
@@ -214,7 +214,7 @@ def bound_plans(
 def untagged(text: str) -> str:
     """A plan without the tags around it."""
     text = text.strip()
-    tag = _TAGS.match(text)
+    tag = PLAN_TAG.match(text)
     if tag is None:
         return text
     return re.sub(rf"</{tag[1]}>\Z", "", text[tag.end() :], flags=re.IGNORECASE).strip()
@@ -280,7 +280,7 @@ def _require_plans(where: str, example: SftExample | PreferenceExample) -> None:
             if turn["role"] != "assistant":
                 continue
             fault = "no more than a letter" if len(untagged(text)) < 2 else None
-            if not fault and _TAGS.match(text.strip()):
+            if not fault and PLAN_TAG.match(text.strip()):
                 _, fault = _plan(text)
             if fault:
                 raise InputError(f"{where}: {side}: no plan ({fault}); it begins {text[:80]!r}")

@@ -39,7 +39,8 @@ REFERENCE_NAMES = {"scienceworld": "sciworld", "alfworld": "alfworld"}
 
 PLAN_INTRODUCTION = "This plan may help you with the task:"
 
-_PLAN_TAG = re.compile("<(workflow|plan)>", re.IGNORECASE)
+PLAN_TAG = re.compile(r"<((?:meta[-_ ]?)?(?:plan|workflow|steps))>", re.IGNORECASE)
+"""What opens a plan; the readers of plans know these, too."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ class Prompts:
     def planner_answer(self, plan: str) -> str:
         """A plan in the form that the planner's prompt asks for: what the planner is taught.
 
-        It stands between the tags <workflow> or <plan>, each on a line of its own, where the prompt
-        or the plan of its example holds them, of several the last; else it is bare.
+        It stands between tags such as <workflow>, each on a line of its own, where the prompt or
+        the plan of its example holds one (`PLAN_TAG`), of several the last; else it is bare.
         """
         examples = [message["content"] for message in self.planner_example[1:]]
-        tags = _PLAN_TAG.findall("\n".join([self.planner, *examples]))
+        tags = PLAN_TAG.findall("\n".join([self.planner, *examples]))
         return f"<{tags[-1]}>\n{plan}\n</{tags[-1]}>" if tags else plan
 
     def teacher_messages(self, task: str, trajectory: str) -> list[Message]:

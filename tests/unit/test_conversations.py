@@ -462,7 +462,7 @@ columns = [*asked, "completion", "chosen", "rejected", "input", "output", "label
 cells = scalars | turns | st.lists(turns | scalars, max_size=4)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.dictionaries(st.sampled_from(columns), cells, max_size=6) | cells)
 def test_whatever_a_row_holds_it_is_read_whole_or_refused(row):
     for kind in (SftExample, PreferenceExample):

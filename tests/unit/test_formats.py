@@ -146,6 +146,7 @@ def test_a_published_plan_is_played_as_it_is(form, text, tmp_path):
     assert plans_in(plan_file(tmp_path, form.format(text)), 0) == [text]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.from_regex(r"[A-Za-z][A-Za-z0-9 ,.'()-]{0,40}[a-z.]", fullmatch=True), min_size=1)
 )
@@ -250,6 +251,7 @@ published = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(published, min_size=1, max_size=3))
 def test_published_rows_trained_and_exported_are_the_same_text(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("trip")

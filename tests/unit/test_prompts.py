@@ -130,6 +130,7 @@ def planner_prompts(folder, text, example=None, encoding="utf-8"):
         ("Plan {task} like\n<workflow>\nStep 1: ...\n</workflow>\n", None, "workflow"),
         ("Write a plan for {task} inside <plan></plan> tags.", None, "plan"),
         ("Draft in <plan>, then write a <workflow> for {task}.", None, "workflow"),
+        ("Plan {task} in <meta_plan>...</meta_plan>", None, "meta_plan"),
         ("<WORKFLOW> is what I want for {task}", None, "WORKFLOW"),
         ("Plan {task}.", "<plan>\nStep 1: Go.\n</plan>", "plan"),
         ("Plan {task}.", "Step 1: Go.", None),
