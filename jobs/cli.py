@@ -186,7 +186,11 @@ def train(
     round_number: RoundOption = 1,
     *,
     pairs: Annotated[
-        Path | None, typer.Option(help="dpo: a file of pairs, published or as this suite writes.")
+        Path | None,
+        typer.Option(
+            help="dpo: a file of pairs, as this suite, the paper, TRL, ShareGPT or Alpaca write "
+            "them (JSON, JSON lines or Parquet)."
+        ),
     ] = None,
     rows: Annotated[
         Path | None, typer.Option(help="sft: a file of prompts and answers, likewise.")
@@ -315,7 +319,11 @@ def report(
 @app.command(
     epilog="Examples:\n\n`mpo export planner demo --out my-planner` (a Hugging Face folder)\n\n"
     "`mpo export planner demo --version sft --out my-planner --push ORG/NAME`\n\n"
-    "`mpo export data demo --out data` (in the formats of the paper's data)"
+    "`mpo export data demo --out data` (in the formats of the paper's data)\n\n"
+    "`mpo export data demo --reference-names --out exported`, then `cp -r exported/. MPO/` (over "
+    "a checkout of the paper's repository, whose scripts read such as "
+    "`data/sciworld/metaplan/metaplan_test_mpo.jsonl` and "
+    "`samples/sciworld_metaplan_train_sampled.jsonl`)"
 )
 def export(
     what: Annotated[
@@ -335,6 +343,12 @@ def export(
     push: Annotated[
         str | None, typer.Option(help="planner: also upload to this hub repository, private.")
     ] = None,
+    reference_names: Annotated[
+        bool,
+        typer.Option(
+            "--reference-names", help="data: files named as the paper's scripts read them."
+        ),
+    ] = False,
 ) -> None:
     """Write a run's planner or data for others to use."""
     from jobs.export import export_data, export_planner
@@ -342,7 +356,7 @@ def export(
 
     with _run(config, overrides) as opened:
         if what == "data":
-            for path in export_data(opened, out):
+            for path in export_data(opened, out, reference_names=reference_names):
                 console.print(path, soft_wrap=True)
             return
         console.print(export_planner(opened, version, out, adapter=adapter), soft_wrap=True)

@@ -2,20 +2,24 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TypeVar
 
+from jobs.pairs import pairs_path
 from jobs.rounds import final_version
-from jobs.run import Run
+from jobs.run import Round, Run, in_round
 from jobs.tasks import load_tasks
+from mpo_core.conversations import PreferenceExample, SftExample
 from mpo_core.errors import InputError
 from mpo_core.formats import (
     Published,
+    TaskRow,
     published_demonstration,
     published_pair,
     published_plans,
+    read_rows,
     write_rows,
 )
 from mpo_core.prompts import REFERENCE_NAMES
@@ -68,34 +72,92 @@ def push(folder: Path, repository: str) -> str:
         raise InputError(f"--push {repository}: {error}; the folder is at {folder}") from error
 
 
-def export_data(run: Run, out: Path) -> list[Path]:
-    """Write what the run holds in the formats and under the names of the published data.
+def export_data(run: Run, out: Path, *, reference_names: bool = False) -> list[Path]:
+    """Write what the run holds in the formats of the published data, the text as it was trained.
+
+    Args:
+        reference_names: name the files, and lay them out in folders, as the paper's repository
+            does: its scripts read them where `out` is copied over a checkout. Otherwise they are
+            named as the published data, and after the planner's version and the split.
 
     Raises:
         InputError: `out` holds something, or the run has none of it yet.
     """
     _require_empty(out)
-    files = []
+    names = _reference_name if reference_names else _name
+    files = _given(run, out, names)
     for env in run.suites:
-        name = f"{REFERENCE_NAMES.get(env, env)}_metaplan"
 
-        def of_env(path: str, kind: type[R], env: str = env) -> list[R]:
-            return [r for r in run.records(path, kind) if r.task_id.split("/")[0] == env]
+        def of_env(path: Path, kind: type[R], env: str = env) -> list[R]:
+            records = run.records(str(path.relative_to(run.dir)), kind)
+            return [r for r in records if r.task_id.split("/")[0] == env]
 
-        shown = of_env("demonstrations/sft.jsonl", Demonstration)
-        pairs = of_env("pairs/pairs.jsonl", PreferencePair)
-        files += _write(out / f"{name}_sft.json", map(published_demonstration, shown))
-        files += _write(out / f"{name}_preference_pairs.json", map(published_pair, pairs))
+        shown = of_env(run.dir / "demonstrations" / "sft.jsonl", Demonstration)
+        files += _write(out / names(run, env, "sft"), map(published_demonstration, shown))
+        for number in range(1, run.config.rounds + 1):
+            pairs = of_env(pairs_path(run, number), PreferencePair)
+            path = out / names(run, env, "preference_pairs")
+            path = path.with_name(in_round(path.name, number))
+            files += _write(path, map(published_pair, pairs))
         for path in sorted((run.dir / "plans").glob("*.jsonl")):
             version, split = path.stem.rsplit("-", 1)
             if version == "seeds" or split == "validation":
                 continue
-            kind = "train_sampled" if split == "train" else split
-            plans = of_env(f"plans/{path.name}", Plan)
-            rows = published_plans(plans, load_tasks(run, split), run.published_id)
-            files += _write(out / f"{name}_{kind}_{version}.jsonl", rows)
+            tasks = load_tasks(run, split)
+            rows = published_plans(of_env(path, Plan), tasks, run.published_id)
+            files += _write(out / names(run, env, split, version), rows)
+        if reference_names and (run.dir / "tasks" / "train.jsonl").is_file():
+            files += _write(out / names(run, env, "tasks"), _task_rows(run, env))
     if not files:
         raise InputError(f"{run.dir}: nothing to export yet; run `mpo run` with the same config")
+    return files
+
+
+def _name(run: Run, env: str | None, what: str, version: str = "") -> Path:
+    """A file of the published data, or one named like them.
+
+    Args:
+        env: None for rows of no known environment.
+        what: `sft`, `preference_pairs` or, for plans, a split.
+        version: the planner that wrote the plans.
+    """
+    name = f"{REFERENCE_NAMES.get(env, env)}_metaplan" if env else "metaplan"
+    if not version:
+        return Path(f"{name}_{what}.json")
+    return Path(f"{name}_{'train_sampled' if what == 'train' else what}_{version}.jsonl")
+
+
+def _reference_name(run: Run, env: str | None, what: str, version: str = "") -> Path:
+    """The same file as the paper's repository names it; `what` may be `tasks`, too."""
+    env = env and REFERENCE_NAMES.get(env, env)
+    if what == "tasks":
+        return Path("data") / env / f"{env}_train_tasks.jsonl"
+    if not version:
+        return Path("samples") / _name(run, env, what)
+    if what == "train":
+        first = version == Round.of(run.config, 1).start
+        name = f"{env}_metaplan_train_sampled"
+        return Path("samples") / (f"{name}.jsonl" if first else f"{name}_{version}.jsonl")
+    # `mpo` is the planner that the rounds ended with; the first round's is `mpo-1` beside a later.
+    version = {"mpo": "mpo-1", final_version(run): "mpo"}.get(version, version)
+    split = {"seen": "dev", "unseen": "test"}.get(what, what)
+    return Path("data") / env / "metaplan" / f"metaplan_{split}_{version}.jsonl"
+
+
+def _task_rows(run: Run, env: str) -> list[TaskRow]:
+    tasks = [task for task in load_tasks(run, "train") if task.env == env]
+    return [TaskRow(id=run.published_id(task), task=task.description) for task in tasks]
+
+
+def _given(run: Run, out: Path, names: Callable[..., Path]) -> list[Path]:
+    """Rows that the run was given to train on, which name no environment."""
+    files, folder = [], run.dir / "given"
+    if (path := folder / "sft.jsonl").is_file():
+        rows = map(published_demonstration, read_rows(path, SftExample))
+        files += _write(out / names(run, None, "sft"), rows)
+    if (path := folder / "dpo.jsonl").is_file():
+        rows = map(published_pair, read_rows(path, PreferenceExample))
+        files += _write(out / names(run, None, "preference_pairs"), rows)
     return files
 
 

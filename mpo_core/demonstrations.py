@@ -7,11 +7,12 @@ from mpo_core.types import Demonstration, Episode, Plan, PlanScore, Task
 
 
 def of_plan(plan: Plan, task: Task, prompts: Mapping[str, Prompts]) -> Demonstration:
-    """The planner's answer to a task."""
+    """The planner's answer to a task, in the form that its prompt asks for."""
+    told = prompts[task.env]
     return Demonstration(
         task_id=task.id,
-        prompt=prompts[task.env].planner_messages(task.description),
-        completion=[{"role": "assistant", "content": plan.text}],
+        prompt=told.planner_messages(task.description),
+        completion=[{"role": "assistant", "content": told.planner_answer(plan.text)}],
         origin=plan.origin,
     )
 

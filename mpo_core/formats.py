@@ -4,24 +4,41 @@ The dataset `xwm/Meta_Plan_Optimization` holds, for each environment,
 - `*_metaplan_sft.json`: a list of conversations, the planner's prompt and its plan,
 - `*_metaplan_preference_pairs.json`: a list of a prompt with a chosen and a rejected plan,
 - `*_metaplan_train_sampled.jsonl`: a task's sampled plans a line (`id`, `task`, `workflow`),
-and plans for evaluation as lines with `id`, `task` and one `workflow`. A plan stands between
-<workflow> tags in the first two and bare in the others. Fields that are not known here are kept.
+and plans for evaluation as lines with `id`, `task` and one `workflow`. Fields that are not known
+here are kept.
+
+An answer in the first two is the text that is trained, character by character, both when it is read
+and when it is written: between tags where the planner's prompt in the same row asks for them, as
+the paper's does (`Prompts.planner_answer`). In the others a plan is what an agent reads: bare. Such
+a plan may stand in the file as a model wrote it, with reasoning, tags and words around it; it is
+read as a planner's answer is.
 """
 
+import ast
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
+from mpo_core.conversations import ROLES, PreferenceExample, SftExample
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
+from mpo_core.plan_text import read_plan
+from mpo_core.prompts import PLAN_TAG
+from mpo_core.reading import split_reasoning
+from mpo_core.textfile import read_values
 from mpo_core.types import Demonstration, Message, Plan, PreferencePair, Task
 
-ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
-SPEAKERS = {role: speaker for speaker, role in ROLES.items()}
-ADVICE = "see mpo_core/formats.py for the formats"
+SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt"}
+ADVICE = "see mpo_core/formats.py and mpo_core/conversations.py for the formats"
+
+_STEP = re.compile(r"Step (\d+): .*\w")
+_ERROR = re.compile(r"\W*(?:\w*error|exception|traceback)\b", re.IGNORECASE)
+_SUB_STEP = re.compile(r"\s+\S|[-*•] ")
 
 
 class Published(BaseModel):
@@ -31,16 +48,12 @@ class Published(BaseModel):
 
 
 class Utterance(Published):
-    speaker: str = Field(alias="from", pattern=f"^({'|'.join(ROLES)})$")
+    speaker: str = Field(alias="from", pattern=f"(?i)^({'|'.join(ROLES)})$")
     value: str
 
-    @property
-    def message(self) -> Message:
-        return {"role": ROLES[self.speaker], "content": self.value}
-
     @classmethod
-    def of(cls, message: Message) -> "Utterance":
-        return cls(speaker=SPEAKERS[message["role"]], value=message["content"])
+    def of(cls, message: Message, **fields: Any) -> "Utterance":
+        return cls(speaker=SPEAKERS[message["role"]], value=message["content"], **fields)
 
 
 class SftRow(Published):
@@ -64,28 +77,15 @@ class PlanRow(Published):
     task: str
     workflow: str | list[str]
 
-    @property
-    def plans(self) -> list[str]:
-        found = [self.workflow] if isinstance(self.workflow, str) else self.workflow
-        return [untagged(text) for text in found]
+
+class TaskRow(Published):
+    """A task to plan for."""
+
+    id: str | int | None = None
+    task: str
 
 
-class SftExample(Published):
-    """TRL's conversational prompt and completion."""
-
-    prompt: list[Message] = Field(min_length=1)
-    completion: list[Message] = Field(min_length=1)
-
-
-class PreferenceExample(Published):
-    """TRL's conversational prompt, chosen and rejected."""
-
-    prompt: list[Message] = Field(min_length=1)
-    chosen: list[Message] = Field(min_length=1)
-    rejected: list[Message] = Field(min_length=1)
-
-
-R = TypeVar("R", bound=Published)
+R = TypeVar("R", bound=BaseModel)
 
 
 def read_rows(path: Path, kind: type[R]) -> list[R]:
@@ -94,7 +94,7 @@ def read_rows(path: Path, kind: type[R]) -> list[R]:
     Raises:
         InputError: naming the row at fault.
     """
-    return _validated(path, _rows(path), kind)
+    return _validated(path, read_values(path), kind)
 
 
 def write_rows(path: Path, rows: Iterable[Published]) -> None:
@@ -107,53 +107,51 @@ def write_rows(path: Path, rows: Iterable[Published]) -> None:
     write_text(path, text)
 
 
-def prompt_completion(row: SftRow) -> dict[str, list[Message]]:
-    """A row as TRL's conversational prompt and completion."""
-    *prompt, answer = [utterance.message for utterance in row.conversations]
-    return {"prompt": prompt, "completion": [answer]}
-
-
-def preference(row: PreferenceRow) -> dict[str, list[Message]]:
-    """A row as TRL's conversational prompt, chosen and rejected."""
-    return {
-        "prompt": [utterance.message for utterance in row.conversations],
-        "chosen": [row.chosen.message],
-        "rejected": [row.rejected.message],
-    }
-
-
 def training_rows(path: Path, method: Literal["sft", "dpo"]) -> list[dict[str, list[Message]]]:
     """What a file holds for a training, as TRL's conversational rows.
 
     Args:
-        path: a published file (a JSON list), or lines of such rows, of `PreferencePair` or
-            `Demonstration`.
+        path: rows in any of the forms of `mpo_core.conversations`, the published one and those of
+            `Demonstration` and `PreferencePair` among them.
 
     Raises:
         InputError: naming the row at fault.
     """
-    rows = _rows(path)
-    if rows and isinstance(rows[0], dict) and "conversations" in rows[0]:
-        if method == "sft":
-            return [prompt_completion(row) for row in _validated(path, rows, SftRow)]
-        return [preference(row) for row in _validated(path, rows, PreferenceRow)]
+    kind: type[SftExample | PreferenceExample]
     kind = SftExample if method == "sft" else PreferenceExample
-    return [row.model_dump(include=set(kind.model_fields)) for row in _validated(path, rows, kind)]
+    rows = read_values(path)
+    examples = _validated(path, rows, kind)
+    for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
+        if "conversations" in row:
+            _require_plans(f"{path}: row {number}", example)
+    return [example.model_dump() for example in examples]
 
 
-def published_demonstration(shown: Demonstration) -> SftRow:
-    """A plan for a task as it is published."""
-    asked = [Utterance.of(message) for message in shown.prompt]
-    return SftRow(conversations=[*asked, _tagged(shown.completion)])
+def published_demonstration(shown: Demonstration | SftExample) -> SftRow:
+    """A prompt and its answers as they are published, the text as it is trained.
+
+    Answers that are part of the prompt have `weight` 0, as they are not to be learnt.
+    """
+    asked = [
+        Utterance.of(turn, weight=0) if turn["role"] == "assistant" else Utterance.of(turn)
+        for turn in shown.prompt
+    ]
+    return SftRow(conversations=[*asked, *map(Utterance.of, shown.completion)])
 
 
-def published_pair(pair: PreferencePair) -> PreferenceRow:
-    """A pair as it is published, with both mean rewards."""
+def published_pair(pair: PreferencePair | PreferenceExample) -> PreferenceRow:
+    """A pair as it is published, the text as it is trained, with both mean rewards if known."""
+    [chosen], [rejected] = pair.chosen, pair.rejected
+    rewards = {}
+    if isinstance(pair, PreferencePair):
+        rewards = {
+            "reward": {"chosen": pair.chosen_score.mean, "rejected": pair.rejected_score.mean}
+        }
     return PreferenceRow(
-        conversations=[Utterance.of(message) for message in pair.prompt],
-        chosen=_tagged(pair.chosen),
-        rejected=_tagged(pair.rejected),
-        reward={"chosen": pair.chosen_score.mean, "rejected": pair.rejected_score.mean},
+        conversations=[Utterance.of(turn) for turn in pair.prompt],
+        chosen=Utterance.of(chosen),
+        rejected=Utterance.of(rejected),
+        **rewards,
     )
 
 
@@ -185,12 +183,13 @@ def bound_plans(
     paper's code.
 
     Raises:
-        InputError: a task has no plan in the files.
+        InputError: a task has no plan in the files, or its row holds something else.
     """
-    by_name: dict[str, list[str]] = {}
-    by_text: dict[str, list[str]] = {}
-    for row in (row for path in paths for row in read_rows(path, PlanRow)):
-        by_name[str(row.id)] = by_text[_words(row.task)] = row.plans
+    by_name: dict[str, tuple[str, PlanRow]] = {}
+    by_text: dict[str, tuple[str, PlanRow]] = {}
+    for path in paths:
+        for number, row in enumerate(read_rows(path, PlanRow), start=1):
+            by_name[str(row.id)] = by_text[_words(row.task)] = f"{path}: row {number}", row
     files = ", ".join(path.name for path in paths)
     plans, missing = [], []
     for task in tasks:
@@ -202,8 +201,8 @@ def bound_plans(
         if not found:
             missing.append(task)
             continue
-        origin = f"file:{files}"
-        plans += [Plan.of(task.id, text, origin, k) for k, text in enumerate(found)]
+        texts = _plans(*found)
+        plans += [Plan.of(task.id, text, f"file:{files}", k) for k, text in enumerate(texts)]
     if missing:
         raise InputError(
             f"{files}: no plan for {len(missing)} of {len(tasks)} tasks, the first {missing[0].id} "
@@ -214,12 +213,77 @@ def bound_plans(
 
 def untagged(text: str) -> str:
     """A plan without the tags around it."""
-    return text.strip().removeprefix("<workflow>").removesuffix("</workflow>").strip()
+    text = text.strip()
+    tag = PLAN_TAG.match(text)
+    if tag is None:
+        return text
+    return re.sub(rf"</{tag[1]}>\Z", "", text[tag.end() :], flags=re.IGNORECASE).strip()
 
 
-def _tagged(answer: Sequence[Message]) -> Utterance:
-    [message] = answer
-    return Utterance(speaker="gpt", value=f"<workflow>\n{message['content']}\n</workflow>")
+def _plans(where: str, row: PlanRow) -> list[str]:
+    """The plans of a row. Raises InputError for what holds no plan."""
+    found = []
+    for text in _listed(row.workflow):
+        plan, fault = _plan(text)
+        if plan is None:
+            raise InputError(f"{where}: no plan ({fault}); it begins {text[:80]!r}")
+        found.append(plan)
+    if not found:
+        raise InputError(f"{where}: no plan (an empty list)")
+    return found
+
+
+def _plan(text: str) -> tuple[str | None, str | None]:
+    """The plan in a text, or what is wrong. One in the suite's form is taken as it is."""
+    _, answer = split_reasoning(text)
+    bare = untagged(answer)
+    if _is_plan(bare):
+        return bare, None
+    return (None, "an error") if _ERROR.match(bare) else tuple(read_plan(text))
+
+
+def _is_plan(text: str) -> bool:
+    """Whether a text is lines `Step k: ...`, at most with sub-steps under them."""
+    n_steps = 0
+    for line in text.split("\n"):
+        step = _STEP.match(line)
+        if step and int(step[1]) == n_steps + 1:
+            n_steps += 1
+        elif line.strip() and not (n_steps and _SUB_STEP.match(line)):
+            return False
+    return n_steps > 0
+
+
+def _listed(workflow: str | list[str]) -> list[str]:
+    """A row's plans; a list that was written as a text, and one of a plan's steps, are read too."""
+    if isinstance(workflow, str) and workflow.strip().startswith("["):
+        try:
+            value = ast.literal_eval(workflow.strip())
+        except (ValueError, SyntaxError):
+            value = None
+        if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+            workflow = value
+    if isinstance(workflow, str):
+        return [workflow]
+    numbers = [re.match(r"\W*(?:step\s*)?(\d+)\b", text, re.IGNORECASE) for text in workflow]
+    steps = [int(number[1]) for number in numbers if number]
+    if len(workflow) > 1 and steps == list(range(1, len(workflow) + 1)):
+        return ["\n".join(workflow)]
+    return workflow
+
+
+def _require_plans(where: str, example: SftExample | PreferenceExample) -> None:
+    """Raises InputError for an answer of a letter or none, or tags without a plan in them."""
+    for side, turns in example:
+        for turn in turns if side != "prompt" else []:
+            text = turn["content"]
+            if turn["role"] != "assistant":
+                continue
+            fault = "no more than a letter" if len(untagged(text)) < 2 else None
+            if not fault and PLAN_TAG.match(text.strip()):
+                _, fault = _plan(text)
+            if fault:
+                raise InputError(f"{where}: {side}: no plan ({fault}); it begins {text[:80]!r}")
 
 
 def _validated(path: Path, rows: Sequence[Any], kind: type[R]) -> list[R]:
@@ -228,26 +292,17 @@ def _validated(path: Path, rows: Sequence[Any], kind: type[R]) -> list[R]:
     for number, row in enumerate(rows, start=1):
         try:
             found.append(kind.model_validate(row))
+            # What cannot be written again, half of an emoji, no model can be given.
+            found[-1].model_dump_json()
+        except PydanticSerializationError as error:
+            raise InputError(f"{path}: row {number}: {error}; {ADVICE}") from error
         except ValidationError as error:
             fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"]))
-            raise InputError(f"{path}: row {number}: {where}: {fault['msg']}; {ADVICE}") from error
+            field = f"{'.'.join(map(str, fault['loc']))}: " if fault["loc"] else ""
+            raise InputError(f"{path}: row {number}: {field}{fault['msg']}; {ADVICE}") from error
     if not found:
         raise InputError(f"{path}: no rows")
     return found
-
-
-def _rows(path: Path) -> list[Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable ({error}); {ADVICE}") from error
-    try:
-        if text.lstrip().startswith("["):
-            return json.loads(text)
-        return [json.loads(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); {ADVICE}") from error
 
 
 def _words(text: str) -> str:

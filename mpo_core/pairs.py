@@ -10,7 +10,7 @@ from math import comb, isclose
 import numpy as np
 
 from mpo_core.prompts import Prompts
-from mpo_core.types import Plan, PlanScore, PreferencePair, Task
+from mpo_core.types import Message, Plan, PlanScore, PreferencePair, Task
 
 Rule = Callable[[Sequence[PlanScore]], Iterator[tuple[PlanScore, PlanScore]]]
 """Chooses (better, worse) pairs among the scores of one task's plans."""
@@ -69,8 +69,8 @@ def make_pairs(
         PreferencePair(
             task_id=task.id,
             prompt=prompts[task.env].planner_messages(task.description),
-            chosen=_answer(by_id[better.plan_id]),
-            rejected=_answer(by_id[worse.plan_id]),
+            chosen=_answer(by_id[better.plan_id], prompts[task.env]),
+            rejected=_answer(by_id[worse.plan_id], prompts[task.env]),
             chosen_score=better,
             rejected_score=worse,
             rule=rule,
@@ -104,5 +104,5 @@ def chance_of(better: Sequence[float], worse: Sequence[float], seed: int = 0) ->
     return as_much / len(differences)
 
 
-def _answer(plan: Plan) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": plan.text}]
+def _answer(plan: Plan, prompts: Prompts) -> list[Message]:
+    return [{"role": "assistant", "content": prompts.planner_answer(plan.text)}]

@@ -1,12 +1,19 @@
-"""What a planner's words mean: the steps of the plan in its answer."""
+"""What a planner's words mean: the steps of the plan in its answer.
+
+An answer is read in three stages: which part of it holds the plan, its lines by what they begin
+with (`mpo_core.plan_lines`), and which of these lines are steps. A plan as JSON or as a list in
+Python's notation is read by its values.
+"""
 
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from mpo_core.reading import split_reasoning
-
-_TAGGED = re.compile(r"<(plan|workflow)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_STEP = re.compile(r"^\W*(?:step\s*)?\d+\s*[.:)]\W*(?P<text>\S.*)$", re.IGNORECASE)
+from mpo_core.plan_lines import MARKED, Line, lines_of, step_text
+from mpo_core.plan_list import listed
+from mpo_core.plan_values import steps_of_values
+from mpo_core.reading import encodable, split_reasoning
 
 
 class PlanReading(NamedTuple):
@@ -15,22 +22,104 @@ class PlanReading(NamedTuple):
     text: str | None
     """The plan as lines `Step k: ...`; None when there is none."""
     fault: str
-    """Why there is none: `empty`, `only reasoning`, `no steps`, `empty steps`, `refusal`,
+    """Why there is none: `empty`, `only reasoning`, `refusal`, `no steps`, `empty steps`,
     `cut before the first step ended`."""
 
 
 def read_plan(answer: str, truncated: bool = False) -> PlanReading:
-    """The plan in a planner's answer, and why there is none."""
-    reasoning, answer = split_reasoning(answer)
+    """The plan in a planner's answer, or why there is none.
+
+    Read is the first list of steps, inside <plan> or <workflow> tags when there are such: lines
+    labelled as steps in any of several languages, else numbered ones, else bullets, a table, or
+    JSON. What stands before and after is dropped, a second list too. Sub-steps stay inside their
+    step. A truncated answer loses its last, unfinished step.
+    """
+    reasoning, answer = split_reasoning(encodable(answer))
     if not answer.strip():
         return PlanReading(None, "only reasoning" if reasoning else "empty")
-    tagged = _TAGGED.search(answer)
-    body = tagged[2] if tagged else answer
-    steps = [m["text"].strip() for line in body.splitlines() if (m := _STEP.match(line.strip()))]
-    if not steps:
-        return PlanReading(None, "no steps")
-    if truncated and not (tagged and tagged[0].endswith(">")):
-        steps = steps[:-1]
-    if not steps:
-        return PlanReading(None, "cut before the first step ended")
-    return PlanReading("\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, 1)), "")
+    refused = _REFUSAL.match(answer) is not None
+    found = None
+    for body in _bodies(answer):
+        found = found or _steps_of(body, lenient=not refused)
+    if found is None:
+        return PlanReading(None, "refusal" if refused else "no steps")
+    steps = found.steps[:-1] if truncated and not found.finished else found.steps
+    steps = [text for step in steps if (text := step_text(step))]
+    if steps:
+        return PlanReading("\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, 1)), "")
+    cut = any(map(step_text, found.steps))
+    return PlanReading(None, "cut before the first step ended" if cut else "empty steps")
+
+
+_REFUSAL = re.compile(
+    r"\W*(?:(?:I'?m|I am)?\s*(?:very |so |really )?sorry\b|I (?:can(?:'|’|no)?t|can not|won't)\b"
+    r"|(?:I'?m|I am) (?:unable|not able)\b|As an AI\b|Unfortunately,? I\b)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class _Body:
+    text: str
+    tagged: bool = False
+    closed: bool = False
+    """Its end was reached: a closing tag follows."""
+
+
+@dataclass(frozen=True)
+class _Steps:
+    steps: list[str]
+    finished: bool = False
+    """The last step is whole, even if the answer was cut."""
+
+
+_TAG = r"(?:meta[-_ ]?)?(?:plan|workflow|steps)"
+_TAGGED = re.compile(
+    rf"<(?P<tag>{_TAG})(?:\s[^<>]{{0,80}})?>(?P<body>.*?)(?:(?P<end></(?P=tag)>)|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+_CLOSING = re.compile(rf"</{_TAG}>", re.IGNORECASE)
+_ITEM = re.compile(r"<(?:step|li|item)\b[^<>]{0,80}>", re.IGNORECASE)
+_BREAK = re.compile(r"<br\s?/?>|</?(?:step|li|item|ol|ul|answer|response|output|solution)>", re.I)
+_INLINE_STEP = re.compile(r"(?<=[.!?;,])[ \t]+(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?[:：])")
+
+
+def _bodies(answer: str) -> Iterator[_Body]:
+    """The parts of an answer that may hold the plan, the likeliest first."""
+    for tagged in _TAGGED.finditer(answer):
+        yield _Body(tagged["body"], tagged=True, closed=tagged["end"] is not None)
+    if (closing := _CLOSING.search(answer)) and answer[: closing.start()].strip():
+        yield _Body(answer[: closing.start()], closed=True)
+    yield _Body(answer)
+
+
+def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
+    """The steps in a part of an answer; None where there is no list.
+
+    A refusal's bullets (not `lenient`) are its reasons.
+    """
+    if steps := steps_of_values(body.text, _nested):
+        return _Steps(steps, finished=True)
+    text = _BREAK.sub("\n", _ITEM.sub("\n- ", body.text))
+    lines = _final_version(lines_of(_INLINE_STEP.sub("\n", text)))
+    for kind in ("step", "number", "roman", "letter", "bullet")[: 5 if lenient else 4]:
+        found = listed(lines, kind)
+        if found and (body.tagged or kind in ("step", "number") or len(found.steps) > 1):
+            return _Steps(found.steps, found.finished or body.closed)
+    if body.tagged and (told := [line.text for line in lines if line.kind == "words"]):
+        return _Steps(told, body.closed)
+    return None
+
+
+def _nested(text: str) -> list[str]:
+    """The steps of a text that stands for a plan inside a structure."""
+    found = _steps_of(_Body(text, tagged=True), lenient=True)
+    return found.steps if found else []
+
+
+def _final_version(lines: Sequence[Line]) -> Sequence[Line]:
+    """The lines after the heading of a final version, where there is such and more follows."""
+    last = max((k for k, line in enumerate(lines) if line.kind == "final"), default=None)
+    if last is None or not any(line.kind in MARKED for line in lines[last + 1 :]):
+        return lines
+    return lines[last + 1 :]

@@ -81,6 +81,15 @@ def split_reasoning(text: str) -> tuple[str, str]:
     return "\n".join(filter(None, thoughts)), text
 
 
+def encodable(text: str) -> str:
+    """The text with what no file can hold mended: halves of a character that was cut in two."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def _in_channels(text: str) -> tuple[str, str] | None:
     """Reasoning and answer of a text in harmony's channels; None for any other."""
     if "<|channel|>" in text:
@@ -196,7 +205,7 @@ def read_action(reply: str) -> ActionReading:
     JSON field `action` and a label in the middle of a line are read. Markdown, quotes, fences and
     the like around label and action are no part of the action.
     """
-    reasoning, answer = split_reasoning(reply)
+    reasoning, answer = split_reasoning(encodable(reply))
     if not answer.strip():
         return ActionReading(answer, None, "only reasoning" if reasoning else "empty")
     for read in (_from_lines, _from_tags, _from_json, _from_mention):

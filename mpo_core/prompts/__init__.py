@@ -6,7 +6,8 @@ A prompt folder holds one folder an environment, with
 - `example.json`  one worked episode as chat messages: user (task and first observation),
                   assistant (thought and action), user (observation), ..., assistant; or an
                   object with one for each task type or beginning of a type's name,
-- `planner.txt`   the planner's prompt, with `{task}` where the task goes,
+- `planner.txt`   the planner's prompt, with `{task}` where the task goes, taken as it is: with its
+                  last line end, where it has one,
 - `planner_example.json`  (optional) one task and its plan as two chat messages,
 - `teacher.txt`   (optional) what a teacher model is asked that makes a plan from an expert's
                   episode, with `{task}` and `{trajectory}` where these go.
@@ -28,6 +29,7 @@ from typing import Any
 
 from mpo_core.errors import InputError
 from mpo_core.reading import read_action
+from mpo_core.textfile import read_text
 from mpo_core.types import Message, PlanMode, content_hash
 
 BUILTIN = Path(__file__).parent
@@ -36,6 +38,9 @@ BUILTIN = Path(__file__).parent
 REFERENCE_NAMES = {"scienceworld": "sciworld", "alfworld": "alfworld"}
 
 PLAN_INTRODUCTION = "This plan may help you with the task:"
+
+PLAN_TAG = re.compile(r"<((?:meta[-_ ]?)?(?:plan|workflow|steps))>", re.IGNORECASE)
+"""What opens a plan; the readers of plans know these, too."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,16 @@ class Prompts:
         example_task, example_plan = self.planner_example
         first = self.planner.replace("{task}", example_task["content"])
         return [_user(first), example_plan, _user(f"Task: {task}")]
+
+    def planner_answer(self, plan: str) -> str:
+        """A plan in the form that the planner's prompt asks for: what the planner is taught.
+
+        It stands between tags such as <workflow>, each on a line of its own, where the prompt or
+        the plan of its example holds one (`PLAN_TAG`), of several the last; else it is bare.
+        """
+        examples = [message["content"] for message in self.planner_example[1:]]
+        tags = PLAN_TAG.findall("\n".join([self.planner, *examples]))
+        return f"<{tags[-1]}>\n{plan}\n</{tags[-1]}>" if tags else plan
 
     def teacher_messages(self, task: str, trajectory: str) -> list[Message]:
         """What a teacher is sent for a task and the expert's episode of it."""
@@ -152,7 +167,8 @@ def _own_files(env: str, folder: Path) -> dict:
     for name in ("agent", "agent_act", "planner", "teacher"):
         path = folder / env / f"{name}.txt"
         if path.is_file():
-            found[name] = path.read_text().strip()
+            # The planner is trained on its prompt to the last character, which is often a line end.
+            found[name] = read_text(path) if name == "planner" else read_text(path).strip()
     path = folder / env / "example.json"
     if path.is_file():
         found["examples"] = _examples(path)
@@ -175,7 +191,7 @@ def _reference_files(env: str, folder: Path) -> dict:
     for root in (folder / "prompt", folder):
         instruction = root / "instructions" / f"{name}_inst.txt"
         if instruction.is_file():
-            found.setdefault("agent", instruction.read_text().strip())
+            found.setdefault("agent", read_text(instruction).strip())
         example = root / "icl_examples" / f"{name}_icl.json"
         if example.is_file():
             found.setdefault("examples", _examples(example))
@@ -184,7 +200,7 @@ def _reference_files(env: str, folder: Path) -> dict:
             text = _string_constant(template, f"{name.upper()}_TEMPLATE")
             if text is not None:
                 # The file's own str.format templates: {{recep}} stands for a literal {recep}.
-                text = re.sub(r"\{\{|\}\}", lambda m: m[0][0], text).strip()
+                text = re.sub(r"\{\{|\}\}", lambda m: m[0][0], text)
                 found.setdefault("planner", text)
     return found
 
@@ -219,7 +235,7 @@ def _example(turns: Any, path: Path) -> list[Message]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_text(path))
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
 
@@ -227,7 +243,7 @@ def _json(path: Path) -> Any:
 def _string_constant(path: Path, name: str) -> str | None:
     """A string constant of a Python file, read without running the file."""
     try:
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(read_text(path))
     except SyntaxError as error:
         raise InputError(f"{path}: not readable as Python: line {error.lineno}") from error
     for node in tree.body:

@@ -1,5 +1,7 @@
 """What SFT imitates, and what is kept from training."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,9 +9,10 @@ from jobs.configs import named_config
 from jobs.run import Round, in_round
 from jobs.tasks import set_apart
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
+from mpo_core.pairs import make_pairs
 from mpo_core.prompts import load_prompts
 from mpo_core.types import Plan, PlanScore, Task, Turn
-from tests.fakes import episode, request
+from tests.fakes import PROMPTS, episode, request
 
 TASK = Task(
     id="scienceworld/boil/1", env="scienceworld", type="boil", split="train", description="Boil."
@@ -30,6 +33,22 @@ def test_a_plan_is_shown_as_the_answer_to_what_the_planner_is_asked():
     assert shown.prompt == prompts["scienceworld"].planner_messages("Boil.")
     assert shown.completion == [{"role": "assistant", "content": "Step 1: Heat it."}]
     assert (shown.task_id, shown.origin) == (TASK.id, "rules")
+
+
+def test_a_prompt_that_asks_for_tags_is_answered_in_them():
+    told = replace(PROMPTS, planner="Plan {task}:\n<workflow>\nStep 1: ...\n</workflow>\n")
+    prompts = {"scienceworld": told}
+    plans = [Plan.of(TASK.id, f"Step 1: {word}.", "base") for word in ("Heat", "Wait")]
+    scores = [score(plans[0], 1.0), score(plans[1], 0.0)]
+    [pair] = make_pairs("best_worst", [TASK], plans, scores, prompts)
+    shown = of_plan(plans[0], TASK, prompts)
+    assert (
+        shown.completion
+        == pair.chosen
+        == [{"role": "assistant", "content": "<workflow>\nStep 1: Heat.\n</workflow>"}]
+    )
+    assert pair.rejected[0]["content"] == "<workflow>\nStep 1: Wait.\n</workflow>"
+    assert shown.prompt == pair.prompt == told.planner_messages("Boil.")
 
 
 def test_an_episode_is_shown_from_its_first_answer_on():

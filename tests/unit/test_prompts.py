@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
+from mpo_core.plan_text import read_plan
 from mpo_core.prompts import load_prompts
 from mpo_core.reading import read_action
 
@@ -86,12 +87,88 @@ def test_the_reference_repositorys_layout_is_read(tmp_path):
     example = json.dumps([turns, turns])
     (tmp_path / "prompt" / "icl_examples" / "sciworld_icl.json").write_text(example)
     (tmp_path / "scripts" / "template.py").write_text(
-        'import os; os._exit(1)\nSCIWORLD_TEMPLATE = """Plan {task} with {{obj}}."""\n'
+        "import os; os._exit(1)\n"
+        'SCIWORLD_TEMPLATE = """Plan {task} with {{obj}}:\n<workflow>\n"""\n'
     )
     prompts = load_prompts("scienceworld", tmp_path)
     assert prompts.agent == "Reference agent."
     assert prompts.example("boil") == turns
-    assert prompts.planner_messages("T")[0]["content"] == "Plan T with {obj}."
+    # The published rows end in the template's last line end.
+    assert prompts.planner_messages("T")[0]["content"] == "Plan T with {obj}:\n<workflow>\n"
+    assert prompts.planner_answer("Step 1: Go.") == "<workflow>\nStep 1: Go.\n</workflow>"
+
+
+BUILTIN_FINGERPRINTS = {
+    "alfworld": "4c7e0c2c888936e3bc9a",
+    "scienceworld": "fc6d802c7a559ce2148d",
+}
+
+
+@pytest.mark.parametrize("env", BUILTIN_FINGERPRINTS)
+def test_the_built_in_prompts_are_the_ones_that_were_measured(env):
+    # Episodes and plans are kept under it: with another, every run is played anew.
+    assert load_prompts(env).fingerprint == BUILTIN_FINGERPRINTS[env]
+
+
+@pytest.mark.parametrize("env", ["scienceworld", "alfworld"])
+def test_the_built_in_prompts_ask_for_a_bare_plan(env):
+    assert load_prompts(env).planner_answer("Step 1: Go.") == "Step 1: Go."
+
+
+def planner_prompts(folder, text, example=None, encoding="utf-8"):
+    (folder / "scienceworld").mkdir()
+    (folder / "scienceworld" / "planner.txt").write_text(text, encoding=encoding)
+    if example:
+        path = folder / "scienceworld" / "planner_example.json"
+        path.write_text(json.dumps([{"content": "T"}, {"content": example}]), encoding=encoding)
+    return load_prompts("scienceworld", folder)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "example", "tag"),
+    [
+        ("Plan {task} like\n<workflow>\nStep 1: ...\n</workflow>\n", None, "workflow"),
+        ("Write a plan for {task} inside <plan></plan> tags.", None, "plan"),
+        ("Draft in <plan>, then write a <workflow> for {task}.", None, "workflow"),
+        ("Plan {task} in <meta_plan>...</meta_plan>", None, "meta_plan"),
+        ("<WORKFLOW> is what I want for {task}", None, "WORKFLOW"),
+        ("Plan {task}.", "<plan>\nStep 1: Go.\n</plan>", "plan"),
+        ("Plan {task}.", "Step 1: Go.", None),
+        ("Plan <task>{task}</task> in steps.", None, None),
+        ("The workflow and the plan for {task}", None, None),
+    ],
+)
+def test_a_plan_is_taught_in_the_form_that_the_prompt_asks_for(prompt, example, tag, tmp_path):
+    plan = "Step 1: Go.\nStep 2: Look."
+    answer = planner_prompts(tmp_path, prompt, example).planner_answer(plan)
+    assert answer == (f"<{tag}>\n{plan}\n</{tag}>" if tag else plan)
+    # What the planner learns to answer is read as the plan it was.
+    assert read_plan(answer).text == plan
+
+
+def test_a_task_that_speaks_of_tags_changes_no_answer(tmp_path):
+    prompts = planner_prompts(tmp_path, "Plan {task}")
+    prompts.planner_messages("find the <workflow> label")
+    assert prompts.planner_answer("Step 1: Go.") == "Step 1: Go."
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", " "])
+def test_a_planners_prompt_is_kept_to_its_last_character(end, tmp_path):
+    prompts = planner_prompts(tmp_path, f"Plan {{task}}.{end}")
+    assert prompts.planner_messages("it")[0]["content"] == f"Plan it.{end}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_prompt_files_may_begin_with_a_byte_order_mark(encoding, tmp_path):
+    folder = tmp_path / "scienceworld"
+    prompts = planner_prompts(tmp_path, "Plän {task}", "Step 1: Öffne.", encoding)
+    assert prompts.planner == "Plän {task}"
+    assert prompts.planner_example[1]["content"] == "Step 1: Öffne."
+    (folder / "agent.txt").write_text("Spiele.\r\nGut.\n", encoding=encoding)
+    assert load_prompts("scienceworld", tmp_path).agent == "Spiele.\nGut."
+    (folder / "agent.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"agent\.txt: not readable as UTF-8"):
+        load_prompts("scienceworld", tmp_path)
 
 
 def test_examples_go_by_the_longest_beginning_of_a_task_types_name(tmp_path):

@@ -212,7 +212,7 @@ def test_a_published_file_of_pairs_trains_directly(run):
     assert done.returncode == 0, done.stderr[-2000:]
     file = exported / "sciworld_metaplan_preference_pairs.json"
     pairs = json.loads(file.read_text())
-    assert pairs and all(pair["chosen"]["value"].startswith("<workflow>") for pair in pairs)
+    assert pairs and all(pair["chosen"]["value"].startswith("Step 1: ") for pair in pairs)
     done = mpo("train", "dpo", str(run), "training.max_steps=1", "--pairs", str(file))
     assert done.returncode == 0, done.stderr[-2000:]
     trained = json.loads((run.parent / file.stem / "planner" / "mpo" / "training.json").read_text())

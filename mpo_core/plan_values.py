@@ -1,0 +1,132 @@
+"""A plan given as values: JSON, or a list in Python's notation, whole or cut off."""
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_PLAN_KEYS = ("plan", "metaplan", "workflow", "steps", "planning", "answer", "output", "response")
+_TEXT_KEYS = (
+    (
+        "description",
+        "action",
+        "instruction",
+        "text",
+        "content",
+        "step",
+        "task",
+        "detail",
+        "details",
+    ),
+    ("title", "name", "goal", "summary", "subgoal", "what"),
+)
+_BELOW_KEYS = ("substeps", "subtasks", "actions", "steps", "details")
+_LABEL = re.compile(r"(?:step|phase)?[\s_#-]*\d{1,3}", re.IGNORECASE)
+# Where a structure may begin: at the beginning of a line, or after a colon or an equals sign.
+_BEGINS = re.compile(r"(?:^|[:=])[ \t`]*(?P<value>[\[{])(?=\s*+[\"'\[{])", re.MULTILINE)
+_CLOSING = {"[": "]", "{": "}"}
+
+
+def steps_of_values(text: str, read: Callable[[str], list[str]]) -> list[str]:
+    """The steps of the first structure in a text that holds a plan; none where none does.
+
+    A structure that is cut off gives its whole items.
+
+    Args:
+        read: gives the steps of a text that stands for a whole plan inside the structure.
+    """
+    for count, begins in enumerate(_BEGINS.finditer(text)):
+        if count == 3:
+            break
+        value = _parsed(_whole(text[begins.start("value") :]))
+        if steps := _steps(value, read):
+            return steps
+    return []
+
+
+def _whole(text: str) -> str:
+    """A structure up to its last bracket; one that is cut off, closed after its last whole item."""
+    closings: list[str] = []
+    quote, escaped = "", False
+    whole = ""
+    for position, sign in enumerate(text):
+        if quote:
+            if escaped:
+                escaped = False
+            elif sign == "\\":
+                escaped = True
+            elif sign == quote:
+                quote = ""
+        elif sign in "\"'":
+            quote = sign
+        elif sign in _CLOSING:
+            closings.append(_CLOSING[sign])
+        elif sign in "]}":
+            if not closings or closings.pop() != sign:
+                return ""
+            if not closings:
+                return text[: position + 1]
+        if not quote and sign in ",]}" and len(closings) < 9:
+            whole = (position + (sign != ","), tuple(closings))
+    return text[: whole[0]] + "".join(reversed(whole[1])) if whole else ""
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of escapes that it does not know.
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _steps(value: Any, read: Callable[[str], list[str]]) -> list[str]:
+    if isinstance(value, str):
+        return read(value)
+    if isinstance(value, dict):
+        keys = {_plain(key): key for key in value}
+        named = [value[keys[key]] for key in _PLAN_KEYS if key in keys]
+        labelled = value and all(_LABEL.fullmatch(str(key)) for key in value)
+        found = (_steps(item, read) for item in named)
+        return next(filter(None, found), _texts(value.values()) if labelled else [])
+    if not isinstance(value, list | tuple):
+        return []
+    if len(value) == 1 and isinstance(value[0], str) and "\n" in value[0].strip():
+        return read(value[0])
+    if value and all(isinstance(item, list) for item in value):
+        return _steps(value[0], read)
+    return _texts(value)
+
+
+def _texts(items: Iterable[Any]) -> list[str]:
+    return [text for item in items if (text := _text(item))]
+
+
+def _text(item: Any) -> str:
+    """A step in one line."""
+    if isinstance(item, str):
+        return " ".join(item.split())
+    if isinstance(item, list | tuple):
+        return "; ".join(_texts(item))
+    if not isinstance(item, dict):
+        return ""
+    if len(item) == 1 and _LABEL.fullmatch(str(next(iter(item)))):
+        return _text(next(iter(item.values())))
+    keys = {_plain(key): item[key] for key in item}
+    told = ""
+    for names in _TEXT_KEYS:
+        texts = [keys[name] for name in names if isinstance(keys.get(name), str)]
+        told = told or next((text for value in texts if (text := _text(value))), "")
+    below = [keys[name] for name in _BELOW_KEYS if isinstance(keys.get(name), list)]
+    parts = _text(below[0]) if below else ""
+    return f"{told.rstrip(' .:;')}: {parts}" if told and parts else told or parts
+
+
+def _plain(key: Any) -> str:
+    return re.sub(r"[\W_]", "", str(key)).lower()

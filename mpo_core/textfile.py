@@ -1,0 +1,76 @@
+"""Files as people save them: text in UTF-8 with or without a byte order mark, in UTF-16, with any
+line ends; and rows, as JSON or Parquet."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mpo_core.errors import InputError
+
+PARQUET = b"PAR1"
+
+# Files put one after the other have their byte order marks in the middle.
+_SPACE = re.compile(r"[ \t\n\ufeff]*")
+
+
+def read_text(path: Path) -> str:
+    r"""A file's text, without its byte order mark and with `\n` at the line ends.
+
+    Raises:
+        InputError: the file cannot be read, or is no such text.
+    """
+    return _decoded(path, _content(path))
+
+
+def read_values(path: Path) -> list[Any]:
+    """The rows of a file: a JSON list, JSON values one after the other, or a Parquet table.
+
+    Raises:
+        InputError: the file cannot be read, or is none of these.
+    """
+    content = _content(path)
+    if content.startswith(PARQUET):
+        return _table(path)
+    try:
+        values = list(_values(_decoded(path, content)))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not JSON ({error}); expected a JSON list, JSON lines or Parquet"
+        ) from error
+    return values[0] if len(values) == 1 and isinstance(values[0], list) else values
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: not readable ({error.strerror})") from error
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not readable as UTF-8 text ({error})") from error
+    return re.sub("\r\n?", "\n", text)
+
+
+def _values(text: str) -> Iterator[Any]:
+    decoder, position = json.JSONDecoder(), 0
+    while (position := _SPACE.match(text, position).end()) < len(text):
+        value, position = decoder.raw_decode(text, position)
+        yield value
+
+
+def _table(path: Path) -> list[Any]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
+
+    try:
+        return read_table(path).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise InputError(f"{path}: not readable as Parquet ({error})") from error
