@@ -5,6 +5,7 @@ comes from whoever can reach the server, so it is never a path: it must be plain
 must lie in the folder with all that belongs to it, wherever links lead.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -24,13 +25,18 @@ def version_folder(root: Path, version: str) -> Path | None:
     """Where a version's weights lie; None where the folder of adapters holds no such version."""
     if not PLAIN.fullmatch(version):
         return None
-    top, folder = root.resolve(), (root / version).resolve()
+    top, folder = _target(root), _target(root / version)
     # Directly in it, so that its name is a version's too.
     plain = folder.parent == top and PLAIN.fullmatch(folder.name)
     if not plain or not (folder / CONFIG).is_file():
         return None
-    within = all(file.resolve().is_relative_to(folder) for file in folder.iterdir())
+    within = all(_target(file).is_relative_to(folder) for file in folder.iterdir())
     return folder if within else None
+
+
+def _target(path: Path) -> Path:
+    """Where links lead. Unlike `Path.resolve`, no error for those that lead in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def link(root: Path, name: str, version: str) -> None:

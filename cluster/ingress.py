@@ -10,7 +10,9 @@ Whatever else is answered in OpenAI's form of an error: `{"error": {message, typ
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +20,30 @@ import pydantic
 from fastapi import FastAPI, HTTPException, Request
 from ray import serve
 from ray.exceptions import RayActorError
-from ray.llm._internal.common.errors import VLLM_CLIENT_ERRORS
-from ray.llm._internal.serve.core.configs.openai_api_models import (
-    DetokenizeRequest,
-    OpenAIHTTPException,
-    TokenizeCompletionRequest,
-)
+from ray.llm._internal.serve.core.configs.openai_api_models import OpenAIHTTPException
+from ray.llm._internal.serve.core.ingress.utils import _sanitize_chat_completion_request
 from ray.serve._private.http_util import session_id_from_headers
 from ray.serve.exceptions import RayServeException
 from ray.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import JSONResponse, Response
+from transformers import PreTrainedTokenizerBase
+from vllm.exceptions import GenerationError, VLLMClientError
 
 from cluster.adapters import published, version_folder
-from cluster.openai_requests import Refused, read_body, request_of
+from cluster.openai_requests import Refused, read_body, served_fields
+
+logger = logging.getLogger("ray.serve")
 
 ROUTES = {
     "models": lambda app: app.get("/v1/models"),
     "model_data": lambda app: app.get("/v1/models/{model:path}"),
     "chat": lambda app: app.post("/v1/chat/completions"),
     "completions": lambda app: app.post("/v1/completions"),
-    "tokenize": lambda app: app.post("/tokenize"),
-    "detokenize": lambda app: app.post("/detokenize"),
 }
+NO_SWITCHES = {"messages", *signature(PreTrainedTokenizerBase.apply_chat_template).parameters}
+"""Of a chat template's variables, those that say what is rendered, or by which template."""
 
 
 class Ingress(OpenAiIngress):
@@ -79,25 +81,14 @@ class Ingress(OpenAiIngress):
     async def completions(self, request: Request) -> Response:
         return await self._answered(request, CompletionRequest, "completions")
 
-    async def tokenize(self, request: Request) -> Response:
-        return await self._answered(request, TokenizeCompletionRequest, "tokenize")
-
-    async def detokenize(self, request: Request) -> Response:
-        return await self._answered(request, DetokenizeRequest, "detokenize")
-
     async def _answered(self, request: Request, kind: type, method: str) -> Response:
         body = read_body(request.headers.get("content-type", ""), await request.body())
         model = await asyncio.to_thread(self._served_name, body.get("model"))
-        asked = request_of(kind, body | {"model": model})
+        asked = _request_of(kind, body | {"model": model})
         try:
-            if method in ("chat", "completions"):
-                return await self._process_llm_request(asked, method, _session_only(request))
-            answer = await anext(self._get_response(body=asked, call_method=method))
+            return await self._process_llm_request(asked, method, _session_only(request))
         except Exception as error:
-            raise _refusal(error) from error
-        if hasattr(answer, "error"):
-            raise Refused(answer.error.message, status=int(answer.error.code))
-        return JSONResponse(answer.model_dump())
+            raise _refusal(error, body) from error
 
     def _served_name(self, name: Any) -> str:
         """The engine's own name of a model: of a version, that of the folder with its weights.
@@ -159,6 +150,26 @@ async def _say_http_error(request: Request, error: StarletteHTTPException) -> JS
     return await _say_refused(request, Refused(said, status=error.status_code))
 
 
+def _request_of(kind: type[pydantic.BaseModel], body: Mapping[str, Any]) -> pydantic.BaseModel:
+    """A request of a kind; raises `Refused` for what is none."""
+    fields = served_fields(body, kind.model_fields)
+    switches = fields.get("chat_template_kwargs") or {}
+    if not isinstance(switches, dict) or switches.keys() & NO_SWITCHES:
+        said = "chat_template_kwargs: switches of the model's own template only"
+        raise Refused(said, param="chat_template_kwargs")
+    try:
+        request = kind.model_validate(fields)
+        # The parts of messages are checked when they are read, which is here.
+        return _sanitize_chat_completion_request(request) if "messages" in fields else request
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        param = ".".join(map(str, first["loc"])) or None
+        raise Refused(f"{param or 'body'}: {first['msg']}", param=param) from error
+    except (ValueError, TypeError, VLLMClientError) as error:
+        param = getattr(error, "parameter", None)
+        raise Refused(str(error).splitlines()[0], param=param) from error
+
+
 def _not_found(model: str) -> Refused:
     said = f"there is no model {model!r} here; GET /v1/models lists those that there are"
     return Refused(said, param="model", code="model_not_found", status=404)
@@ -175,14 +186,18 @@ def _session_only(request: Request) -> Request:
     return Request(request.scope | {"headers": headers})
 
 
-def _refusal(error: Exception) -> Refused:
+def _refusal(error: Exception, body: Mapping[str, Any]) -> Refused:
     """What went wrong behind the reader, as an answer."""
     if isinstance(error, OpenAIHTTPException):
         return Refused(error.message, status=int(error.status_code))
     if isinstance(error, HTTPException):
         return Refused(str(error.detail), status=error.status_code)
-    if isinstance(error, (pydantic.ValidationError, *VLLM_CLIENT_ERRORS)):
+    if isinstance(error, (pydantic.ValidationError, VLLMClientError)):
         return Refused(str(error).splitlines()[0])
+    if isinstance(error, GenerationError) and body.get("response_format"):
+        said = "response_format: the engine cannot make answers of this form"
+        return Refused(said, param="response_format")
     if isinstance(error, (RayActorError, RayServeException)):
         return Refused("the engine does not answer and is started anew; ask again", status=503)
-    return Refused("the engine failed; its replica's log says why", status=500)
+    logger.error("a request failed", exc_info=error)
+    return Refused("the server failed; the log of its ingress says why", status=500)

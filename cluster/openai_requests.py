@@ -6,14 +6,8 @@ refused by name. Fields that nobody knows are left out, as OpenAI's clients send
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any, TypeVar
-
-import pydantic
-from ray.llm._internal.common.errors import VLLM_CLIENT_ERRORS
-from ray.llm._internal.serve.core.ingress.utils import _sanitize_chat_completion_request
-
-R = TypeVar("R", bound=pydantic.BaseModel)
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 MAX_BYTES = 32 * 1024**2
 MAX_ANSWERS = 128
@@ -33,8 +27,6 @@ FIELDS = {
     # vLLM's, on how messages become a prompt.
     "add_generation_prompt", "continue_final_message", "add_special_tokens",
     "chat_template_kwargs",
-    # Of tokenize and detokenize.
-    "tokens", "return_token_strs",
 }
 # fmt: on
 
@@ -78,36 +70,23 @@ def read_body(content_type: str, data: bytes) -> dict[str, Any]:
     return body
 
 
-def request_of(kind: type[R], body: Mapping[str, Any]) -> R:
-    """A request of a kind.
+def served_fields(body: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The fields of a request that are handed on.
+
+    Args:
+        known: the fields that the engine knows for such a request.
 
     Raises:
         Refused: a field is unfit or not served; `param` names it.
     """
-    for name in kind.model_fields.keys() & body.keys() - FIELDS:
-        if body[name] is not None:
+    for name in known:
+        if body.get(name) is not None and name not in FIELDS:
             raise Refused(f"{name}: not served here", param=name)
-    if "messages" in kind.model_fields:
+    if "messages" in known:
         _check_messages(body.get("messages"))
-    given = body.get("chat_template_kwargs") or {}
-    if not isinstance(given, dict) or "chat_template" in given or _nested(given):
-        said = "chat_template_kwargs: switches of the model's own template only"
-        raise Refused(said, param="chat_template_kwargs")
     if isinstance(body.get("n"), int) and body["n"] > MAX_ANSWERS:
         raise Refused(f"n: {MAX_ANSWERS} answers at most", param="n")
-    known = {name: value for name, value in body.items() if name in FIELDS}
-    try:
-        request = kind.model_validate(known)
-        # Parts of messages are checked when they are read, which is here.
-        return _sanitize_chat_completion_request(request) if "messages" in known else request
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        param = ".".join(str(part) for part in first["loc"] if part != "body") or None
-        raise Refused(f"{param or 'body'}: {first['msg']}", param=param) from error
-    except (ValueError, TypeError, *VLLM_CLIENT_ERRORS) as error:
-        raise Refused(
-            str(error).splitlines()[0], param=getattr(error, "parameter", None)
-        ) from error
+    return {name: value for name, value in body.items() if name in FIELDS}
 
 
 def _check_messages(messages: Any) -> None:
@@ -140,7 +119,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def _texts(value: Any):
+def _texts(value: Any) -> Iterator[str]:
     """Every string in a JSON value, keys included."""
     open_ = [value]
     while open_:
@@ -151,10 +130,6 @@ def _texts(value: Any):
             open_ += [*item, *item.values()]
         elif isinstance(item, list):
             open_ += item
-
-
-def _nested(given: Mapping[str, Any]) -> bool:
-    return any(isinstance(value, (dict, list)) for value in given.values())
 
 
 def _encodable(text: str) -> bool:
