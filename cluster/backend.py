@@ -123,6 +123,10 @@ class ClusterBackend:
             self._own_engines[base] = name
         return engines.model(name)
 
+    def give_name(self, name: str, model: ChatModel) -> None:
+        """Let the HTTP server know a trained model, an adapter, as `<base>:<name>` too."""
+        self._running_engines().give_name(name, model.name)
+
     def train(
         self,
         method: Method,

@@ -12,6 +12,9 @@ from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.common.models import global_id_manager
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve.llm.deployment import LLMServer
+from ray.serve.llm.openai_api_models import CompletionRequest
+
+from cluster.adapters import version_folder
 
 
 class FolderAdapters:
@@ -21,9 +24,9 @@ class FolderAdapters:
         self._root = Path(os.environ["MPO_ADAPTERS"])
 
     async def load_model_from_config(self, lora_model_id: str, llm_config) -> DiskMultiplexConfig:
-        folder = self._root / lora_model_id.partition(":")[2]
-        if not (folder / "adapter_config.json").is_file():
-            raise ValueError(f"{lora_model_id}: no adapter in {folder}")
+        folder = version_folder(self._root, lora_model_id.partition(":")[2])
+        if folder is None:
+            raise ValueError(f"{lora_model_id}: no such adapter in {self._root}")
         return DiskMultiplexConfig(
             model_id=lora_model_id,
             max_total_tokens=None,
@@ -55,3 +58,9 @@ class AdapterServer(LLMServer):
     async def _start_engine(self) -> None:
         # Without the usage report of the base class, which also starts an actor for it.
         await self.engine.start()
+        # The first request for probabilities makes vLLM compile, which takes many seconds.
+        request = CompletionRequest(
+            model=self._llm_config.model_id, prompt="Hello", max_tokens=1, logprobs=1
+        )
+        async for _ in self.engine.completions(request):
+            pass

@@ -42,4 +42,5 @@ def build(args: ServiceArgs) -> Application:
     ]
     if not engines:
         raise InputError(f"{args.config}: neither the planner nor the agent has a source to serve")
-    return openai_app(engines, config.run_dir / "planner", args.autoscaling)
+    adapters = {config.planner.model: config.run_dir / "planner"}
+    return openai_app(engines, adapters, args.autoscaling)

@@ -16,7 +16,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import ray
 from ray import serve
 
+from cluster.adapters import link
 from mpo_core.completions import Refused, Reply, TryAgain, failure_of, last_line, replies_of
 from mpo_core.config import ModelConfig
 from mpo_core.endpoint import CONTINUATION, switch_of
@@ -43,7 +44,8 @@ class Engines:
     def __init__(self, adapters: Path, host: str, port: int, timeout_s: float) -> None:
         """
         Args:
-            adapters: folder where adapters are published; every node must see it.
+            adapters: folder where adapters are published, each engine's in one of its own; every
+                node must see it.
             host, port: where the HTTP server listens, the port being free at this time.
             timeout_s: within which engines must answer.
         """
@@ -69,7 +71,8 @@ class Engines:
             proxy_location="HeadOnly", http_options={"host": self._host, "port": self._port}
         )
         names = ", ".join(engine.name for engine in engines)
-        application = openai_app(engines, self._adapters)
+        folders = {engine.name: self._folder(engine.name) for engine in engines}
+        application = openai_app(engines, folders)
         app = _app(route)
         target = serve.RunTarget(application, name=app, route_prefix=f"/{route}")
         serve.run_many([target], wait_for_applications_running=False)
@@ -98,13 +101,18 @@ class Engines:
         prefix cache of another.
         """
         version = adapter_version(adapter)
-        target = self._adapters / version
+        target = self._folder(engine) / version
         if not target.exists():
-            temporary = self._adapters / f".{version}.tmp"
+            temporary = target.with_name(f".{version}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(adapter, temporary)
             temporary.rename(target)
         return f"{engine}:{version}"
+
+    def give_name(self, name: str, published: str) -> None:
+        """Let the HTTP server know a published adapter by a second name, such as `mpo`, too."""
+        engine, _, version = published.partition(":")
+        link(self._folder(engine), name, version)
 
     def model(self, name: str) -> "HandleModel":
         """A client for an engine, or for one of its adapters (`engine:version`)."""
@@ -113,6 +121,10 @@ class Engines:
         fingerprint = served_fingerprint(engine.source) + told_apart(engine.config)
         fingerprint += f"+{version}" if version else ""
         return HandleModel(name, fingerprint, engine)
+
+    def _folder(self, engine: str) -> Path:
+        """Where an engine's adapters are published."""
+        return self._adapters / engine.replace("/", "--")
 
     async def _generate_once(self, engines: Sequence["Engine"]) -> None:
         hello = [{"role": "user", "content": "Hello"}]
@@ -213,27 +225,29 @@ class HandleModel:
 
 
 def openai_app(
-    engines: Sequence[Engine], adapters: Path, autoscaling: dict[str, Any] | None = None
+    engines: Sequence[Engine],
+    adapters: Mapping[str, Path],
+    autoscaling: dict[str, Any] | None = None,
 ) -> serve.Application:
     """Engines behind one OpenAI-compatible ingress, not yet deployed.
 
     Args:
-        adapters: folder where `<engine>:<version>` finds the adapter `version`.
+        adapters: engine -> the folder where `<engine>:<version>` finds the adapter `version`.
         autoscaling: Serve's `autoscaling_config` of every engine; by default each has the
             config's number of replicas.
     """
-    from ray.serve.llm import build_openai_app
+    from ray.serve.llm import build_llm_deployment
 
-    return build_openai_app(
-        {
-            "llm_configs": [_llm_config(engine, adapters, autoscaling) for engine in engines],
-            "ingress_deployment_config": {
-                "num_replicas": 1,
-                "autoscaling_config": None,
-                "ray_actor_options": {"num_cpus": 0.1},
-            },
-        }
-    )
+    from cluster.ingress import ingress_app
+
+    deployments = {
+        engine.name: build_llm_deployment(
+            _llm_config(engine, adapters.get(engine.name), autoscaling)
+        )
+        for engine in engines
+    }
+    lengths = {engine.name: engine.config.max_model_len for engine in engines}
+    return ingress_app(deployments, lengths, adapters)
 
 
 def served_fingerprint(source: str) -> str:
@@ -269,7 +283,7 @@ def _app(route: str) -> str:
     return f"{APP}-{route}" if route else APP
 
 
-def _llm_config(engine: Engine, adapters: Path, autoscaling: dict[str, Any] | None = None):
+def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, Any] | None = None):
     from ray.serve.config import RequestRouterConfig
     from ray.serve.llm import LLMConfig
 
@@ -288,11 +302,16 @@ def _llm_config(engine: Engine, adapters: Path, autoscaling: dict[str, Any] | No
     environment = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        "MPO_ADAPTERS": str(adapters),
+        # An engine without a folder of its own has no versions.
+        "MPO_ADAPTERS": str(adapters or os.devnull),
     }
     if not on_gpu:
         # Compilation takes minutes on a CPU and saves seconds.
         engine_kwargs["enforce_eager"] = True
+        if model.engine_kwargs.get("enforce_eager", True):
+            # Nor that of the functions that vLLM compiles all the same, at the first request for
+            # probabilities and at the first without a seed.
+            environment["TORCHDYNAMO_DISABLE"] = "1"
         engine_kwargs["dtype"] = "bfloat16" if multiplies_bf16() else "float32"
         # The prefix cache keeps whole blocks: of a dialogue's last one, up to this many tokens are
         # prefilled again at every turn. vLLM's own choice for a CPU is 128.

@@ -6,7 +6,6 @@ before; the first that does not ends the rounds. What happened stands in `rounds
 
 import json
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any
 
 from jobs.pairs import collect_pairs
@@ -15,6 +14,7 @@ from jobs.rollout import collect_scores, episode_requests, play
 from jobs.run import Round, Run
 from jobs.tasks import load_tasks
 from jobs.train import train_on_pairs
+from mpo_core.exact import exact_mean
 from mpo_core.ledger import write_text
 
 
@@ -76,4 +76,6 @@ def _validation_reward(run: Run, version: str) -> float | None:
         return None
     plans = collect_plans(run, version, "validation")
     requests = episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
-    return round(fmean(episode.reward for episode in play(run, "validation", requests)), 6)
+    rewards = [episode.reward for episode in play(run, "validation", requests)]
+    # The float of an exact mean: rounds that earn the same are equal.
+    return float(exact_mean(rewards))

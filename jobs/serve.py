@@ -3,8 +3,7 @@
 import signal
 from collections.abc import Callable
 
-from jobs.rounds import final_version
-from jobs.run import Run
+from jobs.run import Round, Run
 from mpo_core.errors import InputError
 
 
@@ -24,9 +23,14 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
         if model.source:
             say(f"  model {name}: {model.source}")
     if run.config.planner.serve == "adapter":
-        for version in ("sft", "rft", final_version(run)):
+        config = run.config
+        rounds = (Round.of(config, number).version for number in range(1, config.rounds + 1))
+        for version in ("sft", "rft", *rounds):
             if run.training_summary(version):
-                say(f"  model {run.model(version).name}: the planner {version}")
+                model = run.model(version)
+                run.backend.give_name(version, model)
+                readable = f"{config.planner.model}:{version}"
+                say(f"  model {readable}: the planner {version}, as {model.name}")
     say("Ctrl-C stops")
     received: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):

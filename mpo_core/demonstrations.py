@@ -36,6 +36,6 @@ def best_plans(
     by_id = {plan.id: plan for plan in plans}
     best: dict[str, PlanScore] = {}
     for score in scores:
-        if score.task_id not in best or score.mean > best[score.task_id].mean:
+        if score.task_id not in best or score.exact > best[score.task_id].exact:
             best[score.task_id] = score
     return [(task, by_id[best[task.id].plan_id]) for task in tasks if task.id in best]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel
 
+from mpo_core.exact import exact_mean
 from mpo_core.types import Episode, Task, TaskResult
 
 RESAMPLES = 10_000
@@ -67,8 +68,8 @@ def task_results(attempts: Iterable[Attempt], seed: int) -> list[TaskResult]:
             arm=arm,
             seed=seed,
             task_id=task_id,
-            # Sorted, so that a sum does not depend on the order in which episodes ended.
-            reward=float(np.mean(sorted(attempt.episode.reward for attempt in group))),
+            # Exact, so that arms that earned the same do not differ.
+            reward=float(exact_mean([attempt.episode.reward for attempt in group])),
             success=float(np.mean([attempt.episode.success for attempt in group])),
             steps=float(np.mean([attempt.episode.steps for attempt in group])),
             n_episodes=len(group),

@@ -1,14 +1,16 @@
 """Preference pairs: which of a task's scored plans DPO is shown as better and worse.
 
 A rule chooses among the pairs of a task's plans; plans that score the same are never a pair.
+Scores are compared exactly (see `mpo_core.exact`), differences and margins too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
-from math import comb, isclose
+from math import comb, lcm
 
 import numpy as np
 
+from mpo_core.exact import exact
 from mpo_core.prompts import Prompts
 from mpo_core.types import Message, Plan, PlanScore, PreferencePair, Task
 
@@ -23,17 +25,17 @@ def best_worst(scores: Sequence[PlanScore]) -> Iterator[tuple[PlanScore, PlanSco
 
     Among equals the first sampled plan is taken.
     """
-    best = max(scores, key=lambda score: score.mean)
-    worst = min(scores, key=lambda score: score.mean)
-    if best.mean > worst.mean:
+    best = max(scores, key=lambda score: score.exact)
+    worst = min(scores, key=lambda score: score.exact)
+    if best.exact > worst.exact:
         yield best, worst
 
 
 def every_pair(scores: Sequence[PlanScore]) -> Iterator[tuple[PlanScore, PlanScore]]:
     """Every two plans that differ, the better one first."""
     for one, other in combinations(scores, 2):
-        if one.mean != other.mean:
-            yield (one, other) if one.mean > other.mean else (other, one)
+        if one.exact != other.exact:
+            yield (one, other) if one.exact > other.exact else (other, one)
 
 
 RULES: dict[str, tuple[Rule, bool]] = {
@@ -78,7 +80,7 @@ def make_pairs(
         for task in tasks
         if task.id in by_task
         for better, worse in consider(by_task[task.id])
-        if better.mean - worse.mean > min_margin
+        if better.exact - worse.exact > exact(min_margin)
         and (not significant or chance_of(better.rewards, worse.rewards) < level)
     ]
 
@@ -89,19 +91,20 @@ def chance_of(better: Sequence[float], worse: Sequence[float], seed: int = 0) ->
     A one-sided permutation test on the difference of the mean rewards: exact for as few episodes
     as plans usually have (five against five: 252 divisions), else by drawing divisions.
     """
-    rewards = np.array([*better, *worse], dtype=float)
-    observed = float(np.mean(better) - np.mean(worse))
-    total, size = rewards.sum(), len(better)
+    fractions = [exact(reward) for reward in (*better, *worse)]
+    unit = lcm(*(fraction.denominator for fraction in fractions))
+    # Whole numbers of one unit: which sums are as large is then exact.
+    rewards, size = [int(fraction * unit) for fraction in fractions], len(better)
+    observed = sum(rewards[:size])
     if comb(len(rewards), size) <= EXACT_SPLITS:
         sums = [sum(part) for part in combinations(rewards, size)]
     else:
-        rng = np.random.default_rng(seed)
-        drawn = [rng.permutation(rewards)[:size].sum() for _ in range(EXACT_SPLITS)]
+        rng, whole = np.random.default_rng(seed), np.array(rewards, dtype=object)
+        drawn = [rng.permutation(whole)[:size].sum() for _ in range(EXACT_SPLITS)]
         # What was observed is one of the divisions, so that the probability is never 0.
-        sums = [*drawn, sum(better)]
-    differences = [part / size - (total - part) / len(worse) for part in sums]
-    as_much = sum(d > observed or isclose(d, observed, abs_tol=1e-9) for d in differences)
-    return as_much / len(differences)
+        sums = [*drawn, observed]
+    # The difference of the means grows with the sum of the better side.
+    return sum(part >= observed for part in sums) / len(sums)
 
 
 def _answer(plan: Plan, prompts: Prompts) -> list[Message]:

@@ -13,10 +13,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 from statistics import fmean, stdev
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from mpo_core.exact import exact_mean
 
 Split = Literal["train", "seen", "unseen"]
 PlanMode = Literal["query", "observation", "thought"]
@@ -129,6 +132,7 @@ class PlanScore(Record):
     plan_id: str
     n: int = Field(gt=0)
     mean: float
+    """For readers; plans are compared by `exact`."""
     stderr: float
     """Standard error of the mean; 0 for a single episode, where it is unknown."""
     rewards: tuple[float, ...]
@@ -146,6 +150,11 @@ class PlanScore(Record):
             stderr=stdev(rewards) / math.sqrt(n) if n > 1 else 0.0,
             rewards=tuple(rewards),
         )
+
+    @property
+    def exact(self) -> Fraction:
+        """The mean reward without the error of floats: the same for plans that earned the same."""
+        return exact_mean(self.rewards)
 
 
 class TaskResult(Record):

@@ -1,4 +1,8 @@
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from itertools import combinations
+from math import nextafter
+from random import Random
 
 import numpy as np
 import pytest
@@ -6,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
+from mpo_core.demonstrations import best_plans
+from mpo_core.exact import exact, exact_mean
 from mpo_core.pairs import RULES, chance_of, make_pairs
 from mpo_core.scoring import load_scores, save_scores, score_plans, shuffled
 from mpo_core.types import Plan, PlanScore
@@ -73,10 +79,10 @@ def test_a_pair_differs_by_more_than_the_margin_and_ties_give_none(rule, means, 
     plans, scores = scored(means)
     pairs = make_pairs(rule, [task()], plans, scores, {"toy": PROMPTS}, min_margin=margin, level=2)
     differences = [abs(a - b) for a, b in combinations(means, 2)]
-    above = sum(d > margin for d in differences)
+    above = sum(d > exact(margin) for d in differences)
     assert len(pairs) == (min(above, 1) if rule == "best_worst" else above)
     for pair in pairs:
-        assert pair.chosen_score.mean - pair.rejected_score.mean > margin
+        assert pair.chosen_score.exact - pair.rejected_score.exact > exact(margin)
         assert pair.rule == rule
     if rule == "best_worst" and pairs:
         assert pairs[0].chosen_score.mean == max(means)
@@ -113,3 +119,138 @@ def test_the_chance_of_a_difference_is_scipys(better, worse):
 def test_of_many_episodes_the_chance_is_estimated_and_never_zero():
     assert 0 < chance_of([1] * 20, [0] * 20) < 1e-3
     assert chance_of([1, 0] * 10, [1, 0] * 10) == pytest.approx(0.62, abs=0.05)
+
+
+WORLD = {"toy": PROMPTS}
+
+
+def of_fractions(
+    rewards: Sequence[Sequence[Fraction]],
+    number: int = 0,
+    reported: Callable[[Fraction], float] = float,
+):
+    """A task's plans and their scores; `reported` gives a reward's float."""
+    plans = [Plan.of(task(number).id, f"Step 1: {k}.", "test", k) for k in range(len(rewards))]
+    scores = [
+        PlanScore.of(plan.task_id, plan.id, [reported(reward) for reward in of_plan])
+        for plan, of_plan in zip(plans, rewards, strict=True)
+    ]
+    return plans, scores
+
+
+def mean(rewards: Sequence[Fraction]) -> Fraction:
+    return sum(rewards, Fraction()) / len(rewards)
+
+
+shares = st.builds(
+    lambda done, of: Fraction(min(done, of), of), st.integers(0, 40), st.integers(1, 40)
+)
+plans_of_a_task = st.integers(1, 6).flatmap(
+    lambda n: st.lists(st.lists(shares, min_size=n, max_size=n), min_size=2, max_size=5)
+)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**6), st.sampled_from([0.0, 1.0]))
+def test_a_float_stands_for_the_share_it_was_made_of(done, of, towards):
+    share = Fraction(min(done, of), of)
+    assert exact(float(share)) == exact(nextafter(float(share), towards)) == share
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_floats_that_stand_for_no_share_keep_their_value_and_order(one, other):
+    assert abs(exact(one) - Fraction(one)) <= Fraction(1, 10**13)
+    if one - other > 1e-12:
+        assert exact(one) > exact(other)
+
+
+@given(st.lists(shares, min_size=1, max_size=8), st.randoms())
+def test_a_mean_is_that_of_the_shares_in_any_order(rewards, chance):
+    floats = [float(reward) for reward in rewards]
+    chance.shuffle(floats)
+    assert exact_mean(floats) == mean(rewards)
+
+
+@given(plans_of_a_task, shares)
+def test_the_rules_choose_what_they_choose_on_the_shares_themselves(rewards, margin):
+    plans, scores = of_fractions(rewards)
+    means = {plan.id: mean(of_plan) for plan, of_plan in zip(plans, rewards, strict=True)}
+    order = [plan.id for plan in plans]
+    best = max(order, key=means.get)
+    expected = {
+        "best_worst": [(best, min(order, key=means.get))],
+        "margin": [sorted(two, key=means.get, reverse=True) for two in combinations(order, 2)],
+    }
+    for rule, considered in expected.items():
+        pairs = make_pairs(rule, [task()], plans, scores, WORLD, min_margin=float(margin))
+        assert [(pair.chosen_score.plan_id, pair.rejected_score.plan_id) for pair in pairs] == [
+            (one, other) for one, other in considered if means[one] - means[other] > margin
+        ]
+    [(_, imitated)] = best_plans([task()], plans, scores)
+    assert imitated.id == best
+
+
+@given(plans_of_a_task)
+def test_chance_counts_the_divisions_that_differ_as_much_on_the_shares_themselves(rewards):
+    better, worse = rewards[:2]
+    together = [*better, *worse]
+    divisions = [
+        mean([together[i] for i in chosen])
+        - mean([together[i] for i in range(len(together)) if i not in chosen])
+        for chosen in combinations(range(len(together)), len(better))
+    ]
+    as_much = sum(division >= mean(better) - mean(worse) for division in divisions)
+    floats = [[float(reward) for reward in of_plan] for of_plan in (better, worse)]
+    assert chance_of(*floats) == as_much / len(divisions)
+
+
+def simulated_tasks(n: int) -> Iterator[tuple[list[list[Fraction]], list[Plan], list[PlanScore]]]:
+    """Tasks of five plans, five episodes each: the true rewards, the plans and their scores.
+
+    ScienceWorld's rewards: the share of subgoals done, and a share of one more for optional ones,
+    which its floats add up one by one.
+    """
+    chance = Random(0)
+    for number in range(n):
+        subgoals, optional = chance.randint(3, 12), chance.randint(1, 6)
+        floats = {}
+        for done in range(subgoals):
+            for extra in range(optional + 1):
+                share = Fraction(done, subgoals) + Fraction(extra, optional * (subgoals + 1))
+                added = sum([1 / (subgoals + 1) / optional] * extra)
+                floats[min(share, Fraction(1))] = min(done / subgoals + added, 1.0)
+        reachable = chance.sample(sorted(floats), 3)
+        rewards = [[chance.choice(reachable) for _ in range(5)] for _ in range(5)]
+        yield rewards, *of_fractions(rewards, number, floats.get)
+
+
+def test_plans_that_truly_tie_are_never_a_pair():
+    tied = 0
+    for number, (rewards, plans, scores) in enumerate(simulated_tasks(400)):
+        for one, other in combinations(range(5), 2):
+            if mean(rewards[one]) == mean(rewards[other]):
+                tied += 1
+                two = [scores[one], scores[other]]
+                for rule in RULES:
+                    assert not make_pairs(rule, [task(number)], plans, two, WORLD, level=2)
+    assert tied > 300
+
+
+def test_the_papers_rule_gives_the_pairs_of_exact_rewards_on_every_task():
+    for number, (rewards, plans, scores) in enumerate(simulated_tasks(400)):
+        means = [mean(of_plan) for of_plan in rewards]
+        best, worst = means.index(max(means)), means.index(min(means))
+        pairs = make_pairs("best_worst", [task(number)], plans, scores, WORLD)
+        found = [(pair.chosen_score.plan_id, pair.rejected_score.plan_id) for pair in pairs]
+        assert found == [(plans[best].id, plans[worst].id)] * (means[best] > means[worst])
+
+
+def test_a_difference_of_exactly_the_margin_is_none():
+    plans, scores = of_fractions([[Fraction(6, 10)], [Fraction(5, 10)], [Fraction(3, 10)]])
+    for margin, expected in ((0.1, 2), (0.2, 1), (0.3, 0)):
+        pairs = make_pairs("margin", [task()], plans, scores, WORLD, min_margin=margin)
+        assert len(pairs) == expected
+
+
+def test_rewards_in_whole_hundredths_of_an_older_run_are_compared_as_such():
+    plans, scores = of_fractions([[Fraction(8, 100), Fraction(92, 100)], [Fraction(1, 2)] * 2])
+    assert not make_pairs("margin", [task()], plans, scores, WORLD)

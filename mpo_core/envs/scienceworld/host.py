@@ -13,6 +13,8 @@ from mpo_core.types import Task
 log = logging.getLogger(__name__)
 
 FIRST_LOOK = "look around"
+ROUNDING = 1e-9
+"""How far a float of the simulator's may be off; its shares of subgoals differ by far more."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,10 @@ class ScienceWorldEnvironment:
     async def step(self, action: str) -> Step:
         """Do one action.
 
-        The score is in whole hundredths, as the stock environment reports it. A negative one means
-        that the task is failed for good; it ends the episode and leaves the best score as it was.
+        The score is the simulator's own, a share of subgoals that is not rounded; the stock
+        environment reports it in whole hundredths. The whole of it, but for `ROUNDING`, is success.
+        A negative one means that the task is failed for good; it ends the episode and leaves the
+        best score as it was.
         """
         world = self._playing()
         try:
@@ -103,10 +107,9 @@ class ScienceWorldEnvironment:
             log.warning("ScienceWorld failed at %r: %s", action, error)
             observation = f"The simulator failed: {str(error).splitlines()[0]}"
             return Step(observation, self._best, done=True, success=self._success)
-        percent = round(100 * reply.score)
-        failed = percent < 0
-        self._best = max(self._best, percent / 100)
-        self._success = self._success or (percent >= 100 and not failed)
+        solved, failed = reply.score >= 1 - ROUNDING, reply.score < -ROUNDING
+        self._best = max(self._best, 1.0 if solved else reply.score)
+        self._success = self._success or solved
         return Step(
             observation=reply.observation,
             score=self._best,

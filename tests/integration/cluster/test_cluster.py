@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import time
 
 import grpc
 import httpx
@@ -176,15 +178,143 @@ def test_a_trained_planner_can_have_an_engine_of_its_own(backend, adapter):
     assert answers(own) != answers(backend.model("tiny"))
 
 
+HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+
+
+def post(backend, body: dict, path: str = "chat/completions", **options) -> httpx.Response:
+    return httpx.post(f"{backend.url}/{path}", json=body, timeout=120, **options)
+
+
+def error_of(answer: httpx.Response) -> dict:
+    """An answer's error, which must be in OpenAI's form."""
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"} and error["message"]
+    return error
+
+
+def said(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["message"]["content"]
+
+
 def test_the_http_server_speaks_openai(backend):
-    body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
-    answer = httpx.post(
-        f"{backend.url}/chat/completions", json=body | {"model": "tiny"}, timeout=120
-    )
-    assert answer.status_code == 200
-    assert answer.json()["choices"][0]["message"]["content"]
-    answer = httpx.post(f"{backend.url}/chat/completions", json=body | {"model": "x"}, timeout=120)
+    assert said(post(backend, HELLO | {"model": "tiny"})) == said(post(backend, HELLO))
+    streamed = post(backend, HELLO | {"stream": True})
+    assert streamed.status_code == 200 and streamed.text.endswith("data: [DONE]\n\n")
+    assert post(backend, {"prompt": "Hello"}, "completions").json()["choices"][0]["text"]
+
+
+def test_probabilities_take_no_longer_the_first_time(backend):
+    start = time.monotonic()
+    answer = post(backend, HELLO | {"logprobs": True, "top_logprobs": 2})
+    assert answer.json()["choices"][0]["logprobs"]["content"]
+    assert time.monotonic() - start < 5
+
+
+def test_every_version_is_listed_and_answers_under_each_of_its_names(backend, adapter):
+    trained = backend.trained_model("tiny", adapter, own_engine=False)
+    backend.give_name("mpo", trained)
+    cards = httpx.get(f"{backend.url}/models").json()["data"]
+    assert {card["id"]: card["parent"] for card in cards} == {
+        "tiny": None,
+        "tiny:mpo": "tiny",
+        trained.name: "tiny",
+    }
+    for card in cards:
+        assert httpx.get(f"{backend.url}/models/{card['id']}").json() == card
+    asked = {"messages": [{"role": "user", "content": "What is water?"}], "max_tokens": 12}
+    asked |= {"temperature": 0, "seed": 1}
+    [base, readable, named] = [said(post(backend, asked | {"model": card["id"]})) for card in cards]
+    assert readable == named != base
+
+
+def test_only_published_versions_are_served(backend, adapter, tmp_path):
+    published = backend.trained_model("tiny", adapter, own_engine=False).name.partition(":")[2]
+    folder = next(backend._config.run_dir.glob(f"planner/served/*/{published}")).parent
+    elsewhere = shutil.copytree(adapter, tmp_path / "evil")
+    (folder / "leads-out").symlink_to(elsewhere)
+    versions = [str(adapter), f"../../../../{elsewhere}", "leads-out", ".", "", f"{published}/"]
+    names = [f"tiny:{version}" for version in versions]
+    for name in (*names, "x", f"x:{published}", str(adapter), "tiny/../tiny"):
+        for path, body in (("chat/completions", HELLO), ("completions", {"prompt": "Hello"})):
+            answer = post(backend, body | {"model": name}, path)
+            assert answer.status_code == 404, name
+            assert error_of(answer)["code"] == "model_not_found"
+    answer = post(backend, HELLO, headers={"serve_multiplexed_model_id": names[0]})
+    assert said(answer) == said(post(backend, HELLO))
+    (folder / "leads-out").unlink()
+
+
+def schema(**described) -> dict:
+    named = {"name": "a", "schema": described}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"messages": [{"role": "human", "content": "Hello"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "Hello " * 5000}]}, ...),
+        ({"messages": [*HELLO["messages"], {"role": "assistant", "tool_calls": "x"}]}, ...),
+        ({"model": 5}, "model"),
+        ({"temperature": -1}, ...),
+        ({"temperature": "hot"}, "temperature"),
+        ({"max_tokens": -1}, ...),
+        ({"seed": 2**70}, "seed"),
+        ({"n": 10**6}, "n"),
+        ({"n": 0}, ...),
+        ({"stop": 5}, ...),
+        ({"logprobs": True, "top_logprobs": 10**6}, ...),
+        ({"logit_bias": {"999999999": 5}}, ...),
+        ({"allowed_token_ids": [10**9]}, ...),
+        ({"chat_template": "{{ messages }}"}, "chat_template"),
+        ({"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}, "chat_template_kwargs"),
+        ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
+        ({"mm_processor_kwargs": {"a": 1}}, "mm_processor_kwargs"),
+        ({"structured_outputs": {"regex": "("}}, "structured_outputs"),
+        ({"request_id": "one"}, "request_id"),
+        (schema(**{"$ref": "#"}), "response_format"),
+        (schema(**{"$ref": "file:///etc/passwd"}), ...),
+        (schema(type="string", pattern="((("), ...),
+    ],
+)
+def test_a_request_that_is_none_is_refused_and_ends_no_engine(backend, changes, param):
+    [before] = descendants("ray::ServeReplica:mpo:AdapterServer")
+    answer = post(backend, HELLO | changes)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert param in (..., error_of(answer)["param"])
+    assert said(post(backend, HELLO))
+    assert [process.pid for process in descendants(before.name())] == [before.pid]
+
+
+def test_what_is_no_json_object_of_text_is_refused(backend):
+    bodies = [b"", b"{", b"[]", b"\xff", b'{"model": NaN}', b'{"messages": ' + b"[" * 10_000]
+    for text in (rb"\u0000", rb"\ud83d"):
+        bodies.append(b'{"messages": [{"role": "user", "content": "' + text + b'"}]}')
+    for path in ("chat/completions", "completions"):
+        for body in bodies:
+            answer = httpx.post(
+                f"{backend.url}/{path}", content=body, headers={"content-type": "application/json"}
+            )
+            assert answer.status_code == 400, body
+            error_of(answer)
+        answer = httpx.post(f"{backend.url}/{path}", data=HELLO)
+        assert answer.status_code == 415
+        error_of(answer)
+
+
+@pytest.mark.parametrize(
+    "path", ["load_lora_adapter", "embeddings", "responses", "audio/transcriptions", "../tokenize"]
+)
+def test_nothing_else_is_offered(backend, path):
+    answer = post(backend, {"lora_name": "x", "lora_path": "/", "input": "x"}, path)
     assert answer.status_code == 404
+    error_of(answer)
+    assert httpx.get(f"{backend.url}/chat/completions").status_code == 405
 
 
 def test_what_listens_beyond_loopback_answers_only_to_the_clusters_token(backend):

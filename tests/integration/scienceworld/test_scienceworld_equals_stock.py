@@ -91,12 +91,16 @@ def test_interleaved_sessions_answer_as_the_stock_does_alone(scripts, interleave
 
 
 def same(ours: Trace, best: list[float], theirs: Trace) -> bool:
-    """Whether observations and ends are identical, and our score is the best of theirs so far."""
+    """Whether observations and ends are identical, and our score is the best of theirs so far.
+
+    The stock reports whole hundredths.
+    """
+    bests = accumulate((max(0, percent) for percent in theirs.percents), max)
     return (
         ours.first == theirs.first
         and ours.observations == theirs.observations
         and ours.ended == theirs.ended
-        and best == [max(0, percent) / 100 for percent in accumulate(theirs.percents, max)]
+        and [round(100 * score) for score in best] == list(bests)
     )
 
 
