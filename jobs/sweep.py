@@ -26,9 +26,11 @@ from tqdm import tqdm
 
 from jobs.configs import named_config
 from jobs.sweep_job import SUITE, PointJob
+from mpo_core import strict_yaml
 from mpo_core.config import SlurmConfig, save_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
+from mpo_core.overrides import split_override
 from mpo_core.tracking import MlflowTracker
 from mpo_core.types import content_hash
 
@@ -55,12 +57,17 @@ def grid(name: str, over: Sequence[str]) -> list[Point]:
     """
     axes: dict[str, list[Any]] = {}
     for text in over:
-        key, _, values = text.partition("=")
         try:
-            found = yaml.safe_load(f"[{values}]")
+            _, values = split_override(text)
+        except InputError as error:
+            raise InputError(f"--over {text}: write it as dotted.key=value,value,...") from error
+        key = text[: -len(values) - 1]
+        try:
+            found = strict_yaml.load(f"[{values}]")
         except yaml.YAMLError as error:
-            raise InputError(f"--over {text}: the values are not YAML") from error
-        if not key or not found:
+            reason = " ".join(str(error).split())
+            raise InputError(f"--over {text}: the values are not YAML: {reason}") from error
+        if not found:
             raise InputError(f"--over {text}: write it as dotted.key=value,value,...")
         if key in axes or key == "name":
             raise InputError(f"--over {text}: {key} is given twice, or names the points itself")
