@@ -64,7 +64,7 @@ def _java(config: Config | None) -> Check:
         return Check("Java", "ok", versions[0])
     options = [name for name in JAVA_OPTIONS if os.environ.get(name)]
     remedy = f"mend or unset {' and '.join(options)}" if options else REINSTALL_JAVA
-    found = said[-1] if said else f"{java} -version: exit status {answer.returncode}"
+    found = " | ".join(said[-3:]) or f"{java} -version: exit status {answer.returncode}"
     return Check("Java", "fault", found, remedy)
 
 
