@@ -274,7 +274,10 @@ def _fault_of_dashboard(url: str) -> str | None:
     except requests.exceptions.JSONDecodeError:
         answer = None
     except requests.exceptions.ProxyError as error:
-        return f"{_reason(error)} (HTTP_PROXY or HTTPS_PROXY is set; NO_PROXY names who to ask directly)"
+        return (
+            f"the proxy of HTTP_PROXY or HTTPS_PROXY: {_reason(error)}; NO_PROXY names the hosts "
+            "that are asked without it"
+        )
     except (requests.exceptions.RequestException, ValueError) as error:
         return _reason(error)
     if refusal:
@@ -285,17 +288,15 @@ def _fault_of_dashboard(url: str) -> str | None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said of a connection that failed."""
+    """What the system said of a connection that failed: the innermost cause that has words."""
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "no answer"
-    inner = getattr(error, "reason", None)
-    if inner is None and error.args and isinstance(error.args[0], BaseException):
-        inner = error.args[0]
-    if isinstance(inner, BaseException):
-        return _reason(inner)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return one_line(error)
+    words = one_line(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        words = getattr(cause, "strerror", None) or words
+        cause = cause.__cause__ or cause.__context__
+    return words
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Names of the environment variables that hold the keys and logins of what a config talks to."""
 
+import re
+from collections.abc import Iterator
+
 from mpo_core.config import Config
 
 # How OpenAI's client and MLflow's know who asks, beside a model's own key.
@@ -11,6 +14,8 @@ MLFLOW_LOGIN = (
     "MLFLOW_TRACKING_TOKEN",
 )
 HUB_LOGIN = ("HF_TOKEN",)
+# Of a URL, who asks and by which password.
+LOGIN = re.compile(r"//[^/@\s'\"]*:[^/@\s'\"]*@")
 
 
 def credentials(config: Config) -> list[str]:
@@ -27,3 +32,16 @@ def model_keys(config: Config) -> dict[str, str]:
         for name, model in config.models.items()
         if model.endpoint
     }
+
+
+def passwords(config: Config) -> Iterator[str]:
+    """The settings whose URLs hold a password."""
+    urls = {f"models.{name}.endpoint": model.endpoint for name, model in config.models.items()}
+    for key, url in (urls | {"tracking.uri": config.tracking.uri}).items():
+        if url and LOGIN.search(url):
+            yield key
+
+
+def without_passwords(text: str) -> str:
+    """A text with the logins in its URLs masked."""
+    return LOGIN.sub("//***@", text)

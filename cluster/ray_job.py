@@ -6,7 +6,6 @@ does not always tell how the job ended.
 
 import asyncio
 import os
-import re
 import shlex
 import sys
 import time
@@ -16,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster.address import Address, dashboard_address, job_client, one_line, reach_dashboard
-from cluster.credentials import credentials, model_keys
+from cluster.credentials import credentials, model_keys, without_passwords
 from mpo_core.config import Config
 from mpo_core.errors import InputError
 
-# Of a URL, who asks and by which password.
-PASSWORD = re.compile(r"//[^/@\s'\"]+@")
 # Never sent along, wherever they lie in the working directory.
 LEFT_AT_HOME = ["/.git/", "/.venv/", "**/__pycache__/", "**/.pytest_cache/", "**/.ruff_cache/"]
 
@@ -42,7 +39,7 @@ class RayJob:
         shown |= self.runtime_env | {"env_vars": sorted(self.runtime_env.get("env_vars", {}))}
         shown |= {"not set here": ", ".join(self.unset)}
         lines = [f"{key:<12} {value}" for key, value in shown.items() if value]
-        return PASSWORD.sub("//***@", "\n".join(lines))
+        return without_passwords("\n".join(lines))
 
 
 def ray_job(

@@ -15,7 +15,7 @@ from mpo_core.errors import InputError
 
 SOCKET_PATH = 107
 # Ray's socket of the longest name, below the temporary folder.
-RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
+RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 LONGEST = SOCKET_PATH - len(RAY_SOCKET)
 # Where a link may stand: in the first of these that can be written.
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
