@@ -5,11 +5,13 @@ The same methods as `mpo_core.local.LocalBackend`, plus training and the trained
 
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from cluster.address import check_node, cluster_address, one_line, reach_cluster
 from cluster.resources import Need, check_fits, local_cpus, resource_plan, served_models
+from cluster.tempdir import shorten_temporary_folders
 from mpo_core.builtin_models import resolve_source
 from mpo_core.config import Config, TrainingConfig
 from mpo_core.envs.base import Suite
@@ -36,6 +38,7 @@ class ClusterBackend:
         self._own_engines: dict[str, str] = {}
         self._free_engines = False
         self._connected = False
+        self._undo: Callable[[], None] = lambda: None
         self._port = 0
 
     def connect(self) -> None:
@@ -52,15 +55,15 @@ class ClusterBackend:
         import ray
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        address = cluster.address or os.environ.get("RAY_ADDRESS")
+        address = cluster_address(cluster.address)
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address:
+            gcs = reach_cluster(address)
+            check_node(address)
             try:
-                ray.init(address=address, **quiet)
+                ray.init(address=gcs, **quiet)
             except (ConnectionError, RuntimeError, ValueError) as error:
-                raise InputError(
-                    f"cluster.address: no Ray cluster at {address}: {_first_line(error)}"
-                ) from error
+                raise InputError(f"{address}: no Ray cluster: {one_line(error)}") from error
             total = ray.cluster_resources()
             have = Need(total.get("CPU", 0), int(total.get("GPU", 0)))
             try:
@@ -73,10 +76,20 @@ class ClusterBackend:
             have = Need(cpus, local_gpus())
             self._free_engines = check_fits(self._plan, have, cluster.free_engines_for_training)
             _stay_on_loopback()
+            self._undo = shorten_temporary_folders()
             # Within Serve's own five seconds a busy machine does not start the HTTP proxy, which
             # Serve then kills and starts again.
             os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "50")
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+            try:
+                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
+            except BaseException as error:
+                self._undo()
+                if isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
+                    raise InputError(
+                        f"a private Ray cluster does not start: {one_line(error)}; set RAY_TMPDIR "
+                        "to a folder that can be written"
+                    ) from error
+                raise
         self._connected = True
 
     def fingerprint(self, name: str) -> str:
@@ -170,6 +183,7 @@ class ClusterBackend:
 
             self._stop_engines()
             ray.shutdown()
+            self._undo()
             self._connected = False
 
     def _running_engines(self):
@@ -216,7 +230,3 @@ def local_gpus() -> int:
     from ray._private.accelerators import NvidiaGPUAcceleratorManager
 
     return NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

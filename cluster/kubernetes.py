@@ -11,8 +11,9 @@ from contextlib import closing
 import yaml
 
 from cluster import kubectl
+from cluster.credentials import model_keys
 from cluster.kubectl import JobLog, Kubectl
-from cluster.manifest import config_mark, manifest, ray_job, reference
+from cluster.manifest import config_mark, key_secret, manifest, ray_job, ray_pods, reference
 from mpo_core.config import Config
 from mpo_core.errors import InputError
 
@@ -55,12 +56,30 @@ def submit(config: Config, say: Callable[[str], None]) -> int:
         new = [one for one in objects if reference(one) not in claims]
         cluster("apply", "--filename=-", stdin=yaml.safe_dump_all(new))
         namespace = config.launch.k8s.namespace
+        if lacking := _lacking_keys(cluster, config, key_secret(ray_pods(job)[0])):
+            say(f"rayjob {name}: {lacking}")
         say(f"rayjob {name}: submitted; its pods: kubectl get pods --namespace={namespace}")
     try:
         return _follow(cluster, name, say)
     except KeyboardInterrupt:
         say(f"rayjob {name}: goes on without us; the same command follows it again")
         return 130
+
+
+def _lacking_keys(cluster: Kubectl, config: Config, secret: str) -> str | None:
+    """The keys of the config's endpoints that the cluster's secret lacks, in one line."""
+    keys = model_keys(config)
+    if not keys:
+        return None
+    try:
+        # The keys' names alone.
+        names = "go-template={{range $name, $value := .data}}{{$name}} {{end}}"
+        there = cluster("get", "secret", secret, "--ignore-not-found", f"--output={names}").split()
+    except InputError:
+        # Who may submit runs need not be one who may look at secrets.
+        return f"the secret {secret} is to hold {', '.join(keys)}"
+    lacking = [f"{name} ({key})" for name, key in keys.items() if name not in there]
+    return f"the secret {secret} lacks {', '.join(lacking)}" if lacking else None
 
 
 def _follow(cluster: Kubectl, name: str, say: Callable[[str], None]) -> int:

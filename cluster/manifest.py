@@ -7,12 +7,13 @@ at /mnt/config, a volume that outlives the pods at /mnt/runs.
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cluster.credentials import model_keys, passwords
 from cluster.kubectl import run_kubectl
 from mpo_core.config import Config
 from mpo_core.errors import InputError
@@ -23,6 +24,8 @@ RUNS_DIR = Path("/mnt/runs")
 CONFIG_MAP, CONFIG_FILE = "mpo-config", "config.yaml"
 # KubeRay's limit, from which it makes the names of pods and services.
 NAME_LIMIT = 47
+# Where keys are, as k8s/README.md has it made.
+KEY_SECRET = "mpo-secrets"
 
 
 def render(config: Config) -> str:
@@ -52,7 +55,7 @@ def in_cluster(config: Config) -> Config:
     """The config as the cluster's pods read it: runs on their volume, Ray as it is there.
 
     Raises:
-        InputError: a setting names something that is on this machine only.
+        InputError: a setting names something that is on this machine only, or holds a password.
     """
     local = [*_local_paths(config.model_dump(exclude={"runs_dir", "launch"}))]
     for name, model in config.models.items():
@@ -70,6 +73,12 @@ def in_cluster(config: Config) -> Config:
         raise InputError(
             f"tracking.uri: {uri}: a file of this machine; leave it unset for the MLflow server "
             "of the cluster"
+        )
+    for key in passwords(config):
+        raise InputError(
+            f"{key}: holds a password, which everyone would see who sees the manifest; put it into "
+            f"the secret {KEY_SECRET}, as the variable that the client reads "
+            "(MLFLOW_TRACKING_PASSWORD, or the model's api_key_env)"
         )
     cluster = config.cluster.model_copy(update={"address": None, "http_port": 0})
     return config.model_copy(update={"runs_dir": RUNS_DIR, "cluster": cluster})
@@ -115,21 +124,42 @@ def manifest(config: Config) -> list[dict[str, Any]]:
         for volume in pod.get("volumes", []):
             if volume.get("configMap", {}).get("name") == CONFIG_MAP:
                 volume["configMap"]["name"] = name
+        # Ray's container is the first; others of an overlay are its own.
         if settings.image:
-            # Ray's container is the first; others of an overlay are its own.
             pod["containers"][0]["image"] = settings.image
+    for pod in ray_pods(job):
+        _name_keys(pod, model_keys(config))
     return objects
+
+
+def key_secret(pod: dict[str, Any]) -> str:
+    """The secret that a pod's first container takes its keys from."""
+    sources = pod["containers"][0].get("envFrom", [])
+    return next((s["secretRef"]["name"] for s in sources if "secretRef" in s), KEY_SECRET)
+
+
+def _name_keys(pod: dict[str, Any], names: Iterable[str]) -> None:
+    """Let a pod's first container have the keys of these names, those that its secret has."""
+    container, secret = pod["containers"][0], key_secret(pod)
+    there = {variable["name"] for variable in container.get("env", [])}
+    for name in names:
+        if name not in there:
+            reference = {"name": secret, "key": name, "optional": True}
+            variable = {"name": name, "valueFrom": {"secretKeyRef": reference}}
+            container.setdefault("env", []).append(variable)
 
 
 def pods(ray_job: dict[str, Any]) -> list[dict[str, Any]]:
     """The specs of a RayJob's pods: head, workers, submitter."""
-    spec = ray_job["spec"]
-    groups = [spec["rayClusterSpec"]["headGroupSpec"]]
-    groups += spec["rayClusterSpec"].get("workerGroupSpecs", [])
-    templates = [group["template"] for group in groups]
-    if "submitterPodTemplate" in spec:
-        templates.append(spec["submitterPodTemplate"])
-    return [template["spec"] for template in templates]
+    submitter = ray_job["spec"].get("submitterPodTemplate")
+    return ray_pods(ray_job) + ([submitter["spec"]] if submitter else [])
+
+
+def ray_pods(ray_job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The specs of the pods of a RayJob's Ray cluster, the head first."""
+    cluster = ray_job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", [])]
+    return [group["template"]["spec"] for group in groups]
 
 
 def ray_job(objects: list[dict[str, Any]], overlay: str) -> dict[str, Any]:

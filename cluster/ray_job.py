@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.address import Address, dashboard_address, job_client, one_line, reach_dashboard
+from cluster.credentials import credentials, model_keys, without_passwords
 from mpo_core.config import Config
 from mpo_core.errors import InputError
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 # Never sent along, wherever they lie in the working directory.
 LEFT_AT_HOME = ["/.git/", "/.venv/", "**/__pycache__/", "**/.pytest_cache/", "**/.ruff_cache/"]
 
@@ -26,15 +27,19 @@ LEFT_AT_HOME = ["/.git/", "/.venv/", "**/__pycache__/", "**/.pytest_cache/", "**
 class RayJob:
     """What is submitted, and where to."""
 
-    address: str
+    address: Address
     entrypoint: str
     runtime_env: dict[str, Any]
+    unset: tuple[str, ...] = ()
+    """Variables of keys that the config names, and that are not set here."""
 
     def __str__(self) -> str:
-        """Without the values of environment variables, which may be secrets."""
-        shown = self.runtime_env | {"env_vars": sorted(self.runtime_env.get("env_vars", {}))}
-        lines = [f"address      {self.address}", f"entrypoint   {self.entrypoint}"]
-        return "\n".join(lines + [f"{key:<12} {value}" for key, value in shown.items() if value])
+        """Without the values of environment variables, and without passwords in URLs."""
+        shown = {"address": self.address.text, "entrypoint": self.entrypoint}
+        shown |= self.runtime_env | {"env_vars": sorted(self.runtime_env.get("env_vars", {}))}
+        shown |= {"not set here": ", ".join(self.unset)}
+        lines = [f"{key:<12} {value}" for key, value in shown.items() if value]
+        return without_passwords("\n".join(lines))
 
 
 def ray_job(
@@ -51,10 +56,11 @@ def ray_job(
         address: of the cluster's dashboard, before the config's and RAY_ADDRESS.
 
     Raises:
-        InputError: the config's file is not in the working directory, so the job would not see it.
+        InputError: the config's file is not in the working directory, so the job would not see
+            it; or the address is of another kind.
     """
     settings = config.launch.ray
-    address = address or settings.address or environment.get("RAY_ADDRESS") or DEFAULT_ADDRESS
+    found = dashboard_address(address, settings.address, environment)
     runs_dir = config.runs_dir.resolve()
     home = settings.working_dir.resolve() if settings.working_dir else None
     if home and not home.is_dir():
@@ -62,15 +68,22 @@ def ray_job(
     # A job runs in a copy of the working directory, which is gone afterwards.
     settled = [override for override in overrides if not override.startswith("runs_dir=")]
     arguments = [_seen_by_job(source, home, runs_dir), *settled, f"runs_dir={runs_dir}"]
+    names = dict.fromkeys([*settings.env_vars, *credentials(config)])
     runtime_env: dict[str, Any] = {
-        "env_vars": {name: environment[name] for name in settings.env_vars if name in environment}
+        "env_vars": {name: environment[name] for name in names if environment.get(name)}
     }
     if home:
         excludes = list(LEFT_AT_HOME)
         if runs_dir.is_relative_to(home):
             excludes.append(f"/{runs_dir.relative_to(home)}/")
         runtime_env |= {"working_dir": str(home), "excludes": excludes}
-    return RayJob(address, shlex.join(["python", "-m", "jobs.pipeline", *arguments]), runtime_env)
+    missing = {name: key for name, key in model_keys(config).items() if not environment.get(name)}
+    return RayJob(
+        found,
+        shlex.join(["python", "-m", "jobs.pipeline", *arguments]),
+        runtime_env,
+        tuple(f"{name} ({key})" for name, key in missing.items()),
+    )
 
 
 def submit_and_follow(
@@ -89,15 +102,14 @@ def submit_and_follow(
         InputError: no cluster answers at the address, or it asks for another token.
     """
     from ray.exceptions import AuthenticationError
-    from ray.job_submission import JobSubmissionClient
 
+    url = reach_dashboard(job.address)
     try:
-        client = JobSubmissionClient(job.address)
+        client = job_client(url)
         job_id = client.submit_job(entrypoint=job.entrypoint, runtime_env=job.runtime_env)
-    except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--address {job.address}: {reason}") from error
-    say(f"job {job_id} at {job.address}")
+    except (AuthenticationError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{job.address}: {one_line(error)}") from error
+    say(f"job {job_id} at {url}")
     try:
         _follow(client, job_id)
     except KeyboardInterrupt:
@@ -105,7 +117,8 @@ def submit_and_follow(
             client.stop_job(job_id)
             say(f"stopping job {job_id}")
         else:
-            say(f"job {job_id} goes on; ray job logs --follow --address {job.address} {job_id}")
+            follow = f"RAY_API_SERVER_ADDRESS={url} ray job logs --follow {job_id}"
+            say(f"job {job_id} goes on; {follow}")
         return 130
     info = client.get_job_info(job_id)
     say(f"job {job_id}: {info.status}")

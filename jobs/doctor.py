@@ -28,6 +28,9 @@ PACKAGES = (
     "alfworld",
     "textworld",
 )
+REINSTALL_JAVA = "install the package again: make clean install"
+# Variables whose options Java adds to every command line.
+JAVA_OPTIONS = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
 
 
 @dataclass(frozen=True)
@@ -40,24 +43,31 @@ class Check:
 
 def examine(config: Config | None = None) -> list[Check]:
     """All checks; with a config, also what it asks for."""
-    checks = [_java(), _compiler(), _gpu(), _vllm(), *map(_package, PACKAGES)]
+    checks = [_java(config), _compiler(), _gpu(), _vllm(), *map(_package, PACKAGES)]
     checks += [_cpus(), _memory(), _disk(config.runs_dir if config else Path("runs"))]
     if config is not None:
         checks += [*_tasks(config), _port(config), *_models(config), _room(config)]
     return checks
 
 
-def _java() -> Check:
+def _java(config: Config | None) -> Check:
     from mpo_core.envs.scienceworld.jvm import bundled_java
 
+    section = config.envs.get("scienceworld") if config else None
     try:
-        java = bundled_java()
-        answer = subprocess.run(
-            [java, "-version"], check=True, capture_output=True, text=True, timeout=30
-        )
+        java = getattr(section, "java", None) or bundled_java()
+        answer = subprocess.run([java, "-version"], check=False, capture_output=True, timeout=30)
     except (InputError, OSError, subprocess.SubprocessError) as error:
-        return Check("Java", "fault", str(error), "install the package again: make clean install")
-    return Check("Java", "ok", answer.stderr.splitlines()[0])
+        return Check("Java", "fault", str(error), REINSTALL_JAVA)
+    # Java says on the first lines which options it has picked up from the environment.
+    said = answer.stderr.decode(errors="replace").strip().splitlines()
+    versions = [line for line in said if " version " in line]
+    if answer.returncode == 0 and versions:
+        return Check("Java", "ok", versions[0])
+    options = [name for name in JAVA_OPTIONS if os.environ.get(name)]
+    remedy = f"mend or unset {' and '.join(options)}" if options else REINSTALL_JAVA
+    found = " | ".join(said[-3:]) or f"{java} -version: exit status {answer.returncode}"
+    return Check("Java", "fault", found, remedy)
 
 
 def _compiler() -> Check:

@@ -11,6 +11,7 @@ submitted again and continues from its run folder.
 
 import fcntl
 import json
+import os
 import re
 import subprocess
 import time
@@ -26,15 +27,28 @@ from tqdm import tqdm
 
 from jobs.configs import named_config
 from jobs.sweep_job import SUITE, PointJob
+from mpo_core import strict_yaml
 from mpo_core.config import SlurmConfig, save_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
+from mpo_core.overrides import split_override
 from mpo_core.tracking import MlflowTracker
 from mpo_core.types import content_hash
 
 Place = Literal["slurm", "local", "debug"]
 State = Literal["done", "queued", "running", "failed", "new"]
 LONGEST_NAME = 60
+# What tells Slurm's commands about Slurm itself, in a job as elsewhere.
+SLURM_ITSELF = (
+    "SLURM_CONF",
+    "SLURM_CONF_SERVER",
+    "SLURM_CLUSTERS",
+    "SLURM_JWT",
+    "SLURM_MPI_TYPE",
+    "SLURM_TIME_FORMAT",
+)
+# Of sbatch's variables, those that it sets in a job.
+SET_BY_SBATCH = ("SBATCH_CPU_BIND", "SBATCH_MEM_BIND")
 
 
 @dataclass(frozen=True)
@@ -55,12 +69,17 @@ def grid(name: str, over: Sequence[str]) -> list[Point]:
     """
     axes: dict[str, list[Any]] = {}
     for text in over:
-        key, _, values = text.partition("=")
         try:
-            found = yaml.safe_load(f"[{values}]")
+            _, values = split_override(text)
+        except InputError as error:
+            raise InputError(f"--over {text}: write it as dotted.key=value,value,...") from error
+        key = text[: -len(values) - 1]
+        try:
+            found = strict_yaml.load(f"[{values}]")
         except yaml.YAMLError as error:
-            raise InputError(f"--over {text}: the values are not YAML") from error
-        if not key or not found:
+            reason = " ".join(str(error).split())
+            raise InputError(f"--over {text}: the values are not YAML: {reason}") from error
+        if not found:
             raise InputError(f"--over {text}: write it as dotted.key=value,value,...")
         if key in axes or key == "name":
             raise InputError(f"--over {text}: {key} is given twice, or names the points itself")
@@ -173,6 +192,7 @@ class Sweep:
             config=str(self._file(point, "yaml").resolve()),
             done=str(self._file(point, "done").resolve()),
             identity=self._identity(point),
+            on_slurm=self.place == "slurm",
         )
 
     def _executor(self, parallel: int) -> Any:
@@ -194,7 +214,7 @@ class Sweep:
         from submitit.core.utils import FailedJobError
 
         try:
-            with executor.batch():
+            with _outside_of_a_job(), executor.batch():
                 jobs = [executor.submit(self._job(point)) for point in owed]
         except (FailedJobError, FileNotFoundError) as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
@@ -282,6 +302,30 @@ def _slurm_parameters(slurm: SlurmConfig, parallel: int) -> dict[str, Any]:
         "slurm_additional_parameters": {"requeue": True} | slurm.options,
     }
     return {name: value for name, value in asked.items() if value is not None}
+
+
+@contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """An environment in which sbatch can be called from within a job or an allocation.
+
+    Else the new job would inherit what describes the surrounding one: its CPUs, memory, binding.
+    """
+    from submitit.helpers import clean_env
+
+    if "SLURM_JOB_ID" not in os.environ:
+        yield
+        return
+    kept = {name: value for name, value in os.environ.items() if _is_the_users(name)}
+    with clean_env():
+        os.environ.update(kept)
+        yield
+
+
+def _is_the_users(variable: str) -> bool:
+    """Whether a Slurm variable says where Slurm is or what the user wants of sbatch."""
+    if variable.startswith("SBATCH_"):
+        return not variable.startswith(SET_BY_SBATCH)
+    return variable in SLURM_ITSELF
 
 
 def _state(job: dict[str, str] | None, queue: dict[str, str]) -> State:

@@ -20,16 +20,19 @@ PR_SET_PDEATHSIG = 1
 class PointJob(Checkpointable):
     """Runs a config to its end. Warned, it stops at a safe point, and goes on when requeued."""
 
-    def __init__(self, config: str, done: str, identity: str) -> None:
+    def __init__(self, config: str, done: str, identity: str, *, on_slurm: bool) -> None:
+        """`on_slurm`: whether this is a Slurm job of its own, not only started in the shell of
+        one."""
         self.config = config
         self.done = done
         self.identity = identity
+        self.on_slurm = on_slurm
         self._process: subprocess.Popen | None = None
 
     def __call__(self) -> None:
         """Raises RuntimeError where the run fails."""
         command = [sys.executable, "-m", "jobs.pipeline", self.config]
-        if "SLURM_JOB_ID" in os.environ:
+        if self.on_slurm:
             # Each node runs this; the script knows which one is the first.
             command = ["bash", str(SUITE / "slurm" / "ray_cluster.sh"), *command]
         environment = os.environ | {"MPO_HOME": str(SUITE)}
@@ -50,7 +53,7 @@ class PointJob(Checkpointable):
         if process.returncode:
             name = Path(self.config).stem
             raise RuntimeError(f"{name}: ended with exit code {process.returncode}")
-        if os.environ.get("SLURM_PROCID", "0") == "0":
+        if not self.on_slurm or os.environ.get("SLURM_PROCID", "0") == "0":
             Path(self.done).write_text(self.identity)
 
     def checkpoint(self, *args, **kwargs):
@@ -65,7 +68,7 @@ class PointJob(Checkpointable):
         return super().checkpoint(*args, **kwargs)
 
     def _ask_to_stop(self) -> None:
-        if "SLURM_JOB_ID" not in os.environ:
+        if not self.on_slurm:
             self._process.send_signal(signal.SIGUSR1)
             return
         logs = Path(os.environ.get("MPO_LOGS") or SUITE / "runs" / "slurm")

@@ -21,8 +21,10 @@ from pydantic import (
     model_validator,
 )
 
+from mpo_core import strict_yaml
 from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
+from mpo_core.overrides import apply_override
 from mpo_core.types import PlanMode, Split
 
 Arm = Literal["none", "base", "sft", "rft", "mpo", "expert"]
@@ -545,13 +547,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         InputError: naming the key at fault, for an unreadable file, an unknown key, a wrong type.
     """
     try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = strict_yaml.load(path.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable as YAML: {_one_line(error)}") from error
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a mapping of settings at the top level")
     for override in overrides:
-        _apply_override(tree, override)
+        apply_override(tree, override, Config)
     return parse_config(tree, where=str(path))
 
 
@@ -573,26 +575,6 @@ def save_config(config: Config, path: Path) -> None:
     """Write the resolved config, from which the run can be started again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    dotted, separator, text = override.partition("=")
-    if not separator or not dotted:
-        raise InputError(f"{override!r}: an override is written dotted.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{override!r}: the value is not YAML: {_one_line(error)}") from error
-    *parents, last = dotted.split(".")
-    node = tree
-    for parent in parents:
-        child = node.setdefault(parent, {})
-        if child is None:
-            child = node[parent] = {}
-        if not isinstance(child, dict):
-            raise InputError(f"{override!r}: {parent} is a value, not a section")
-        node = child
-    node[last] = value
 
 
 def _fault(error: dict[str, Any]) -> str:

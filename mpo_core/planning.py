@@ -163,16 +163,18 @@ async def describe(
     async def instruction(task: Task) -> Task:
         async with slots:
             for attempt in range(3):
-                environment = await host.environment()
                 try:
-                    reset = await environment.reset(task)
-                    on_task()
-                    return task.model_copy(update={"description": reset.instruction})
+                    environment = await host.environment()
+                    try:
+                        reset = await environment.reset(task)
+                    finally:
+                        await environment.close()
                 except EnvironmentLost:
                     if attempt == 2:
                         raise
-                finally:
-                    await environment.close()
+                else:
+                    on_task()
+                    return task.model_copy(update={"description": reset.instruction})
         raise AssertionError("unreachable")
 
     return await together(instruction(task) for task in tasks)

@@ -14,18 +14,19 @@ Invariants:
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from mpo_core.errors import EnvironmentLost
+from mpo_core.errors import EnvironmentLost, InputError
 
 RECEIVE_BYTES = 1 << 16
 
@@ -44,6 +45,22 @@ class Process(Protocol):
     def stop(self) -> None:
         """End the process at once (from any thread)."""
         ...
+
+
+def launch(command: Sequence[str], **options: Any) -> subprocess.Popen:
+    """Start a process, as `subprocess.Popen`.
+
+    Raises:
+        InputError: there is no such program, or it may not be run.
+        EnvironmentLost: the machine has no memory or no process left for it.
+    """
+    try:
+        return subprocess.Popen(command, **options)
+    except OSError as error:
+        what = f"cannot start {error.filename or command[0]}: {error.strerror}"
+        if error.errno in (errno.EAGAIN, errno.ENOMEM):
+            raise EnvironmentLost(what) from error
+        raise InputError(what) from error
 
 
 class LineProcess:
@@ -120,6 +137,23 @@ class LineProcess:
 
     def _receive(self) -> bytes:
         return self._socket.recv(RECEIVE_BYTES)
+
+    def _not_started(self, error: Exception, advice: str) -> Exception:
+        """End a process that failed while it started; returns what to raise instead.
+
+        One that ended by itself would do so again: bad input. One that was killed, as by a kernel
+        short of memory, or that hung, may well start another time.
+        """
+        if not isinstance(error, TimeoutError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(2)
+        code = self._process.poll()
+        hung = isinstance(error, TimeoutError) and code is None
+        what = self._end("did not start in time" if hung else "did not start")
+        # What a shell or Java makes of a signal, where they pass it on, lies above 128.
+        if code is None or code < 0 or code > 128:
+            return EnvironmentLost(what)
+        return InputError(f"{self.name}: {what}; {advice}")
 
     def _end(self, what: str) -> str:
         """End a process that went wrong; returns why it is lost."""

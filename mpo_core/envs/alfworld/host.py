@@ -45,6 +45,7 @@ class ALFWorldHost:
 
         Raises:
             InputError: a worker process cannot start.
+            EnvironmentLost: it was killed while it started.
         """
         seat = await self._pool.seat()
         return ALFWorldEnvironment(self.settings.root, seat, next(self._numbers))

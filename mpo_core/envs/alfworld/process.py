@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import mpo_core
-from mpo_core.envs.processes import LineProcess, dying_with_parent
+from mpo_core.envs.processes import LineProcess, dying_with_parent, launch
 from mpo_core.errors import InputError
 
 START_TIMEOUT_S = 120
@@ -34,6 +34,7 @@ class GameProcess(LineProcess):
 
         Raises:
             InputError: it cannot start.
+            EnvironmentLost: it was killed while it started, or did not start in time.
         """
         super().__init__(call_timeout_s)
         self._forgotten: deque[int] = deque()
@@ -48,7 +49,7 @@ class GameProcess(LineProcess):
             *([str(translations.absolute())] if translations else []),
         ]
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = launch(
                 command,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -59,10 +60,10 @@ class GameProcess(LineProcess):
         try:
             self._read_line(time.monotonic() + START_TIMEOUT_S)
         except OSError as error:
-            what = self._end("did not start")
-            raise InputError(
-                f"ALFWorld: {what}; check that the alfworld package can be imported and that "
-                "there is memory to run it"
+            raise self._not_started(
+                error,
+                "check that the alfworld package can be imported and that there is memory to run "
+                "it",
             ) from error
         except BaseException:
             self.stop()

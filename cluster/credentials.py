@@ -1,0 +1,47 @@
+"""Names of the environment variables that hold the keys and logins of what a config talks to."""
+
+import re
+from collections.abc import Iterator
+
+from mpo_core.config import Config
+
+# How OpenAI's client and MLflow's know who asks, beside a model's own key.
+OPENAI_LOGIN = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+MLFLOW_LOGIN = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+HUB_LOGIN = ("HF_TOKEN",)
+# Of a URL, who asks and by which password.
+LOGIN = re.compile(r"//[^/@\s'\"]*:[^/@\s'\"]*@")
+
+
+def credentials(config: Config) -> list[str]:
+    """All that a run of the config may need, set or not."""
+    endpoints = any(model.endpoint for model in config.models.values())
+    names = [*HUB_LOGIN, *model_keys(config), *(OPENAI_LOGIN if endpoints else ())]
+    return [*names, *(MLFLOW_LOGIN if config.tracking.enabled else ())]
+
+
+def model_keys(config: Config) -> dict[str, str]:
+    """Variable -> the setting that names it, for the key of every model at an endpoint."""
+    return {
+        model.api_key_env: f"models.{name}.api_key_env"
+        for name, model in config.models.items()
+        if model.endpoint
+    }
+
+
+def passwords(config: Config) -> Iterator[str]:
+    """The settings whose URLs hold a password."""
+    urls = {f"models.{name}.endpoint": model.endpoint for name, model in config.models.items()}
+    for key, url in (urls | {"tracking.uri": config.tracking.uri}).items():
+        if url and LOGIN.search(url):
+            yield key
+
+
+def without_passwords(text: str) -> str:
+    """A text with the logins in its URLs masked."""
+    return LOGIN.sub("//***@", text)

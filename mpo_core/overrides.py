@@ -1,0 +1,143 @@
+"""`dotted.key=value` settings of the command line: which key of the config tree each one means.
+
+Names that the user chose (of models, arms, environments) may hold dots themselves. Where a name
+ends is decided by, in this order: quotes (`models."qwen2.5-7b".endpoint`), the longest name that
+the tree has already, and the fields that may come after it.
+"""
+
+import re
+import types
+from collections.abc import Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from mpo_core import strict_yaml
+from mpo_core.errors import InputError
+
+# A word of a key: in quotes, or up to the next dot.
+WORD = re.compile(r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^."'=]+))(?=[.=]|$)""")
+
+
+class _Quoted(str):
+    """A whole name, whatever dots it holds."""
+
+
+def split_override(text: str) -> tuple[list[str], str]:
+    """The words of a setting's key, and the text of its value.
+
+    Raises:
+        InputError: it is not written `dotted.key=value`.
+    """
+    words: list[str] = []
+    position = 0
+    while match := WORD.match(text, position):
+        kind = match.lastgroup or ""
+        words.append(match[kind] if kind == "plain" else _Quoted(match[kind]))
+        position = match.end() + 1
+        if text[match.end() : position] == "=" and all(words):
+            return words, text[position:]
+    raise InputError(f"{text!r}: an override is written dotted.key=value")
+
+
+def apply_override(tree: dict[str, Any], override: str, section: type[BaseModel]) -> None:
+    """Set a key of a config tree, in place.
+
+    Args:
+        section: what the tree is a section of.
+
+    Raises:
+        InputError: the override is not `dotted.key=value`, its value not YAML, or it goes through
+            something that is not a section.
+    """
+    words, text = split_override(override)
+    try:
+        value = strict_yaml.load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{override!r}: the value is not YAML: {reason}") from error
+    *parents, last = _path(words, tree, section, value)
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if child is None:
+            child = node[parent] = {}
+        if not isinstance(child, dict):
+            raise InputError(f"{override!r}: {parent} is a value, not a section")
+        node = child
+    node[last] = value
+
+
+def _path(words: Sequence[str], node: Any, kind: Any, value: Any) -> list[str]:
+    """Names from a node of the tree, of a kind (an annotation; None if unknown), downwards."""
+    if not words:
+        return []
+    node = node if isinstance(node, dict) else {}
+    length = _name_length(words, node, kind, value)
+    name = ".".join(words[:length])
+    return [name, *_path(words[length:], node.get(name), _below(kind, name), value)]
+
+
+def _name_length(words: Sequence[str], node: dict[str, Any], kind: Any, value: Any) -> int:
+    """How many of the words are the first name."""
+    quoted = [k for k, word in enumerate(words) if isinstance(word, _Quoted)]
+    if quoted and quoted[0] == 0:
+        return 1
+    lengths = range(1, (quoted[0] if quoted else len(words)) + 1)
+    if _is_section(kind):
+        return 1
+    known = [k for k in reversed(lengths) if ".".join(words[:k]) in node]
+    entry = _values(kind)
+    if _is_section(entry):
+        sensible = [k for k in lengths if _may_follow(words[k:], entry, value)]
+        both = [k for k in known if k in sensible]
+        # Where nothing fits, the last word is taken for a misspelt field.
+        return [*both, *sensible, *known, max(len(words) - 1, 1)][0]
+    if _is_plain(entry):
+        return lengths[-1]
+    return known[0] if known else 1
+
+
+def _may_follow(words: Sequence[str], section: type[BaseModel], value: Any) -> bool:
+    """Whether a section has the field that the words name, or is given whole."""
+    if not words:
+        return value is None or isinstance(value, dict)
+    field = section.model_fields.get(words[0])
+    if field is None:
+        return False
+    below = _bare(field.annotation)
+    return len(words) == 1 or _is_section(below) or _values(below) is not None
+
+
+def _below(kind: Any, name: str) -> Any:
+    """The annotation of what stands under a name."""
+    if _is_section(kind):
+        field = kind.model_fields.get(name)
+        return _bare(field.annotation) if field else None
+    return _values(kind)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel) and bool(kind.model_fields)
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether values of this kind have no names below them."""
+    section = isinstance(kind, type) and issubclass(kind, BaseModel)
+    return not (kind is None or kind is Any or section or get_origin(kind) is dict)
+
+
+def _values(kind: Any) -> Any:
+    """The annotation of a mapping's values; None where it is none."""
+    return _bare(get_args(kind)[1]) if get_origin(kind) is dict else None
+
+
+def _bare(kind: Any) -> Any:
+    """An annotation without its `| None` and metadata."""
+    if get_origin(kind) is Annotated:
+        return _bare(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        kinds = [_bare(one) for one in get_args(kind)]
+        return next((one for one in kinds if _is_section(one) or _values(one)), kinds[0])
+    return kind
