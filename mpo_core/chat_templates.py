@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from os.path import commonprefix
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,14 @@ class ChatTemplate:
                 continue_final_message=extend,
                 **self.special_tokens | self.settings,
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        except (
+            TemplateError,
+            TypeError,
+            ValueError,
+            KeyError,
+            AttributeError,
+            IndexError,
+        ) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             refused, remedy = _odd_part(messages, extend)
             raise InputError(
@@ -119,7 +126,7 @@ def _odd_part(messages: Sequence[Message], extend: bool) -> tuple[str, str]:
         return "to continue an answer", "set agent.thoughts=true and agent.plan_mode=query"
     if "system" in roles:
         return "a system message", "put its text into the first user message"
-    if any(one == other for one, other in zip(roles, roles[1:], strict=False)):
+    if any(one == other for one, other in pairwise(roles)):
         return "two messages of one role in a row", "join them into one"
     return f"a conversation of {', '.join(roles)}", "let user and assistant take turns"
 
@@ -257,9 +264,9 @@ def _begun(closed: str, asked: str, before: str) -> str | None:
         asked: the conversation with it.
         before: the conversation with what the template writes before an answer.
     """
-    start = len(commonprefix([closed, asked]))
+    start = n_shared(closed, asked)
     if before[:start] != asked[:start]:
-        start = len(commonprefix([before, asked]))
+        start = n_shared(before, asked)
     prompt, opening = (EMPTY_THOUGHT.sub("", text[start:]) for text in (asked, before))
     if THOUGHT_BEGINS.search(prompt):
         return None
@@ -291,7 +298,7 @@ def _end_of_turn(template: ChatTemplate, last: str, earlier: str) -> str:
         earlier: what follows one that the user has answered.
     """
     # Cut where two different tokens begin alike.
-    common = re.sub(r"<[^<>]*$", "", commonprefix([last, earlier]))
+    common = re.sub(r"<[^<>]*$", "", last[: n_shared(last, earlier)])
     if common.strip():
         return common
     if last.strip():
@@ -317,25 +324,30 @@ def dropped_text(template: ChatTemplate, messages: Iterable[Message], text: str)
     return None
 
 
+def n_shared(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Number of characters, or tokens, that both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
 def template_fault(
     config: Config, name: str, source: Path | str, planner_prompts: Iterable[Sequence[Message]]
 ) -> str | None:
     """Why the chat template of a served model cannot do what a config asks of it; None if it can.
 
-    Nothing is said of a model that is not here yet.
+    Nothing is said of a model that is still to be downloaded.
 
     Args:
-        name: of the model in the config.
+        name: of the model in the config, the planner's or the agent's.
         source: its folder or hub id.
         planner_prompts: what the planner is sent, one conversation an environment.
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        return None
+    folder = _folder(source)
     model, agent = config.models[name], config.agent
     try:
         label = f"models.{name}"
-        template = of_folder(folder, label, given_template(model), template_settings(model))
+        given, settings = given_template(model), template_settings(model)
+        template = of_folder(folder, label, given, settings) if folder else None
         if template is None:
             return None
         if name == config.planner.model:
@@ -355,6 +367,18 @@ def template_fault(
     except InputError as error:
         return str(error).replace("models.NAME", f"models.{name}")
     return None
+
+
+def _folder(source: Path | str) -> Path | None:
+    """Where a model's files are; None for a hub id of which not all are in the cache."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(str(source), "tokenizer_config.json")
+    folder = Path(found).parent if isinstance(found, str) else None
+    # The weights come last.
+    return folder if folder and any(folder.glob("*.safetensors")) else None
 
 
 def _says(role: str, text: str) -> Message:
