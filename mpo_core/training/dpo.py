@@ -80,6 +80,13 @@ def make_trainer(
     Raises:
         InputError: when no pair is left that teaches something.
     """
+    config = job.config
+    tokenizer, template = load_tokenizer(job)
+    kept, dropped = _tokenized(job.rows, rows, tokenizer, template, config.max_length)
+    require_any(len(kept), job.rows, dropped)
+    measured, _ = _tokenized(
+        job.validation, validation or [], tokenizer, template, config.max_length
+    )
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
     from trl.trainer.utils import disable_dropout_in_model
@@ -91,13 +98,6 @@ def make_trainer(
         def _prepare_dataset(self, dataset, *_):
             return dataset
 
-    config = job.config
-    tokenizer, template = load_tokenizer(job)
-    kept, dropped = _tokenized(job.rows, rows, tokenizer, template, config.max_length)
-    require_any(len(kept), job.rows, dropped)
-    measured, _ = _tokenized(
-        job.validation, validation or [], tokenizer, template, config.max_length
-    )
     if not measured:
         common = common | {"eval_strategy": "no"}
     losses = {config.loss_type: 1.0}

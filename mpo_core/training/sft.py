@@ -60,15 +60,15 @@ def make_trainer(
     Raises:
         InputError: when no row fits `max_length`.
     """
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
     config = job.config
     tokenizer, template = load_tokenizer(job)
     # Packing hides what a row has lost, so rows are tokenized and counted before TRL gets them.
     kept, dropped = _tokenized(job.rows, rows, tokenizer, template, job)
     require_any(len(kept), job.rows, dropped)
     measured, _ = _tokenized(job.validation, validation or [], tokenizer, template, job)
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
     if not measured:
         common = common | {"eval_strategy": "no"}
     arguments = SFTConfig(

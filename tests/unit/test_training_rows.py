@@ -207,7 +207,7 @@ def tiny_job(folder, method: str, rows: list[dict], max_length: int) -> Training
         (
             "dpo",
             [
-                pair("go to the room a", "go to the room b"),
+                pair("go " * 20 + "a", "go " * 20 + "b"),
                 pair("a", "a"),
                 pair("a", "b", "x" * 99),
             ],
