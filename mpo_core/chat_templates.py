@@ -88,7 +88,7 @@ class ChatTemplate:
         raise fault
 
     def _render(self, messages: Sequence[Message], parts: bool, ask: bool, extend: bool) -> str:
-        from jinja2.exceptions import TemplateError
+        from jinja2.exceptions import TemplateError, TemplateSyntaxError
         from transformers.utils.chat_template_utils import render_jinja_template
 
         shown = list(messages)
@@ -102,33 +102,31 @@ class ChatTemplate:
                 continue_final_message=extend,
                 **self.special_tokens | self.settings,
             )
-        except (
-            TemplateError,
-            TypeError,
-            ValueError,
-            KeyError,
-            AttributeError,
-            IndexError,
-        ) as error:
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            refused, remedy = _odd_part(messages, extend)
+            fault = _odd_part(messages, extend)
+            if isinstance(error, TemplateSyntaxError):
+                fault = "is no Jinja template ({}); "
             raise InputError(
-                f"{self.model}: its chat template refuses {refused} ({reason}); {remedy}, or give "
-                f"it another template ({OTHER_TEMPLATE})"
+                f"{self.model}: its chat template {fault.format(reason)}give it another template "
+                f"({OTHER_TEMPLATE})"
             ) from error
         return text
 
 
-def _odd_part(messages: Sequence[Message], extend: bool) -> tuple[str, str]:
-    """What a template is most likely to refuse in a conversation, and what to do about it."""
+def _odd_part(messages: Sequence[Message], extend: bool) -> str:
+    """What a template is most likely to refuse in a conversation, `{}` for its own words, and what
+    to do about it."""
     roles = [message["role"] for message in messages]
     if extend:
-        return "to continue an answer", "set agent.thoughts=true and agent.plan_mode=query"
+        remedy = "set agent.thoughts=true and agent.plan_mode=query"
+        return f"refuses to continue an answer ({{}}); {remedy}, or "
     if "system" in roles:
-        return "a system message", "put its text into the first user message"
+        return "refuses a system message ({}); put its text into the first user message, or "
     if any(one == other for one, other in pairwise(roles)):
-        return "two messages of one role in a row", "join them into one"
-    return f"a conversation of {', '.join(roles)}", "let user and assistant take turns"
+        return "refuses two messages of one role in a row ({}); join them into one, or "
+    shown = ", ".join([*roles[:4], *["..."] * (len(roles) > 4)])
+    return f"refuses a conversation of {shown} ({{}}); "
 
 
 def given_template(model: ModelConfig) -> str | None:
