@@ -56,6 +56,9 @@ def train(
     start: Path | None = None,
     validation: Path | None = None,
     tag: str = "",
+    chat_template: str | None = None,
+    template_settings: dict[str, Any] | None = None,
+    continued: bool = False,
     seed: int,
     storage_path: Path,
     on_report: Callable[[dict[str, Any]], None] | None = None,
@@ -73,6 +76,7 @@ def train(
         start: a planner that the training continues (`TrainingJob.start`).
         validation: rows to measure on (`TrainingJob.validation`).
         tag: what the caller knows the training by (`TrainingJob.tag`).
+        chat_template, template_settings, continued: how the model is asked (`TrainingJob`).
         seed: used where `config.seed` is not set.
         storage_path: folder, shared by all nodes, that holds the checkpoints of unfinished runs.
         on_report: called in the driver with every row of progress of the first worker.
@@ -101,6 +105,9 @@ def train(
         start=Path(start).resolve() if start else None,
         validation=Path(validation).resolve() if validation else None,
         tag=tag,
+        chat_template=chat_template,
+        template_settings=template_settings or {},
+        continued=continued,
     )
     job.check_start()
     job = replace(job, work=job.work / f"{job.method}-{job.identity()}")
@@ -344,6 +351,9 @@ def _advance(bar: tqdm, label: str, row: dict[str, Any]) -> None:
         bar.set_description(f"{label}: {row['status']}")
         # The time left is of the steps from here on: those before a resumption cost nothing now.
         bar.initial = bar.n = row.get("resumed_from", bar.n)
+        return
+    if "warning" in row:
+        bar.write(f"{label}: {row['warning']}", file=sys.stderr)
         return
     bar.total = row["max_steps"]
     bar.set_description(label, refresh=False)

@@ -174,7 +174,9 @@ def _models(config: Config) -> list[Check]:
                 remedy = f"set models.{name}.source to a model folder or hub id"
                 checks.append(Check(f"model {name}", "fault", str(error), remedy))
             else:
-                checks.append(Check(f"model {name}", "ok", str(where)))
+                fault = _template_fault(config, name, where)
+                found = Check(f"model {name}", "fault", fault) if fault else None
+                checks.append(found or Check(f"model {name}", "ok", str(where)))
     return checks
 
 
@@ -201,6 +203,20 @@ def _endpoint(name: str, config: Config) -> Check:
         return Check(f"model {name}", "fault", str(error), remedy)
     status = "warn" if found.lacks & found.asked or found.thinks else "ok"
     return Check(f"model {name}", status, f"{where}; {found}")
+
+
+def _template_fault(config: Config, name: str, where: Path | str) -> str | None:
+    """Why a model's chat template cannot do what the config asks of it."""
+    from mpo_core.chat_templates import template_fault
+    from mpo_core.prompts import load_prompts
+
+    if name not in (config.planner.model, config.agent.model):
+        return None
+    try:
+        prompts = [load_prompts(env, config.prompts_dir) for env in config.envs]
+    except InputError as error:
+        return str(error)
+    return template_fault(config, name, where, [p.planner_messages("a task") for p in prompts])
 
 
 def _room(config: Config) -> Check:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, save_config
 from mpo_core.endpoint import EndpointModel
 from mpo_core.envs.base import Suite, suite_class
@@ -66,6 +67,12 @@ class Run:
                     raise InputError(f"{key}: {path}: no such file")
         self.backend = _backend(config)
         self._findings: dict[str, Finding] = {}
+        asked = [prompts.planner_messages("a task") for prompts in self.prompts.values()]
+        for name in dict.fromkeys([config.planner.model, config.agent.model]):
+            if config.models[name].source:
+                fault = template_fault(config, name, self.backend.source(name), asked)
+                if fault:
+                    raise InputError(fault)
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
             save_config(config, self.dir / "config.yaml")

@@ -13,6 +13,7 @@ from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
 from jobs.run import Round, Run
 from jobs.tasks import load_tasks, parted
+from mpo_core.chat_templates import given_template, template_settings
 from mpo_core.config import SftConfig, TrainingConfig
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
@@ -115,12 +116,20 @@ def train(
     """
     folder = run.trained_folder(version)
     role = run.config.agent if version == "agent" else run.config.planner
+    served = run.config.models[role.model]
+    asked = {
+        "chat_template": given_template(served),
+        "template_settings": template_settings(served),
+        # Agents that are trained act without a word: their answers are begun for them.
+        "continued": version == "agent",
+    }
     identity = content_hash(
         rows.read_text(),
         validation.read_text() if validation else None,
         run.fingerprint(start) if start else run.backend.fingerprint(role.model),
         config.model_dump(),
         run.config.seed,
+        *([asked] if any(asked.values()) else []),
     )
     checkpoints = run.dir / "checkpoints" / version
     done = run.training_summary(version)
@@ -146,6 +155,7 @@ def train(
             start=continued,
             validation=validation,
             tag=identity,
+            **asked,
             seed=run.config.seed,
             storage_path=checkpoints,
             on_report=track,

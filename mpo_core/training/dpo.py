@@ -5,17 +5,31 @@ or, where the training continues an adapter, with a frozen copy of that adapter:
 copy of the base model. With full training it is a frozen copy of the model.
 """
 
+from collections import Counter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mpo_core.chat_templates import ChatTemplate
 from mpo_core.config import DpoConfig
+from mpo_core.errors import InputError
 from mpo_core.formats import PreferenceExample
 from mpo_core.training.adapter import load_start, lora_config
+from mpo_core.training.answers import answer_tokens, load_tokenizer
 from mpo_core.training.engine import allow_bf16_on_cpu
-from mpo_core.training.rows import Fit, mean_of_last, read_records, require_any
+from mpo_core.training.rows import (
+    SAME_AFTER_CUT,
+    TOO_LONG,
+    Fit,
+    Pair,
+    mean_of_last,
+    naming_row,
+    read_records,
+    require_any,
+    telling_pairs,
+    with_roles,
+)
 from mpo_core.training.settings import TrainingJob
-from mpo_core.types import Message
 
 # What the summary takes from the last steps, by its name in TRL.
 FINAL_METRICS = {
@@ -30,35 +44,62 @@ COLLAPSE = 0.1
 a mean over all tokens: a fall this small can sit on the one or two that matter."""
 
 
-def read_rows(path: Path) -> list[dict[str, list[Message]]]:
+def read_rows(path: Path) -> list[Pair]:
     """Prompt, chosen and rejected messages of a JSONL file of `PreferencePair` or TRL's rows.
 
     Raises:
         InputError: for a missing or empty file, or a line that is not a pair.
     """
-    return [
-        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-        for pair in read_records(path, PreferenceExample, "preference pair")
-    ]
+    rows = []
+    for number, pair in enumerate(
+        read_records(path, PreferenceExample, "preference pair"), start=1
+    ):
+        where = f"{path}: row {number}"
+        parts = ("prompt", "chosen", "rejected")
+        row = {part: with_roles(getattr(pair, part), where) for part in parts}
+        for side in parts[1:]:
+            roles = [message["role"] for message in row[side]]
+            if roles != ["assistant"]:
+                raise InputError(
+                    f"{where}: {side}: expected one answer of the assistant's, found "
+                    f"{', '.join(roles)}; what comes before the answer belongs to the prompt"
+                )
+        rows.append(row)
+    return rows
 
 
 def make_trainer(
-    job: TrainingJob, rows: list[dict], validation: list[dict] | None, common: dict[str, Any]
+    job: TrainingJob, rows: list[Pair], validation: list[Pair] | None, common: dict[str, Any]
 ) -> tuple[Any, Fit]:
-    """TRL's trainer for these pairs, the model loaded, and how they fit `max_length`.
+    """TRL's trainer for these pairs, the model loaded, and what of the pairs is trained on.
 
     Args:
         validation: pairs to measure on.
         common: the arguments that every method shares (`run.common_arguments`).
 
     Raises:
-        InputError: when no pair fits `max_length`.
+        InputError: when no pair is left that teaches something.
     """
+    config = job.config
+    tokenizer, template = load_tokenizer(job)
+    kept, dropped = _tokenized(job.rows, rows, tokenizer, template, config.max_length)
+    require_any(len(kept), job.rows, dropped)
+    measured, _ = _tokenized(
+        job.validation, validation or [], tokenizer, template, config.max_length
+    )
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
     from trl.trainer.utils import disable_dropout_in_model
 
-    config = job.config
+    class TokenizedPairs(DPOTrainer):
+        """Takes pairs as they are: TRL would tokenize them as the template writes answers, not as
+        the model is asked for them."""
+
+        def _prepare_dataset(self, dataset, *_):
+            return dataset
+
+    if not measured:
+        common = common | {"eval_strategy": "no"}
     losses = {config.loss_type: 1.0}
     if config.sft_weight:
         losses["sft"] = config.sft_weight
@@ -71,21 +112,19 @@ def make_trainer(
         max_length=config.max_length,
     )
     allow_bf16_on_cpu(arguments)
-    trainer = DPOTrainer(
+    trainer = TokenizedPairs(
         model=job.weights,
         args=arguments,
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(validation) if validation else None,
+        train_dataset=Dataset.from_list(kept),
+        eval_dataset=Dataset.from_list(measured) if measured else None,
+        processing_class=tokenizer,
         peft_config=lora_config(job),
     )
     load_start(trainer.model, job, reference=True)
     # TRL did so before the reference adapter was there, whose dropout would blur the reference.
     disable_dropout_in_model(trainer.model)
-    kept = trainer.train_dataset
-    require_any(len(kept), job.rows, config.max_length)
-    lengths = [len(pair["chosen_ids"]) for pair in kept]
-    fit = Fit(_n_cut(kept, config.max_length), len(rows) - len(kept), fmean(lengths))
-    return trainer, fit
+    answers = fmean(len(pair["chosen_ids"]) for pair in kept)
+    return trainer, Fit(_n_cut(kept, config.max_length), dropped, answers)
 
 
 def warnings(curve: list[dict[str, float]], config: DpoConfig, fit: Fit) -> list[str]:
@@ -113,3 +152,24 @@ def _n_cut(pairs: Any, max_length: int) -> int:
         > max_length
         for pair in pairs
     )
+
+
+def _tokenized(
+    path: Path | None, pairs: list[Pair], tokenizer: Any, template: ChatTemplate, max_length: int
+) -> tuple[list[dict[str, list[int]]], Counter[str]]:
+    """The pairs that teach something within `max_length`, as TRL's trainer takes them, and why the
+    others are left out."""
+    telling, dropped = telling_pairs(pairs)
+    kept = []
+    for number, pair in telling.items():
+        with naming_row(path, number):
+            given, chosen = answer_tokens(pair["prompt"], pair["chosen"][0], tokenizer, template)
+            _, rejected = answer_tokens(pair["prompt"], pair["rejected"][0], tokenizer, template)
+        room = max_length - len(given)
+        if room <= 0:
+            dropped[TOO_LONG] += 1
+        elif chosen[:room] == rejected[:room]:
+            dropped[SAME_AFTER_CUT] += 1
+        else:
+            kept.append({"prompt_ids": given, "chosen_ids": chosen, "rejected_ids": rejected})
+    return kept, dropped

@@ -1,6 +1,9 @@
 """Training rows: JSONL files of records, what a length limit takes from them, and what a training
 logs in return, a row a step."""
 
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple, TypeVar
@@ -8,19 +11,42 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mpo_core.errors import InputError
+from mpo_core.types import Message
 
 R = TypeVar("R", bound=BaseModel)
+Pair = dict[str, list[Message]]
+
+ROLES = {"human": "user", "gpt": "assistant"}
+"""ShareGPT's names of the roles."""
+TOO_LONG = "the prompt alone fills max_length"
+BLANK = "an answer is blank"
+SAME = "chosen and rejected are the same"
+SAME_AFTER_CUT = "chosen and rejected are the same up to max_length"
+REPEATED = "the pair was stated before"
+CONTRADICTED = "another pair states the opposite"
 
 
 class Fit(NamedTuple):
-    """How the rows fit `max_length`."""
+    """What of the rows is trained on."""
 
     cut: int
-    """Rows trained on without their end."""
-    dropped: int
-    """Rows left out, since their prompt alone fills the length."""
+    """Rows trained on without their end, longer than `max_length`."""
+    dropped: Mapping[str, int]
+    """Why rows are left out -> how many."""
     answer_tokens: float
     """Mean length of the answers to learn, in tokens."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """Says what is left out, where something is."""
+        if not self.dropped:
+            return []
+        return [f"rows left out, since they teach nothing: {reasons(self.dropped)}"]
+
+
+def reasons(dropped: Mapping[str, int]) -> str:
+    """Why rows are left out, with how many."""
+    return ", ".join(f"{count} ({reason})" for reason, count in dropped.items())
 
 
 def read_records(path: Path, kind: type[R], name: str) -> list[R]:
@@ -50,10 +76,74 @@ def read_records(path: Path, kind: type[R], name: str) -> list[R]:
     return records
 
 
-def require_any(n_kept: int, path: Path, max_length: int) -> None:
-    """Raises InputError when the length limit has left nothing to train on."""
+def with_roles(messages: Sequence[Message], where: str) -> list[Message]:
+    """Messages with the roles of chat templates.
+
+    Args:
+        where: the row, for errors.
+
+    Raises:
+        InputError: for a role that is none of theirs.
+    """
+    named = [
+        message | {"role": ROLES.get(message["role"], message["role"])} for message in messages
+    ]
+    for message in named:
+        if message["role"] not in ("system", "user", "assistant"):
+            raise InputError(
+                f"{where}: unknown role {message['role']!r}; known: system, user, assistant"
+            )
+    return named
+
+
+@contextmanager
+def naming_row(path: Path | None, number: int) -> Iterator[None]:
+    """Bad input that shows only when a row is tokenized names the row."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: row {number}: {error}") from error
+
+
+def telling_pairs(pairs: Sequence[Pair]) -> tuple[dict[int, Pair], Counter[str]]:
+    """The pairs that state a preference which no other takes back or has stated before.
+
+    Returns:
+        These by their number, from 1, in their order; and why the others are left out: reason ->
+        how many.
+    """
+    stated = {_preference(pair) for pair in pairs}
+    kept, dropped, seen = {}, Counter(), set()
+    for number, pair in enumerate(pairs, start=1):
+        prompt, chosen, rejected = preference = _preference(pair)
+        if not chosen or not rejected:
+            dropped[BLANK] += 1
+        elif chosen == rejected:
+            dropped[SAME] += 1
+        elif (prompt, rejected, chosen) in stated:
+            dropped[CONTRADICTED] += 1
+        elif preference in seen:
+            dropped[REPEATED] += 1
+        else:
+            seen.add(preference)
+            kept[number] = pair
+    return kept, dropped
+
+
+def _preference(pair: Pair) -> tuple[str, str, str]:
+    """What a pair states, but for the space around texts, which templates remove."""
+
+    def words(messages: Sequence[Message]) -> str:
+        return "\0".join(f"{m['role']}\0{m['content'].strip()}" for m in messages)
+
+    chosen, rejected = (pair[side][0]["content"].strip() for side in ("chosen", "rejected"))
+    return words(pair["prompt"]), chosen, rejected
+
+
+def require_any(n_kept: int, path: Path, dropped: Mapping[str, int]) -> None:
+    """Raises InputError when nothing is left to train on."""
     if not n_kept:
-        raise InputError(f"{path}: every prompt fills max_length {max_length}")
+        raise InputError(f"{path}: nothing to train on; left out are {reasons(dropped)}")
 
 
 def mean_of_last(curve: list[dict[str, float]], name: str) -> float:

@@ -63,7 +63,7 @@ class TrainingSummary:
     n_cut: int
     """Rows longer than `max_length`, which lost their end."""
     n_dropped: int
-    """Rows left out, since their prompt alone fills `max_length`."""
+    """Rows left out, which teach nothing."""
     loss_first: float
     loss_last: float
     setup_seconds: float
@@ -76,6 +76,8 @@ class TrainingSummary:
     """Resident memory of the largest worker; GPU memory where there is a GPU."""
     metrics: dict[str, float]
     """The method's own figures, means over the last quarter of the steps."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Why rows were left out -> how many."""
     warnings: list[str] = field(default_factory=list)
     """What went wrong without stopping the training, in the method's judgement."""
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -93,9 +95,9 @@ def train(
     """Train and write the planner to `job.out`.
 
     Args:
-        on_row: called on the first worker with a row of progress: `{"status": …}` before the
-            first step, then one a step (`step`, `max_steps`, `loss`, …) and one a measurement on
-            the validation rows (`step`, `max_steps`, `eval_loss`, …).
+        on_row: called on the first worker with a row of progress: `{"status": …}` and
+            `{"warning": …}` before the first step, then one a step (`step`, `max_steps`, `loss`,
+            …) and one a measurement on the validation rows (`step`, `max_steps`, `eval_loss`, …).
         on_checkpoint: called on every worker with a complete checkpoint and its last row.
 
     Raises:
@@ -119,6 +121,8 @@ def train(
     _quieten()
     validation = method.read_rows(job.validation) if job.validation else None
     trainer, lost = method.make_trainer(job, rows, validation, common_arguments(job))
+    for warning in lost.warnings:
+        report({"warning": warning})
     watch = _watch(trainer, job.config.zero_stage, report, on_checkpoint)
     trainer.add_callback(watch)
     trainer.remove_callback(PrinterCallback)
@@ -134,7 +138,7 @@ def train(
     seconds = time.monotonic() - watch.began
     history = trainer.state.log_history
     measured = [row["step"] for row in history if "eval_loss" in row]
-    if validation and trainer.state.global_step not in measured:
+    if trainer.eval_dataset is not None and trainer.state.global_step not in measured:
         report({"status": "measuring on the validation rows"})
         trainer.evaluate()
 
@@ -156,7 +160,8 @@ def train(
         resumed_from=_step_of(checkpoint),
         n_rows=len(rows),
         n_cut=lost.cut,
-        n_dropped=lost.dropped,
+        n_dropped=sum(lost.dropped.values()),
+        dropped=dict(lost.dropped),
         loss_first=curve[0]["loss"],
         loss_last=last["loss"],
         setup_seconds=round(watch.began - started, 2),
@@ -168,7 +173,7 @@ def train(
             for name, key in method.FINAL_METRICS.items()
             if key in last
         },
-        warnings=method.warnings(curve, job.config, lost),
+        warnings=[*lost.warnings, *method.warnings(curve, job.config, lost)],
         curve=curve,
         validation=[_plain(row) for row in history if "eval_loss" in row],
     )

@@ -1,7 +1,7 @@
 """What a training is decided by, and the DeepSpeed config that follows. No torch here."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,12 @@ class TrainingJob:
     """Rows of other tasks, measured on at every checkpoint and at the end, never trained on."""
     tag: str = ""
     """What the caller knows the training by; stands in its summary."""
+    chat_template: str | None = None
+    """A chat template, or its file, that the model is served with in place of its own."""
+    template_settings: dict[str, Any] = field(default_factory=dict)
+    """What the chat template is given besides by the server, such as `enable_thinking`."""
+    continued: bool = False
+    """Every answer is begun for the model when it is asked, as an agent's without thoughts is."""
 
     @property
     def weights(self) -> str:
@@ -56,7 +62,11 @@ class TrainingJob:
         folder = Path(self.model)
         model = weights_fingerprint(folder) if folder.is_dir() else self.model
         start = [weights_fingerprint(self.start)] if self.start else []
-        return content_hash(self.method, rows, model, settings, self.seed, *start, length=12)
+        asked = [self.chat_template, self.template_settings, self.continued]
+        asked = asked if any(asked) else []
+        return content_hash(
+            self.method, rows, model, settings, self.seed, *start, *asked, length=12
+        )
 
     def check_start(self) -> None:
         """Raises InputError for a `start` that this training cannot continue."""

@@ -1,18 +1,30 @@
 """Supervised fine-tuning on demonstrations, with TRL: a plan per task, or an agent's next answer.
 
-The loss counts the tokens of the answer only. Rejection-sampling fine-tuning (RFT) is this method
-on the best-scored plans.
+The loss counts the tokens of the answers only (`answers.py`). Rejection-sampling fine-tuning (RFT)
+is this method on the best-scored plans.
 """
 
+from collections import Counter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mpo_core.chat_templates import ChatTemplate
 from mpo_core.config import SftConfig
+from mpo_core.errors import InputError
 from mpo_core.formats import SftExample
 from mpo_core.training.adapter import load_start, lora_config
+from mpo_core.training.answers import load_tokenizer, sequences
 from mpo_core.training.engine import allow_bf16_on_cpu
-from mpo_core.training.rows import Fit, read_records, require_any
+from mpo_core.training.rows import (
+    BLANK,
+    TOO_LONG,
+    Fit,
+    naming_row,
+    read_records,
+    require_any,
+    with_roles,
+)
 from mpo_core.training.settings import TrainingJob
 from mpo_core.types import Message
 
@@ -26,10 +38,14 @@ def read_rows(path: Path) -> list[dict[str, list[Message]]]:
     Raises:
         InputError: for a missing or empty file, or a line that is not a demonstration.
     """
-    return [
-        {"prompt": shown.prompt, "completion": shown.completion}
-        for shown in read_records(path, SftExample, "demonstration")
-    ]
+    rows = []
+    for number, shown in enumerate(read_records(path, SftExample, "demonstration"), start=1):
+        where = f"{path}: row {number}"
+        row = {part: with_roles(getattr(shown, part), where) for part in ("prompt", "completion")}
+        if row["completion"][-1]["role"] != "assistant":
+            raise InputError(f"{where}: the completion ends with no answer of the assistant's")
+        rows.append(row)
+    return rows
 
 
 def make_trainer(
@@ -44,16 +60,15 @@ def make_trainer(
     Raises:
         InputError: when no row fits `max_length`.
     """
+    config = job.config
+    tokenizer, template = load_tokenizer(job)
+    # Packing hides what a row has lost, so rows are tokenized and counted before TRL gets them.
+    kept, dropped = _tokenized(job.rows, rows, tokenizer, template, job)
+    require_any(len(kept), job.rows, dropped)
+    measured, _ = _tokenized(job.validation, validation or [], tokenizer, template, job)
     from datasets import Dataset
-    from transformers import AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    config = job.config
-    tokenizer = AutoTokenizer.from_pretrained(job.weights)
-    # Packing hides what a row has lost, so rows are tokenized and counted before TRL gets them.
-    kept = _tokenized(rows, tokenizer, config.max_length)
-    require_any(len(kept), job.rows, config.max_length)
-    measured = _tokenized(validation or [], tokenizer, config.max_length)
     if not measured:
         common = common | {"eval_strategy": "no"}
     arguments = SFTConfig(
@@ -74,7 +89,7 @@ def make_trainer(
     load_start(trainer.model, job, reference=False)
     cut = sum(len(row["input_ids"]) > config.max_length for row in kept)
     answers = fmean(sum(row["completion_mask"]) for row in kept)
-    return trainer, Fit(cut, len(rows) - len(kept), answers)
+    return trainer, Fit(cut, dropped, answers)
 
 
 def warnings(curve: list[dict[str, float]], config: SftConfig, fit: Fit) -> list[str]:
@@ -82,33 +97,22 @@ def warnings(curve: list[dict[str, float]], config: SftConfig, fit: Fit) -> list
     return []
 
 
-def tokens(row: dict[str, list[Message]], tokenizer: Any) -> dict[str, list[int]]:
-    """A row's `input_ids`, and a `completion_mask` of 1 where the answers' tokens are.
-
-    An answer begins where the conversation with it departs from what the model is given when it
-    is asked for it, the opening of the assistant's turn included.
-    """
-    messages = row["prompt"] + row["completion"]
-    whole = tokenizer.apply_chat_template(messages, return_dict=False)
-    mask = [0] * len(whole)
-    for k in range(len(row["prompt"]), len(messages)):
-        if messages[k]["role"] == "assistant":
-            asked = tokenizer.apply_chat_template(
-                messages[:k], add_generation_prompt=True, return_dict=False
+def _tokenized(
+    path: Path | None, rows: list[dict], tokenizer: Any, template: ChatTemplate, job: TrainingJob
+) -> tuple[list[dict[str, list[int]]], Counter[str]]:
+    """The rows as token sequences of which `max_length` leaves some of an answer, and why answers
+    are left out."""
+    kept, dropped = [], Counter()
+    for number, row in enumerate(rows, start=1):
+        blank = [
+            m for m in row["completion"] if m["role"] == "assistant" and not m["content"].strip()
+        ]
+        dropped[BLANK] += len(blank)
+        with naming_row(path, number):
+            found = sequences(
+                row["prompt"], row["completion"], tokenizer, template, continued=job.continued
             )
-            answered = tokenizer.apply_chat_template(messages[: k + 1], return_dict=False)
-            begin, end = _shared(asked, whole), _shared(answered, whole)
-            mask[begin:end] = [1] * (end - begin)
-    return {"input_ids": whole, "completion_mask": mask}
-
-
-def _tokenized(rows: list[dict], tokenizer: Any, max_length: int) -> list[dict[str, list[int]]]:
-    """The rows of which `max_length` leaves some of an answer."""
-    tokenized = [tokens(row, tokenizer) for row in rows]
-    return [row for row in tokenized if any(row["completion_mask"][:max_length])]
-
-
-def _shared(one: list[int], other: list[int]) -> int:
-    """Number of tokens that both begin with."""
-    pairs = zip(one, other, strict=False)
-    return next((k for k, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+        fitting = [s for s in found if any(s["completion_mask"][: job.config.max_length])]
+        dropped[TOO_LONG] += len(found) - len(fitting)
+        kept += fitting
+    return kept, +dropped

@@ -1,13 +1,31 @@
 """Preference pairs and demonstrations as training reads them."""
 
+import json
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mpo_core.config import DpoConfig
 from mpo_core.errors import InputError
 from mpo_core.training import dpo, sft
 from mpo_core.training.dpo import read_rows
-from mpo_core.training.rows import Fit
+from mpo_core.training.rows import (
+    BLANK,
+    CONTRADICTED,
+    REPEATED,
+    SAME,
+    SAME_AFTER_CUT,
+    TOO_LONG,
+    Fit,
+    telling_pairs,
+)
+from mpo_core.training.settings import CONFIGS, TrainingJob
 from mpo_core.types import Demonstration, PlanScore, PreferencePair
+from tests.tiny_chat import TEMPLATE, make_tokenizer
+
+SFT_PARTS = {"prompt": "prompt", "completion": "chosen"}
 
 
 def make_pair() -> PreferencePair:
@@ -100,42 +118,133 @@ def test_a_demonstration_without_an_answer_is_refused(tmp_path):
         sft.read_rows(file)
 
 
-class WordTemplate:
-    """A chat template of words, one that renders the last turn as some real ones do: an answer
-    follows `think` only where it has not been written yet."""
-
-    def apply_chat_template(self, messages, add_generation_prompt=False, return_dict=True):
-        words = [word for m in messages for word in (m["role"], *m["content"].split(), "end")]
-        return words + (["assistant", "think"] if add_generation_prompt else [])
-
-
-def test_the_answer_begins_where_it_departs_from_the_prompt():
+@pytest.mark.parametrize("read", [sft.read_rows, dpo.read_rows])
+@pytest.mark.parametrize("name", ["human", "tool"])
+def test_sharegpts_roles_are_mapped_and_others_refused(tmp_path, read, name):
     row = {
-        "prompt": [{"role": "user", "content": "heat it"}],
-        "completion": [{"role": "assistant", "content": "go there"}],
+        "prompt": [{"role": name, "content": "task"}],
+        "completion": [{"role": "gpt", "content": "good"}],
+        "chosen": [{"role": "gpt", "content": "good"}],
+        "rejected": [{"role": "gpt", "content": "bad"}],
     }
-    found = sft.tokens(row, WordTemplate())
-    assert found["input_ids"] == ["user", "heat", "it", "end", "assistant", "go", "there", "end"]
-    assert found["completion_mask"] == [0, 0, 0, 0, 0, 1, 1, 1]
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    if name == "tool":
+        with pytest.raises(InputError, match=r"rows\.jsonl: row 1: unknown role 'tool'"):
+            read(file)
+        return
+    [found] = read(file)
+    assert found["prompt"] == [{"role": "user", "content": "task"}]
+    assert {found[side][0]["role"] for side in found if side != "prompt"} == {"assistant"}
 
 
-def test_every_answer_of_an_episode_is_learnt_and_nothing_else():
-    row = {
-        "prompt": [{"role": "user", "content": "heat it"}],
-        "completion": [
-            {"role": "assistant", "content": "go there"},
-            {"role": "user", "content": "a room"},
-            {"role": "assistant", "content": "wait"},
-        ],
-    }
-    found = sft.tokens(row, WordTemplate())
-    learnt = [t for t, m in zip(found["input_ids"], found["completion_mask"], strict=True) if m]
-    assert learnt == ["go", "there", "end", "wait", "end"]
+@pytest.mark.parametrize(
+    ("side", "roles", "says"),
+    [
+        (
+            "chosen",
+            ["assistant", "user"],
+            "chosen: expected one answer of the assistant's, found a",
+        ),
+        ("rejected", ["user"], "rejected: expected one answer"),
+    ],
+)
+def test_a_side_that_is_not_one_answer_is_refused(tmp_path, side, roles, says):
+    row = json.loads(make_pair().model_dump_json())
+    row[side] = [{"role": role, "content": "x"} for role in roles]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=says):
+        dpo.read_rows(file)
+
+
+def pair(chosen: str, rejected: str, prompt: str = "task") -> dict:
+    parts = {"prompt": ("user", prompt)}
+    parts |= {"chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
+    return {part: [{"role": role, "content": text}] for part, (role, text) in parts.items()}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kept", "reasons"),
+    [
+        ([pair("a", "b"), pair("a", "c"), pair("a", "b", "other")], [1, 2, 3], {}),
+        ([pair("a", "a"), pair("a", " a\n"), pair("a", "b")], [3], {SAME: 2}),
+        ([pair("", "b"), pair("a", " \n"), pair("", ""), pair("a", "b")], [4], {BLANK: 3}),
+        ([pair("a", "b"), pair("a", "b"), pair("a ", "b")], [1], {REPEATED: 2}),
+        ([pair("a", "b"), pair("b", "a"), pair("a", "b")], [], {CONTRADICTED: 3}),
+        ([pair("a", "b"), pair("b", "a", "other")], [1, 2], {}),
+        ([pair("a", "b"), pair("b", "c"), pair("c", "a")], [1, 2, 3], {}),
+    ],
+)
+def test_pairs_that_teach_nothing_are_left_out_and_counted(pairs, kept, reasons):
+    telling, dropped = telling_pairs(pairs)
+    assert telling == {number: pairs[number - 1] for number in kept}
+    assert dropped == reasons
+
+
+@given(st.lists(st.builds(pair, *[st.sampled_from(["", "a", "b", "c"])] * 2), max_size=12))
+def test_what_is_left_of_pairs_is_one_statement_each(pairs):
+    telling, dropped = telling_pairs(pairs)
+    said = [(p["chosen"][0]["content"], p["rejected"][0]["content"]) for p in telling.values()]
+    assert len(set(said)) == len(said)
+    assert all(a and b and a != b and (b, a) not in said for a, b in said)
+    assert len(telling) + sum(dropped.values()) == len(pairs)
+    assert list(telling) == sorted(telling)
+
+
+def tiny_job(folder, method: str, rows: list[dict], max_length: int) -> TrainingJob:
+    """A training of a model of which there is only the tokenizer."""
+    make_tokenizer(["task go to the room"]).save_pretrained(folder / "model")
+    file = folder / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = CONFIGS[method](max_length=max_length)
+    return TrainingJob(file, str(folder / "model"), folder / "out", folder, config, 0, method)
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "says"),
+    [
+        (
+            "dpo",
+            [
+                pair("go " * 20 + "a", "go " * 20 + "b"),
+                pair("a", "a"),
+                pair("a", "b", "x" * 99),
+            ],
+            rf"nothing to train on; left out are 1 \({SAME}\), 1 \({SAME_AFTER_CUT}\), "
+            rf"1 \({TOO_LONG}\)",
+        ),
+        ("sft", [{k: pair(" ", "")[v] for k, v in SFT_PARTS.items()}], rf"1 \({BLANK}\)"),
+    ],
+)
+def test_rows_of_which_nothing_is_left_are_refused_before_the_model_is_loaded(
+    tmp_path, method, rows, says
+):
+    job = tiny_job(tmp_path, method, rows, max_length=30)
+    module = {"sft": sft, "dpo": dpo}[method]
+    with pytest.raises(InputError, match=says):
+        module.make_trainer(job, module.read_rows(job.rows), None, {})
+
+
+def test_what_is_left_out_is_warned_of():
+    assert Fit(0, {}, 9).warnings == []
+    [warning] = Fit(0, {SAME: 2, TOO_LONG: 1}, 9).warnings
+    assert warning.endswith(f"2 ({SAME}), 1 ({TOO_LONG})")
+
+
+def test_a_row_that_the_template_refuses_is_named(tmp_path):
+    rows = [pair("a", "b"), pair("c", "d")]
+    rows[1]["prompt"].insert(0, {"role": "system", "content": "be brief"})
+    job = tiny_job(tmp_path, "dpo", rows, max_length=30)
+    template = TEMPLATE + "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}"
+    job = replace(job, chat_template=template + "{% endif %}")
+    with pytest.raises(InputError, match=r"rows\.jsonl: row 2: .*refuses a system message \(no\)"):
+        dpo.make_trainer(job, dpo.read_rows(job.rows), None, {})
 
 
 @pytest.mark.parametrize(("fall_per_token", "warned"), [(-0.5, False), (0.05, False), (0.2, True)])
 def test_chosen_plans_that_become_unlikely_are_warned_of(fall_per_token, warned):
-    config, fit = DpoConfig(beta=0.2), Fit(0, 0, answer_tokens=50)
+    config, fit = DpoConfig(beta=0.2), Fit(0, {}, answer_tokens=50)
     curve = [
         {"step": k, "rewards/chosen": -config.beta * fit.answer_tokens * fall_per_token * k / 20}
         for k in range(1, 21)

@@ -47,6 +47,13 @@ JOBS = {
     "dpo-full": ("dpo", FULL, "sft-full"),
     "stopped": ("dpo", FRUGAL, "sft"),
     "resumed": ("dpo", FRUGAL, "sft"),
+    "dpo-useless": ("dpo", {}, "sft"),
+}
+# Put between the pairs of `dpo-useless`: number of the pair before it -> what it makes of that.
+USELESS = {
+    3: lambda pair: pair,
+    4: lambda pair: pair | {"rejected": pair["chosen"]},
+    9: lambda pair: pair | {"chosen": [{"role": "assistant", "content": " "}]},
 }
 # Trainings that are also measured on validation rows: the very rows that they learn.
 MEASURED = ("sft", "dpo", "dpo-full")
@@ -66,11 +73,21 @@ def trained(model, pairs, demonstrations, tmp_path_factory):
         if name == "resumed":
             fields["work"] = str(root / "stopped" / "work")
         rows = demonstrations if method == "sft" else pairs
+        if name == "dpo-useless":
+            rows = with_useless_pairs(pairs, root / "useless.jsonl")
         if name in MEASURED:
             fields["validation"] = str(rows)
         jobs.append(write_job(root / name, model, rows, SHARED | settings, **fields))
     run_all(root, jobs)
     return {name: root / name for name in JOBS}
+
+
+def with_useless_pairs(pairs: Path, out: Path) -> Path:
+    lines = pairs.read_text().splitlines()
+    for k, change in sorted(USELESS.items(), reverse=True):
+        lines.insert(k + 1, json.dumps(change(json.loads(lines[k]))))
+    out.write_text("\n".join(lines))
+    return out
 
 
 def ask_to_stop(work: Path) -> None:
@@ -226,3 +243,17 @@ def test_validation_rows_are_measured_at_each_checkpoint_and_at_the_end(trained,
         for figure in ("rewards/margins", "rewards/accuracies", "logps/chosen"):
             assert at_checkpoint[f"eval_{figure}"] == pytest.approx(last[figure], rel=1e-3)
     assert at_end["eval_loss"] < at_checkpoint["eval_loss"]
+
+
+def test_pairs_that_teach_nothing_are_left_out_and_said_so(trained):
+    clean, useless = summary_of(trained["dpo"]), summary_of(trained["dpo-useless"])
+    losses = [[row["loss"] for row in summary["curve"]] for summary in (clean, useless)]
+    assert losses[0] == losses[1]
+    assert (useless["n_rows"], useless["n_dropped"]) == (N + len(USELESS), len(USELESS))
+    assert useless["dropped"] == {
+        "the pair was stated before": 1,
+        "chosen and rejected are the same": 1,
+        "an answer is blank": 1,
+    }
+    [warning] = [text for text in useless["warnings"] if text not in clean["warnings"]]
+    assert "teach nothing" in warning
