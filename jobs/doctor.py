@@ -51,7 +51,12 @@ def _java() -> Check:
     try:
         java = bundled_java()
         answer = subprocess.run(
-            [java, "-version"], check=True, capture_output=True, text=True, timeout=30
+            [java, "-version"],
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=30,
         )
     except (InputError, OSError, subprocess.SubprocessError) as error:
         return Check("Java", "fault", str(error), "install the package again: make clean install")
@@ -75,7 +80,9 @@ def _gpu() -> Check:
     if smi is None:
         return Check("GPU", "warn", "none; models run on the CPU, for the demo only")
     query = [smi, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    answer = subprocess.run(query, check=False, capture_output=True, text=True)
+    answer = subprocess.run(
+        query, check=False, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if answer.returncode:
         return Check("GPU", "fault", answer.stdout.strip()[:200], "repair the NVIDIA driver")
     return Check("GPU", "ok", "; ".join(answer.stdout.strip().splitlines()))

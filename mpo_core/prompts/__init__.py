@@ -164,7 +164,7 @@ def _own_files(env: str, folder: Path) -> dict:
     for name in ("agent", "agent_act", "planner", "teacher"):
         path = folder / env / f"{name}.txt"
         if path.is_file():
-            found[name] = path.read_text().strip()
+            found[name] = _text(path).strip()
     path = folder / env / "example.json"
     if path.is_file():
         found["examples"] = _examples(path)
@@ -187,7 +187,7 @@ def _reference_files(env: str, folder: Path) -> dict:
     for root in (folder / "prompt", folder):
         instruction = root / "instructions" / f"{name}_inst.txt"
         if instruction.is_file():
-            found.setdefault("agent", instruction.read_text().strip())
+            found.setdefault("agent", _text(instruction).strip())
         example = root / "icl_examples" / f"{name}_icl.json"
         if example.is_file():
             found.setdefault("examples", _examples(example))
@@ -229,9 +229,18 @@ def _example(turns: Any, path: Path) -> list[Message]:
     return messages
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(_text(path))
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
 
@@ -239,7 +248,7 @@ def _json(path: Path) -> Any:
 def _string_constant(path: Path, name: str) -> str | None:
     """A string constant of a Python file, read without running the file."""
     try:
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(_text(path))
     except SyntaxError as error:
         raise InputError(f"{path}: not readable as Python: line {error.lineno}") from error
     for node in tree.body:

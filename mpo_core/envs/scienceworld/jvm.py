@@ -89,6 +89,8 @@ class Jvm(LineProcess):
                 stderr=subprocess.STDOUT,
                 # The simulator reads a table of object types from its working directory.
                 cwd=_simulator_jar().parent,
+                # Java reads the names of files in the locale's encoding.
+                env=os.environ | {"LC_ALL": "C.UTF-8"},
             )
         except OSError as error:
             raise InputError(
