@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpo_core.cache import default_cache
 from mpo_core.config import Config, save_config
 from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError, remedy
@@ -34,6 +35,7 @@ class Run:
 
     def __init__(self, config: Config) -> None:
         """Raises InputError for whatever the run would stumble over later."""
+        default_cache()  # Must be known: libraries would stumble over a user without a home.
         self.config = config
         self.dir = config.run_dir
         self.suites: dict[str, Suite] = {

@@ -28,8 +28,6 @@ from mpo_core.types import Split, Task, content_hash
 
 __all__ = ["ALFWorld", "ALFWorldEnvironment", "ALFWorldHost"]
 
-# Where `alfworld-download` puts the games unless it is told otherwise.
-DOWNLOADED = Path("~/.cache/alfworld")
 STEP_LIMIT = 30
 
 
@@ -88,7 +86,7 @@ class ALFWorld:
         self.config = config or ALFWorldConfig()
         # Read here, where the run is decided: a suite is sent to other machines.
         given = self.config.data or os.environ.get("ALFWORLD_DATA")
-        self._data = at_home(given or DOWNLOADED).absolute()
+        self._data = (at_home(given) if given else downloaded()).absolute()
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """The split's tasks, with their instructions, by id.
@@ -137,7 +135,7 @@ class ALFWorld:
         Generated games are the same everywhere, so a machine that lacks them makes its own.
         """
         # The alfworld package sets ALFWORLD_DATA to its own default, empty or not.
-        if self.config.data or self._data != at_home(DOWNLOADED):
+        if self.config.data or self._data != downloaded():
             return data_root(self._data)
         try:
             return data_root(self._data)
@@ -147,6 +145,14 @@ class ALFWorld:
     @property
     def _index(self) -> Index:
         return _indexed(self.root())
+
+
+def downloaded() -> Path:
+    """Where `alfworld-download` puts the games unless it is told otherwise."""
+    try:
+        return at_home("~/.cache/alfworld")
+    except InputError:
+        return default_cache() / "alfworld" / "downloaded"
 
 
 def generated_games(wanted: Generated) -> Path:
