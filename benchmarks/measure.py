@@ -93,7 +93,8 @@ def write_report(path: Path, report: dict, rows: Sequence[tuple[str, str, str | 
         "processor": platform.processor() or platform.machine(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report | {"machine": machine}, indent=2) + "\n")
+    text = json.dumps(report | {"machine": machine}, indent=2) + "\n"
+    path.write_text(text, encoding="utf-8")
     ours, baseline = report["ours"], report["baseline"]
     print(f"{'':<36}{'stock':>10}{'host':>10}{'ratio':>9}{'goal':>7}")
     for label, key, ratio in rows:

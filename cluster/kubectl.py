@@ -18,7 +18,12 @@ POLL_S = 5
 def run_kubectl(*arguments: str, stdin: str | None = None) -> str:
     try:
         done = subprocess.run(
-            ["kubectl", *arguments], check=False, input=stdin, capture_output=True, text=True
+            ["kubectl", *arguments],
+            check=False,
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
         )
     except FileNotFoundError as error:
         raise InputError("kubectl: not installed, or not on the PATH") from error

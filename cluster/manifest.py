@@ -103,7 +103,7 @@ def manifest(config: Config) -> list[dict[str, Any]]:
             "resources": [os.path.relpath(overlay.resolve(), here)],
             "namespace": settings.namespace,
         }
-        (here / "kustomization.yaml").write_text(yaml.safe_dump(over))
+        (here / "kustomization.yaml").write_text(yaml.safe_dump(over), encoding="utf-8")
         objects = list(yaml.safe_load_all(run_kubectl("kustomize", str(here))))
     inside = in_cluster(config)
     text = yaml.safe_dump(inside.model_dump(mode="json"), sort_keys=False)

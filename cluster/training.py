@@ -119,7 +119,7 @@ def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -
     _require_resources(job.config)
     job.work.mkdir(parents=True, exist_ok=True)
     (job.work / SNAPSHOT_FILE).unlink(missing_ok=True)
-    (job.work / PROGRESS_FILE).write_text("")
+    (job.work / PROGRESS_FILE).write_text("", encoding="utf-8")
     (job.work / FAILURE_FILE).unlink(missing_ok=True)
     (job.work / STOP).unlink(missing_ok=True)
     from ray.train import TrainingFailedError
@@ -242,7 +242,7 @@ def _worker(settings: dict[str, Any]) -> dict[str, Any]:
     except Exception:
         # Ray Train hands on the exception without where it came from.
         rank = ray.train.get_context().get_world_rank()
-        with (job.work / FAILURE_FILE).open("a") as file:
+        with (job.work / FAILURE_FILE).open("a", encoding="utf-8") as file:
             file.write(f"worker {rank}:\n{traceback.format_exc()}\n")
         raise
 
@@ -284,7 +284,7 @@ def _line(error: Exception) -> str:
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
@@ -332,7 +332,7 @@ def _show(path: Path, label: str, on_report: Callable | None, done: threading.Ev
         dynamic_ncols=on_terminal,
     )
     rest = ""
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         while True:
             last_look = done.wait(0.5)
             *lines, rest = (rest + file.read()).split("\n")

@@ -17,8 +17,16 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.configs import named_config, preset_names, run_name, settings
+from mpo_core.cache import settle_libraries
 from mpo_core.config import Config
-from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
+from mpo_core.errors import (
+    OF_THE_WORLD,
+    EnvironmentLost,
+    InputError,
+    ModelUnavailable,
+    remedy,
+)
+from mpo_core.paths import homes_filled_in
 from mpo_core.types import Split
 
 app = typer.Typer(
@@ -469,9 +477,14 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGUSR1, _interrupt_once)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal's encoding has not is written as a code; it must not stop a run.
+        stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        app(arguments, standalone_mode=True)
+        settle_libraries()
+        given = sys.argv[1:] if arguments is None else arguments
+        app([_at_home(argument) for argument in given], standalone_mode=True)
     except InputError as error:
         _fail(str(error), 2)
     except (ModelUnavailable, EnvironmentLost) as error:
@@ -481,16 +494,24 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(f"interrupted; {GOES_ON}", INTERRUPTED)
     except OSError as error:
-        # A full disk shows wherever something is written.
-        if error.errno not in (28, 122):  # ENOSPC, EDQUOT
+        # A full disk, or a folder that is not one's own, shows wherever something is written.
+        if error.errno not in OF_THE_WORLD:
             raise
-        _fail(f"{error.filename or 'disk'}: {error.strerror}; free some space and run again", 2)
+        _fail(f"{error.filename or 'disk'}: {error.strerror}; {remedy(error)}", 2)
 
 
 def _interrupt_once(number: int, _: object) -> None:
     # A scheduler may repeat its warning, and tidying up must not be interrupted.
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _at_home(argument: str) -> str:
+    """An argument with `~` filled in where the shell leaves it: quoted, and in `--option=~/x`."""
+    option, equals, value = argument.partition("=")
+    if equals and option.startswith("--"):
+        return f"{option}={homes_filled_in(value)}"
+    return homes_filled_in(argument)
 
 
 def _fail(message: str, code: int) -> None:

@@ -87,7 +87,9 @@ def _gpu() -> Check:
     if smi is None:
         return Check("GPU", "warn", "none; models run on the CPU, for the demo only")
     query = [smi, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    answer = subprocess.run(query, check=False, capture_output=True, text=True)
+    answer = subprocess.run(
+        query, check=False, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if answer.returncode:
         return Check("GPU", "fault", answer.stdout.strip()[:200], "repair the NVIDIA driver")
     return Check("GPU", "ok", "; ".join(answer.stdout.strip().splitlines()))

@@ -7,7 +7,9 @@ from jobs.plans import collect_plans
 from jobs.rollout import SCORING, episode_requests, play, scores_path
 from jobs.rounds import final_version, rounds
 from jobs.run import Round, Run
+from jobs.tally import plans_of_config, scored_episodes
 from jobs.tasks import load_tasks
+from jobs.train import complete_curves
 from mpo_core.episode import EpisodeRequest
 from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.expert import expert_request
@@ -64,6 +66,7 @@ EPISODE_COLUMNS = (
 
 def evaluate(run: Run) -> dict[str, Any]:
     """Play what is owed of `episodes/evaluation.jsonl`; write and return `report/summary.json`."""
+    run.tracker  # noqa: B018  A store that refuses is found out before the work.
     config, asked = run.config, []
     for arm in config.evaluation.arms:
         for split in config.evaluation.splits:
@@ -74,9 +77,15 @@ def evaluate(run: Run) -> dict[str, Any]:
         for (arm, request), episode in zip(asked, episodes, strict=True)
     ]
     results = task_results(attempts, config.seed)
-    summary = _summary(run, results)
+    plans = plans_of_config(run)
+    played = {
+        SCORING: scored_episodes(run),
+        EVALUATION: list({e.key: e for e in episodes}.values()),
+    }
+    counts = {"plans": len(plans), "episodes": sum(map(len, played.values()))}
+    summary = _summary(run, results, counts)
     write_report(run.dir / "report", summary, results)
-    _track(run, summary)
+    _track(run, summary, plans, played)
     return summary
 
 
@@ -93,12 +102,10 @@ def _requests(run: Run, arm: str, split: Split) -> list[EpisodeRequest]:
     return episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
 
 
-def _summary(run: Run, results: list[TaskResult]) -> dict[str, Any]:
+def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dict[str, Any]:
     config, timings = run.config, run.timings()
     played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
     seconds = sum(stage["seconds"] for stage in played) or 1.0
-    versions = ["agent", "sft", "rft", *(outcome["planner"] for outcome in rounds(run))]
-    trainings = {version: run.training_summary(version) for version in versions}
     return {
         "name": run.config.name,
         "seed": config.seed,
@@ -112,20 +119,25 @@ def _summary(run: Run, results: list[TaskResult]) -> dict[str, Any]:
         "settings": _settings(run),
         "bootstrap": config.evaluation.bootstrap,
         **compare(results, config.evaluation.bootstrap),
-        "plans": len(_plans(run)),
-        "episodes": sum(len(_episodes(run, name)) for name in (SCORING, EVALUATION)),
+        **counts,
         "pairs": _lines(run, "pairs/pairs.jsonl"),
         "pair_rules": yields(run, Round.of(config, 1).start) if scores_path(run).is_file() else {},
         "rounds": rounds(run),
         "trainings": {
             version: {k: v for k, v in training.items() if k != "curve"}
-            for version, training in trainings.items()
-            if training
+            for version, training in _trainings(run).items()
         },
         "wall_seconds": {stage: amounts["seconds"] for stage, amounts in timings.items()},
         "tokens_per_s": round(sum(s.get("completion_tokens", 0) for s in played) / seconds, 2),
         "env_steps_per_s": round(sum(s.get("env_steps", 0) for s in played) / seconds, 2),
     }
+
+
+def _trainings(run: Run) -> dict[str, dict[str, Any]]:
+    """Version -> its training's summary, for all that were trained."""
+    versions = ["agent", "sft", "rft", *(outcome["planner"] for outcome in rounds(run))]
+    trainings = {version: run.training_summary(version) for version in versions}
+    return {version: training for version, training in trainings.items() if training}
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -159,10 +171,15 @@ def metrics_of(summary: dict[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def _track(run: Run, summary: dict[str, Any]) -> None:
+def _track(
+    run: Run, summary: dict[str, Any], plans: list[Plan], played: dict[str, list[Episode]]
+) -> None:
+    for version, training in _trainings(run).items():
+        # An MLflow run may have been deleted after a training, and another stand for it.
+        complete_curves(run, version, training)
     run.tracker.log_metrics(metrics_of(summary))
     run.tracker.log_table(
-        "plans", [{name: getattr(p, name) for name in PLAN_COLUMNS} for p in _plans(run)]
+        "plans", [{name: getattr(p, name) for name in PLAN_COLUMNS} for p in plans]
     )
     run.tracker.log_table(
         "episodes",
@@ -172,26 +189,13 @@ def _track(run: Run, summary: dict[str, Any]) -> None:
                 "steps": e.steps,
                 **{name: getattr(e, name) for name in EPISODE_COLUMNS},
             }
-            for stage in (SCORING, EVALUATION)
-            for e in _episodes(run, stage)
+            for stage, episodes in played.items()
+            for e in episodes
         ],
     )
     run.tracker.log_folder(run.dir / "report", "report")
 
 
-def _plans(run: Run) -> list[Plan]:
-    return [
-        plan
-        for path in sorted((run.dir / "plans").glob("*.jsonl"))
-        if not path.name.startswith("seeds-")  # A teacher's, not the planner's.
-        for plan in run.records(f"plans/{path.name}", Plan)
-    ]
-
-
-def _episodes(run: Run, name: str) -> list[Episode]:
-    return run.records(f"episodes/{name}.jsonl", Episode)
-
-
 def _lines(run: Run, name: str) -> int:
     path = run.dir / name
-    return len(path.read_text().splitlines()) if path.is_file() else 0
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from jobs.progress import Progress
 from jobs.run import Round, Run
 from jobs.tasks import Tasks, load_tasks
+from mpo_core.errors import InputError
 from mpo_core.formats import bound_plans
 from mpo_core.ledger import Ledger
 from mpo_core.models import Reply
@@ -53,6 +54,23 @@ def load_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 
 
+def own_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
+    """What a ledger holds of the config as it is; it may hold other settings' plans too."""
+    name, sampling = _file(version, split), _sampling(run, split)
+    if _given(run, version, split) or not (run.dir / name).is_file():
+        return []
+    try:
+        origin = sampling.origin(run.fingerprint(version), run.prompts)
+    except InputError:
+        return []  # Of a planner that other settings have trained.
+    tasks = {task.id for task in load_tasks(run, split)}
+    return [
+        plan
+        for plan in run.records(name, Plan)
+        if plan.origin == origin and plan.task_id in tasks and plan.sample < sampling.per_task
+    ]
+
+
 def _given(run: Run, version: str, split: Tasks) -> list[Path]:
     """The files that hold these plans, where the config gives the first round's."""
     first = (version, split) == (Round.of(run.config, 1).start, "train")
@@ -60,7 +78,11 @@ def _given(run: Run, version: str, split: Tasks) -> list[Path]:
 
 
 def _ledger(run: Run, version: str, split: Tasks) -> Ledger[Plan]:
-    return plan_ledger(run.dir / "plans" / f"{version}-{split}.jsonl")
+    return plan_ledger(run.dir / _file(version, split))
+
+
+def _file(version: str, split: Tasks) -> str:
+    return f"plans/{version}-{split}.jsonl"
 
 
 def _sampling(run: Run, split: Tasks) -> Sampling:

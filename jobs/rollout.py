@@ -22,17 +22,17 @@ SCORING = "scoring"
 
 def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:
     """Play what is owed of `episodes/scoring.jsonl`; write the scores of a planner's plans."""
-    scoring = run.config.scoring
-    requests = episode_requests(
-        run,
-        load_tasks(run, "train"),
-        load_plans(run, version, "train"),
-        scoring.repetitions,
-        scoring.temperature,
-    )
+    requests = scoring_requests(run, version)
     scores = score_plans(requests, play(run, SCORING, requests))
     save_scores(scores, scores_path(run, round_number))
     return scores
+
+
+def scoring_requests(run: Run, version: str) -> list[EpisodeRequest]:
+    """The episodes that a planner's plans are scored by. Raises InputError where plans lack."""
+    tasks, plans = load_tasks(run, "train"), load_plans(run, version, "train")
+    scoring = run.config.scoring
+    return episode_requests(run, tasks, plans, scoring.repetitions, scoring.temperature)
 
 
 def scores_path(run: Run, round_number: int = 1) -> Path:

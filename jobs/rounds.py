@@ -61,7 +61,7 @@ def _run_round(run: Run, this: Round, before: list[Outcome]) -> Outcome:
 def rounds(run: Run) -> list[dict[str, Any]]:
     """The outcomes of the rounds so far."""
     path = run.dir / "rounds.json"
-    return json.loads(path.read_text()) if path.is_file() else []
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def final_version(run: Run) -> str:

@@ -12,21 +12,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpo_core.cache import default_cache
 from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, save_config
 from mpo_core.endpoint import EndpointModel
 from mpo_core.envs.base import Suite, suite_class
-from mpo_core.errors import InputError
+from mpo_core.errors import InputError, remedy
 from mpo_core.ledger import read_records, write_text
 from mpo_core.local import LocalBackend
 from mpo_core.models import ChatModel
 from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
-from mpo_core.types import Record, Split, Task
+from mpo_core.types import Record, Split, Task, content_hash
 
 R = TypeVar("R", bound=Record)
 log = logging.getLogger(__name__)
+DECIDE_NOTHING = {"runs_dir", "cluster", "tracking", "launch"}
+"""Sections that say where and how a run is made, and nothing about its results."""
 
 
 class Run:
@@ -37,6 +40,7 @@ class Run:
 
     def __init__(self, config: Config) -> None:
         """Raises InputError for whatever the run would stumble over later."""
+        default_cache()  # Must be known: libraries would stumble over a user without a home.
         self.config = config
         self.dir = config.run_dir
         self.suites: dict[str, Suite] = {
@@ -78,7 +82,8 @@ class Run:
             save_config(config, self.dir / "config.yaml")
         except OSError as error:
             raise InputError(
-                f"runs_dir: {self.dir}: cannot be written: {error.strerror}"
+                f"runs_dir: {error.filename or self.dir}: cannot be written: {error.strerror}; "
+                f"{remedy(error)}"
             ) from error
 
     def __enter__(self) -> "Run":
@@ -111,8 +116,11 @@ class Run:
     def tracker(self) -> Tracker:
         if not self.config.tracking.enabled:
             return NoTracker()
-        params = flat(self.config.model_dump(mode="json"))
-        return MlflowTracker(self.config.tracking, self.config.runs_dir, self.dir, params)
+        tree = self.config.model_dump(mode="json")
+        identity = content_hash({key: tree[key] for key in tree.keys() - DECIDE_NOTHING})
+        return MlflowTracker(
+            self.config.tracking, self.config.runs_dir, self.dir, flat(tree), identity
+        )
 
     def model(self, version: str) -> ChatModel:
         """A client for the `agent`, or for a version of the planner: `base`, or one trained here.
@@ -170,7 +178,7 @@ class Run:
     def training_summary(self, version: str) -> dict[str, Any]:
         """What a version's training wrote; empty before it ended."""
         path = self.trained_folder(version) / "training.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def records(self, name: str, kind: type[R]) -> list[R]:
         """What one of the run's files holds; nothing before it is written."""
@@ -211,7 +219,7 @@ class Run:
     def timings(self) -> dict[str, dict[str, float]]:
         """Stage -> seconds and amounts, summed over all attempts at the run."""
         path = self.dir / "timings.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 @dataclass(frozen=True)

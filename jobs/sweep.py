@@ -9,14 +9,13 @@ The same command goes on with what is not done: a point whose job has ended with
 submitted again and continues from its run folder.
 """
 
-import fcntl
 import json
 import os
 import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -31,6 +30,7 @@ from mpo_core import strict_yaml
 from mpo_core.config import SlurmConfig, save_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
+from mpo_core.locks import lock_file
 from mpo_core.overrides import split_override
 from mpo_core.tracking import MlflowTracker
 from mpo_core.types import content_hash
@@ -160,7 +160,7 @@ class Sweep:
 
     def _is_done(self, point: Point) -> bool:
         done = self._file(point, "done")
-        return done.is_file() and done.read_text() == self._identity(point)
+        return done.is_file() and done.read_text(encoding="utf-8") == self._identity(point)
 
     def _identity(self, point: Point) -> str:
         """Hash of what decides a point's results."""
@@ -173,7 +173,7 @@ class Sweep:
 
     def _jobs(self) -> dict[str, dict[str, str]]:
         path = self.dir / "sweep.json"
-        return json.loads(path.read_text())["jobs"] if path.is_file() else {}
+        return json.loads(path.read_text(encoding="utf-8"))["jobs"] if path.is_file() else {}
 
     def _parent(self) -> MlflowTracker:
         """The MLflow run that the points' runs stand under."""
@@ -258,10 +258,9 @@ class Sweep:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        self.dir.mkdir(parents=True, exist_ok=True)
-        with (self.dir / "lock").open("w") as file:
+        with ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(lock_file(self.dir / "lock"))
             except BlockingIOError as error:
                 raise InputError(
                     f"{self.dir}: another process runs this sweep; wait for it or stop it"
@@ -346,7 +345,9 @@ def _slurm_queue() -> dict[str, str]:
     """
     command = ["squeue", "--me", "--array", "--noheader", "--format=%i %T"]
     try:
-        shown = subprocess.run(command, check=True, capture_output=True, text=True)
+        shown = subprocess.run(
+            command, check=True, capture_output=True, encoding="utf-8", errors="replace"
+        )
     except FileNotFoundError as error:
         raise InputError("squeue: not found; run this where Slurm is") from error
     except subprocess.CalledProcessError as error:

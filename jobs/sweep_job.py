@@ -54,7 +54,7 @@ class PointJob(Checkpointable):
             name = Path(self.config).stem
             raise RuntimeError(f"{name}: ended with exit code {process.returncode}")
         if not self.on_slurm or os.environ.get("SLURM_PROCID", "0") == "0":
-            Path(self.done).write_text(self.identity)
+            Path(self.done).write_text(self.identity, encoding="utf-8")
 
     def checkpoint(self, *args, **kwargs):
         """Called by submitit ahead of the time limit or preemption."""

@@ -51,7 +51,7 @@ def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
     pairs, validation = pairs_path(run, this.number), validation_path(run, this.number)
     if not pairs.is_file():
         raise InputError(f"{pairs}: no pairs; run `mpo pairs` with the same config first")
-    if not pairs.read_text():
+    if not pairs.read_text(encoding="utf-8"):
         raise InputError(
             f"{pairs}: the plans of every task tie, so there is nothing to learn from; raise "
             "planner.per_task, scoring.repetitions or the number of train tasks, or lower "
@@ -64,7 +64,9 @@ def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
         pairs,
         run.config.training,
         start=this.start,
-        validation=validation if validation.is_file() and validation.read_text() else None,
+        validation=validation
+        if validation.is_file() and validation.read_text(encoding="utf-8")
+        else None,
     )
 
 
@@ -114,6 +116,7 @@ def train(
     Returns:
         The training's summary, as in `training.json` beside the weights.
     """
+    run.tracker  # noqa: B018  A store that refuses is found out before the work.
     folder = run.trained_folder(version)
     role = run.config.agent if version == "agent" else run.config.planner
     served = run.config.models[role.model]
@@ -124,8 +127,8 @@ def train(
         "continued": version == "agent",
     }
     identity = content_hash(
-        rows.read_text(),
-        validation.read_text() if validation else None,
+        rows.read_text(encoding="utf-8"),
+        validation.read_text(encoding="utf-8") if validation else None,
         run.fingerprint(start) if start else run.backend.fingerprint(role.model),
         config.model_dump(),
         run.config.seed,
@@ -136,7 +139,7 @@ def train(
     if done.get("tag") == identity:
         # Left by a driver that was killed at the very end.
         shutil.rmtree(checkpoints, ignore_errors=True)
-        _complete_curves(run, version, done)
+        complete_curves(run, version, done)
         return done
     continued = run.trained_folder(start) if start and start != "base" else None
 
@@ -160,7 +163,7 @@ def train(
             storage_path=checkpoints,
             on_report=track,
         )
-    _complete_curves(run, version, summary)
+    complete_curves(run, version, summary)
     return summary
 
 
@@ -171,11 +174,11 @@ def _track(run: Run, version: str, row: dict[str, Any]) -> None:
         run.tracker.log_metrics(metrics, step=int(row["step"]))
 
 
-def _complete_curves(run: Run, version: str, done: dict[str, Any]) -> None:
+def complete_curves(run: Run, version: str, done: dict[str, Any]) -> None:
     """Log what the tracker lacks of a finished training.
 
-    Those are rows that a killed driver had not read, and all of them where the run now goes on with
-    another tracking server.
+    Those are rows that a killed driver had not read, and all of them where the run goes on with
+    another tracking server or in another MLflow run.
     """
     for loss, rows in (("loss", done["curve"]), ("eval_loss", done["validation"])):
         logged = run.tracker.logged_steps(f"{version}/{loss}")

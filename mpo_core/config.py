@@ -1,7 +1,8 @@
 """The one config tree: YAML plus `dotted.key=value`, checked whole before anything starts.
 
 The string under a field is its documentation; `mpo config` prints it. Relative paths are relative
-to the folder the command is run in. `load_config` raises `InputError` with one line per fault.
+to the folder the command is run in; `~` and `~user` are home folders. `load_config` raises
+`InputError` with one line per fault.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from mpo_core import strict_yaml
 from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
 from mpo_core.overrides import apply_override
+from mpo_core.paths import check_paths, homes_filled_in
 from mpo_core.types import PlanMode, Split
 
 Arm = Literal["none", "base", "sft", "rft", "mpo", "expert"]
@@ -49,11 +51,28 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """A part of the tree: unknown keys are refused."""
+    """A part of the tree: unknown keys are refused, and paths have their home folders filled in."""
 
     model_config = ConfigDict(
         extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _homes_filled_in(cls, value: Any) -> Any:
+        try:
+            return homes_filled_in(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _paths_of_files(cls, value: Any) -> Any:
+        try:
+            check_paths(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return value
 
 
 class ModelConfig(Section):
@@ -574,7 +593,8 @@ def validated(section: type[S], tree: dict[str, Any], where: str) -> S:
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved config, from which the run can be started again."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    path.write_text(text, encoding="utf-8")
 
 
 def _fault(error: dict[str, Any]) -> str:

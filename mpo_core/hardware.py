@@ -17,7 +17,7 @@ def multiplies_bf16() -> bool:
     Elsewhere the libraries convert number by number, several times slower than float32.
     """
     flags = Path("/proc/cpuinfo")
-    return flags.is_file() and NATIVE_BF16.search(flags.read_text()) is not None
+    return flags.is_file() and NATIVE_BF16.search(flags.read_text(encoding="utf-8")) is not None
 
 
 def free_port(asked: int = 0) -> int:

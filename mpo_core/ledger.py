@@ -7,15 +7,16 @@ Invariants:
 - One process writes at a time, held by a lock that ends with the process.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from mpo_core.errors import InputError
+from mpo_core.errors import InputError, remedy
+from mpo_core.locks import locked
 from mpo_core.types import Record
 
 R = TypeVar("R", bound=Record)
@@ -29,6 +30,7 @@ class Ledger(Generic[R]):
         self._record = record
         self._key = key
         self._file = None
+        self._held = ExitStack()
         self._records: dict[str, R] = {}
 
     def __enter__(self) -> "Ledger[R]":
@@ -37,24 +39,25 @@ class Ledger(Generic[R]):
             # Unbuffered: after a failed write, no rest of it may linger and reach the disk later.
             file = self.path.open("a+b", buffering=0)
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be opened: {error.strerror}") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.truncate(self._read())
-        except BlockingIOError as error:
-            file.close()
             raise InputError(
-                f"{self.path}: another process is writing this run; wait for it or stop it"
+                f"{self.path}: cannot be opened: {error.strerror}; {remedy(error)}"
             ) from error
-        except InputError:
-            file.close()
-            raise
+        with ExitStack() as held:
+            held.enter_context(file)
+            try:
+                held.enter_context(locked(file.fileno(), self.path))
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{self.path}: another process is writing this run; wait for it or stop it"
+                ) from error
+            file.truncate(self._read())
+            self._held = held.pop_all()
         self._file = file
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
         self._file = None
+        self._held.close()
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
@@ -89,8 +92,7 @@ class Ledger(Generic[R]):
         except OSError as error:
             os.ftruncate(self._file.fileno(), end)
             raise InputError(
-                f"{self.path}: cannot write: {error.strerror}; free some space and run the same "
-                "command again, it goes on from here"
+                f"{self.path}: cannot write: {error.strerror}; {remedy(error)}"
             ) from error
         self._records.update(zip(keys, records, strict=True))
 
@@ -138,15 +140,12 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if temporary.is_file():  # Not even its folder need be there.
+        with suppress(OSError):  # Not even its folder need be there.
             temporary.unlink()
-        raise InputError(
-            f"{path}: cannot write: {error.strerror}; free some space and run the same command "
-            "again"
-        ) from error
+        raise InputError(f"{path}: cannot write: {error.strerror}; {remedy(error)}") from error

@@ -1,20 +1,37 @@
 """MLflow, written by the driver alone: a run's parameters, metrics, tables and report.
 
 A run that is started again goes on in the same MLflow run, found by the id kept in the run
-directory; tables are written over, not appended to.
+directory; tables are written over, not appended to. Where that MLflow run was deleted, or holds
+what another config came to, a new one is made, and all is logged into it anew.
 """
 
-import fcntl
 import logging
 import os
+import re
+import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from mpo_core.config import TrackingConfig
-from mpo_core.errors import InputError
+from mpo_core.errors import InputError, remedy
+from mpo_core.ledger import write_text
+from mpo_core.locks import lock_file
+from mpo_core.paths import homes_filled_in
+from mpo_core.tracking_store import ARTIFACTS, DATABASE, prepare, sqlite_uri
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+IDENTITY = "mpo.identity"
+"""The tag of an MLflow run that says which config's it is."""
+STORE_WAIT_S = 600
+"""As long as many runs that start together may take to open a store one after the other."""
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND")
+REFUSED_LOGIN = re.compile(r"\b40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED")
+PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 
 
 class Tracker(Protocol):
@@ -41,47 +58,54 @@ class MlflowTracker:
     """One MLflow run. Every method raises InputError where its store cannot be reached."""
 
     def __init__(
-        self, config: TrackingConfig, runs_dir: Path, run_dir: Path, params: Mapping[str, Any]
+        self,
+        config: TrackingConfig,
+        runs_dir: Path,
+        run_dir: Path,
+        params: Mapping[str, Any],
+        identity: str = "",
     ) -> None:
         """Open the run, or go on in it.
 
         Args:
             params: the resolved config, flat; set when the run is created.
+            identity: of all that decides the results; an MLflow run of another is not gone on in.
 
         Raises:
-            InputError: the tracking store cannot be reached or is of another version.
+            InputError: the tracking store cannot be reached, cannot be written or is of another
+                version, or the experiment was deleted.
         """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         import mlflow  # Seconds of imports.
 
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        self._mlflow = mlflow
-        uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI")
-        self._uri = uri or f"sqlite:///{(runs_dir / 'mlflow.db').resolve()}"
+        uri = config.uri or homes_filled_in(os.environ.get("MLFLOW_TRACKING_URI"))
+        self._uri = uri or sqlite_uri((runs_dir / DATABASE).resolve())
+        self._config, self._runs_dir, self._run_dir = config, runs_dir, run_dir
+        self._params, self._identity = params, identity
         self._lost = ""
         with self._reached():
             # Runs that start together would each make the store's tables, and the experiment.
-            with _alone(runs_dir / ".mlflow.lock"):
+            with self._alone():
+                prepare(self._uri, runs_dir, config.experiment)
                 self._client = mlflow.MlflowClient(tracking_uri=self._uri)
-                experiment_id = self._experiment(config.experiment, runs_dir)
-            self.run_id = self._resume(run_dir / "mlflow_run_id")
-            if self.run_id is None:
-                self.run_id = self._create(experiment_id, run_dir, params, config.parent)
+                experiment_id = self._experiment()
+            self.run_id = self._resume(experiment_id) or self._create(experiment_id)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
         entries = [Metric(name, float(value), now, step or 0) for name, value in metrics.items()]
-        with self._reached():
-            for start in range(0, len(entries), 1000):  # MLflow's limit for one batch.
-                self._client.log_batch(self.run_id, metrics=entries[start : start + 1000])
+        for start in range(0, len(entries), 1000):  # MLflow's limit for one batch.
+            batch = entries[start : start + 1000]
+            self._in_run(lambda run, batch=batch: self._client.log_batch(run, metrics=batch))
 
     def logged_steps(self, metric: str) -> set[int]:
         """Steps at which the run has a value of a metric."""
-        with self._reached():
-            return {point.step for point in self._client.get_metric_history(self.run_id, metric)}
+        found = self._in_run(lambda run: self._client.get_metric_history(run, metric))
+        return {point.step for point in found}
 
     def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table of the run's artifacts, shown by MLflow; replaces one of the same name."""
@@ -90,22 +114,35 @@ class MlflowTracker:
         if not rows:
             return
         file, frame = f"{name}.json", pd.DataFrame(list(rows))
-        with self._reached():
-            if file in {artifact.path for artifact in self._client.list_artifacts(self.run_id)}:
+
+        def write(run: str) -> None:
+            if file in {artifact.path for artifact in self._client.list_artifacts(run)}:
                 # log_table would append to it.
-                self._client.log_text(self.run_id, frame.to_json(orient="split", index=False), file)
+                self._client.log_text(run, frame.to_json(orient="split", index=False), file)
             else:
-                self._client.log_table(self.run_id, frame, file)
+                self._client.log_table(run, frame, file)
+
+        self._in_run(write)
 
     def log_folder(self, folder: Path, name: str) -> None:
-        with self._reached():
-            self._client.log_artifacts(self.run_id, str(folder), name)
+        self._in_run(lambda run: self._client.log_artifacts(run, str(folder), name))
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED, where the store can be reached."""
         if not self._lost:
             with self._reached():
-                self._client.set_terminated(self.run_id, status)
+                if self._state(self.run_id) == "active":
+                    self._client.set_terminated(self.run_id, status)
+
+    def _in_run(self, action: Callable[[str], T]) -> T:
+        """Do something with the MLflow run, or with a new one where it was deleted."""
+        with self._reached():
+            if self._state(self.run_id) != "active":
+                self._say_deleted(self.run_id)
+                with self._alone():
+                    experiment_id = self._experiment()
+                self.run_id = self._create(experiment_id)
+            return action(self.run_id)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -113,57 +150,112 @@ class MlflowTracker:
 
         MLflow has then tried for two minutes, which is not worth doing again for every metric.
         """
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
         if self._lost:
             raise InputError(self._lost)
         try:
             yield
-        except self._mlflow.exceptions.MlflowException as error:
-            self._lost = (
-                f"tracking.uri: {self._uri}: {' '.join(str(error).split())[:200]}; check the "
-                "address and its server, or set tracking.enabled=false"
-            )
+        except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+            what = " ".join(str(error).split())[:200]
+            self._lost = f"tracking.uri: {self._shown_uri}: {what}; {_advice(error)}"
             raise InputError(self._lost) from error
 
-    def _experiment(self, name: str, runs_dir: Path) -> str:
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is not None:
-            return experiment.experiment_id
-        artifacts = (runs_dir / "mlartifacts").resolve().as_uri()
-        local = self._uri.startswith("sqlite")
-        return self._client.create_experiment(name, artifacts if local else None)
-
-    def _resume(self, id_file: Path) -> str | None:
-        if not id_file.is_file():
-            return None
-        run_id = id_file.read_text().strip()
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = self._runs_dir / ".mlflow.lock"
         try:
-            self._client.get_run(run_id)
-        except self._mlflow.exceptions.MlflowException:
+            with lock_file(lock, STORE_WAIT_S):
+                yield
+        except BlockingIOError as error:
+            raise InputError(
+                f"{lock}: other processes have held it for {STORE_WAIT_S // 60} minutes; stop what "
+                "hangs, or set tracking.enabled=false"
+            ) from error
+
+    @property
+    def _shown_uri(self) -> str:
+        return PASSWORD.sub("***@", self._uri)
+
+    def _experiment(self) -> str:
+        """The experiment's id; it is made where there is none."""
+        name = self._config.experiment
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            artifacts = (self._runs_dir / ARTIFACTS).resolve().as_uri()
+            local = self._uri.startswith("sqlite")
+            return self._client.create_experiment(name, artifacts if local else None)
+        number = experiment.experiment_id
+        if experiment.lifecycle_stage != "active":
+            raise InputError(
+                f"tracking.experiment: {name!r} was deleted in MLflow; restore it by "
+                f"`MLFLOW_TRACKING_URI={shlex.quote(self._shown_uri)} mlflow experiments restore "
+                f"--experiment-id {number}`, or set tracking.experiment to another name"
+            )
+        return number
+
+    def _resume(self, experiment_id: str) -> str | None:
+        """The MLflow run to go on in, set running again; None where a new one must be made."""
+        id_file = self._run_dir / "mlflow_run_id"
+        run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else ""
+        state = self._state(run_id) if run_id else None
+        if state == "deleted":
+            self._say_deleted(run_id)
+        if state != "active":
             return None  # Another store, or one that was cleared.
+        found = self._client.get_run(run_id)
+        if found.data.tags.get(IDENTITY, self._identity) != self._identity:
+            log.warning("MLflow: run %s is of other settings; all is logged into a new one", run_id)
+            return None
+        if found.info.experiment_id != experiment_id:
+            return None
         self._client.update_run(run_id, status="RUNNING")
         return run_id
 
-    def _create(
-        self, experiment_id: str, run_dir: Path, params: Mapping[str, Any], parent: str | None
-    ) -> str:
+    def _state(self, run_id: str) -> str | None:
+        """`active` or `deleted`; None where the store has no such run."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id).info.lifecycle_stage
+        except MlflowException as error:
+            if error.error_code in NOT_THERE:
+                return None
+            raise
+
+    def _say_deleted(self, run_id: str) -> None:
+        log.warning("MLflow: run %s was deleted; all is logged into a new one", run_id)
+
+    def _create(self, experiment_id: str) -> str:
         from mlflow.entities import Param
 
-        tags = {"mlflow.parentRunId": parent} if parent else {}
-        run = self._client.create_run(experiment_id, run_name=run_dir.name, tags=tags)
+        tags = {IDENTITY: self._identity} if self._identity else {}
+        if self._config.parent:
+            tags["mlflow.parentRunId"] = self._config.parent
+        run = self._client.create_run(experiment_id, run_name=self._run_dir.name, tags=tags)
         run_id = run.info.run_id
-        entries = [Param(key, str(value)[:6000]) for key, value in params.items()]
+        entries = [Param(key, str(value)[:6000]) for key, value in self._params.items()]
         for start in range(0, len(entries), 100):  # MLflow's limit for one batch.
             self._client.log_batch(run_id, params=entries[start : start + 100])
-        (run_dir / "mlflow_run_id").write_text(run_id)
+        write_text(self._run_dir / "mlflow_run_id", run_id)
         return run_id
 
 
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _advice(error: Exception) -> str:
+    """What to do about a store's failure, by its cause."""
+    if isinstance(error, ImportError):
+        return "install what it needs"
+    if isinstance(error, OSError):
+        return remedy(error)
+    if REFUSED_LOGIN.search(str(error)):
+        return (
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
+            "to what the server accepts"
+        )
+    if "sqlite3." in str(error):
+        return "mend that, or set tracking.uri to another store, or tracking.enabled=false"
+    return "check the address and its server, or set tracking.enabled=false"
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

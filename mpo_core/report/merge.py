@@ -62,7 +62,7 @@ def read_report(run_dir: Path) -> Finished:
             raise InputError(f"{folder / name}: no such file; {again}")
     results = read_records(folder / RESULTS, TaskResult)
     try:
-        summary = json.loads((folder / SUMMARY).read_text())
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{folder / SUMMARY}: not JSON; {again}") from error
     for key in ("name", "seed", *SHARED, *COUNTED):

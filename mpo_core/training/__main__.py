@@ -15,7 +15,7 @@ from mpo_core.training.settings import CONFIGS, TrainingJob
 
 
 def main(path: str) -> None:
-    fields = json.loads(Path(path).read_text())
+    fields = json.loads(Path(path).read_text(encoding="utf-8"))
     method = fields.setdefault("method", "dpo")
     if method not in CONFIGS:
         raise InputError(f"{path}: unknown method {method!r}; known: {', '.join(CONFIGS)}")

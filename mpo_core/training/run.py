@@ -307,7 +307,8 @@ def _save_planner(trainer: Any, job: TrainingJob, summary: TrainingSummary, stat
         for file in partial.iterdir():
             # safetensors writes files that only their owner may read.
             file.chmod(0o644)
-        (partial / SUMMARY_FILE).write_text(json.dumps(asdict(summary), indent=1) + "\n")
+        text = json.dumps(asdict(summary), indent=1) + "\n"
+        (partial / SUMMARY_FILE).write_text(text, encoding="utf-8")
         if job.out.exists():
             shutil.rmtree(job.out)
         partial.rename(job.out)

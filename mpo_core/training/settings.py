@@ -58,7 +58,7 @@ class TrainingJob:
     def identity(self) -> str:
         """Hash of everything that decides the result, the content of the rows included."""
         settings = self.config.model_dump(mode="json", exclude=OPERATIONAL)
-        rows = content_hash(self.rows.read_text())
+        rows = content_hash(self.rows.read_text(encoding="utf-8"))
         folder = Path(self.model)
         model = weights_fingerprint(folder) if folder.is_dir() else self.model
         start = [weights_fingerprint(self.start)] if self.start else []
@@ -80,7 +80,7 @@ class TrainingJob:
                 raise InputError(f"{self.start}: full training cannot start here: {fault}")
             return
         settings = self.start / "adapter_config.json"
-        found = json.loads(settings.read_text()) if settings.is_file() else {}
+        found = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
         if found.get("peft_type") != "LORA":
             raise InputError(
                 f"{self.start}: not a LoRA adapter; to train an adapter on a whole model, give "

@@ -7,6 +7,7 @@ the real engine (`engine.py`) in a few processes.
 
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,19 +16,18 @@ from typing import Any, ClassVar
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 from tqdm import tqdm
 
-from mpo_core.cache import default_cache
+from mpo_core.cache import default_cache, unwritable
 from mpo_core.config import Section
 from mpo_core.envs.alfworld.games import Index, TaskType, data_root, index_games
 from mpo_core.envs.alfworld.generation import generate, provenance
 from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
 from mpo_core.envs.draw import TaskLimits, draw
 from mpo_core.errors import InputError
+from mpo_core.paths import at_home
 from mpo_core.types import Split, Task, content_hash
 
 __all__ = ["ALFWorld", "ALFWorldEnvironment", "ALFWorldHost"]
 
-# Where `alfworld-download` puts the games unless it is told otherwise.
-DOWNLOADED = Path("~/.cache/alfworld")
 STEP_LIMIT = 30
 
 
@@ -86,7 +86,7 @@ class ALFWorld:
         self.config = config or ALFWorldConfig()
         # Read here, where the run is decided: a suite is sent to other machines.
         given = self.config.data or os.environ.get("ALFWORLD_DATA")
-        self._data = Path(given or DOWNLOADED).expanduser().absolute()
+        self._data = (at_home(given) if given else downloaded()).absolute()
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """The split's tasks, with their instructions, by id.
@@ -135,7 +135,7 @@ class ALFWorld:
         Generated games are the same everywhere, so a machine that lacks them makes its own.
         """
         # The alfworld package sets ALFWORLD_DATA to its own default, empty or not.
-        if self._data != DOWNLOADED.expanduser() or self.config.data:
+        if self.config.data or self._data != downloaded():
             return data_root(self._data)
         try:
             return data_root(self._data)
@@ -147,12 +147,26 @@ class ALFWorld:
         return _indexed(self.root())
 
 
+def downloaded() -> Path:
+    """Where `alfworld-download` puts the games unless it is told otherwise."""
+    try:
+        return at_home("~/.cache/alfworld")
+    except InputError:
+        return default_cache() / "alfworld" / "downloaded"
+
+
 def generated_games(wanted: Generated) -> Path:
     """The data folder of generated games, made with a progress bar where the cache lacks it."""
     identity = content_hash(provenance(wanted.counts, wanted.seed, wanted.prior_power))
     folder = default_cache() / "alfworld" / "games" / identity
     if folder.is_dir():
         return folder
+    try:
+        # As the games will be written: aside, then renamed.
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
+    except OSError as error:
+        raise unwritable(folder.parent, error) from error
     total, interval = sum(wanted.counts.values()), 0.2 if sys.stderr.isatty() else 15
     with tqdm(total=total, desc="ALFWorld games", unit=" games", mininterval=interval) as bar:
         try:

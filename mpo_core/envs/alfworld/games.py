@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from mpo_core.cache import keep
+from mpo_core.cache import keep, unwritable
 from mpo_core.errors import InputError
 from mpo_core.types import Split, Task, content_hash
 
@@ -321,9 +321,7 @@ def _keep(index: Index, path: Path) -> None:
     try:
         keep(path, INDEX.dump_json(index))
     except OSError as error:
-        raise InputError(
-            f"{path.parent}: cannot be written ({error.strerror}); set MPO_CACHE to another folder"
-        ) from error
+        raise unwritable(path.parent, error) from error
 
 
 def _what_instead(index: Index) -> str:

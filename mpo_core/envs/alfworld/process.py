@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from pathlib import Path
@@ -20,6 +21,9 @@ from mpo_core.envs.processes import LineProcess, dying_with_parent, launch
 from mpo_core.errors import InputError
 
 START_TIMEOUT_S = 120
+NO_DATA = {"ALFWORLD_DATA": tempfile.gettempdir()}
+"""For processes of the engine, which are given each game's path: the alfworld package makes this
+folder where it is missing, by default in a home that may not be writable."""
 
 log = logging.getLogger(__name__)
 
@@ -102,4 +106,4 @@ def _environment() -> dict[str, str]:
     """This process's, with the package where this process has it."""
     package = str(Path(mpo_core.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | NO_DATA

@@ -15,12 +15,10 @@ but replanning reads.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import sys
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,6 +27,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mpo_core.cache import keep
+from mpo_core.errors import InputError
+from mpo_core.locks import lock_file
 
 log = logging.getLogger(__name__)
 
@@ -135,26 +135,8 @@ def _write(path: Path, found: Translation) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError:
+    with contextlib.ExitStack() as held:
         # A cache that cannot be written may still be read.
+        with contextlib.suppress(BlockingIOError, InputError):
+            held.enter_context(lock_file(path, LOCK_WAIT_S, vital=False))
         yield
-        return
-    with file:
-        _wait_for_lock(file.fileno())
-        yield
-
-
-def _wait_for_lock(descriptor: int) -> None:
-    deadline = time.monotonic() + LOCK_WAIT_S
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        except OSError:
-            return
-        else:
-            return

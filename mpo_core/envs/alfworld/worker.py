@@ -51,7 +51,8 @@ def main() -> None:
     player = Player(Path(*folder) if folder else None)
     parent = socket.socket(fileno=int(number))
     # Two files: one for both would forget, at each answer, the calls that it has read ahead.
-    calls, answers = parent.makefile("r", encoding="utf-8"), parent.makefile("w")
+    calls = parent.makefile("r", encoding="utf-8")
+    answers = parent.makefile("w", encoding="utf-8")
     write(answers, {"result": "ready"})
     for line in calls:
         name, session, *arguments = json.loads(line)

@@ -55,6 +55,8 @@ class Jvm(LineProcess):
                 stderr=subprocess.STDOUT,
                 # The simulator reads a table of object types from its working directory.
                 cwd=_simulator_jar().parent,
+                # Java reads the names of files in the locale's encoding.
+                env=os.environ | {"LC_ALL": "C.UTF-8"},
             )
             try:
                 self._connect(*self._read_greeting())

@@ -180,7 +180,7 @@ def _task(split: Split, name: str, variation: int) -> Task:
 def _read_index(path: Path) -> list:
     advice = "give a published index file, such as test_indices.json"
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; {advice}") from error
     except ValueError as error:

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 
+from mpo_core.envs.alfworld.process import NO_DATA
 from mpo_core.errors import InputError
 
 TIME_LIMIT_S = 120.0
@@ -41,7 +42,7 @@ class Player:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=os.environ | NO_DATA | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
 
     @property

@@ -1,0 +1,70 @@
+"""Paths as people write them: home folders filled in, and what no file can be called refused."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mpo_core.errors import InputError
+
+HOME = re.compile(r"(sqlite:///)?(~[\w.-]*(?:/.*)?)", re.ASCII | re.DOTALL)
+"""A path that starts in a home folder, alone or as that of a database."""
+VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+
+
+def at_home(path: str | Path) -> Path:
+    """A path with `~` and `~user` filled in. Raises InputError for a user without a home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: no home folder is known for this; write it out") from error
+
+
+def homes_filled_in(value: Any) -> Any:
+    """A setting with `~` and `~user` filled in, in whatever texts and paths it holds.
+
+    Some settings are a path or something else, such as a model's source, so the type does not tell.
+
+    Raises:
+        InputError: a user without a home.
+    """
+    if isinstance(value, dict):
+        return {key: homes_filled_in(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [homes_filled_in(inner) for inner in value]
+    if not isinstance(value, str | Path):
+        return value
+    found = HOME.fullmatch(str(value))
+    return type(value)(f"{found[1] or ''}{at_home(found[2])}") if found else value
+
+
+def check_paths(value: Any) -> None:
+    """Raises InputError for a path in a setting that no file can have here."""
+    for path in _paths(value):
+        if any(VARIABLE.fullmatch(part) for part in path.parts):
+            raise InputError(
+                f"{path}: variables are not filled in; write it out, or give it on the command "
+                "line unquoted, where the shell does"
+            )
+        if not _can_be(path):
+            raise InputError(
+                f"{str(path)!a}: no name that a file can have here (names are "
+                f"{sys.getfilesystemencoding()}, by the locale); use another, or set LC_ALL=C.UTF-8"
+            )
+
+
+def _can_be(path: Path) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _paths(inner)
