@@ -574,6 +574,7 @@ def _print_work(opened) -> None:
 
 
 def _print_report(folder: Path, summary: dict) -> None:
+    from mpo_core.report.conduct import conduct_warnings
     from mpo_core.report.page import headline, table_rows, title
 
     header, *rows = table_rows(headline(summary), summary["paired"])
@@ -600,6 +601,8 @@ def _print_report(folder: Path, summary: dict) -> None:
     console.print(
         f"{summary['plans']} plans, {summary['episodes']} episodes, {summary['pairs']} pairs{speed}"
     )
+    for warning in conduct_warnings(summary.get("conduct", [])):
+        console.print(f"[yellow]{warning}[/]", soft_wrap=True)
     console.print(f"report: {folder}", soft_wrap=True)
 
 

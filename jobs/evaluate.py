@@ -15,6 +15,7 @@ from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.expert import expert_request
 from mpo_core.formats import bound_plans
 from mpo_core.report import write_report
+from mpo_core.report.conduct import conduct
 from mpo_core.tracking import flat
 from mpo_core.types import Episode, Plan, Split, TaskResult
 
@@ -84,6 +85,10 @@ def evaluate(run: Run) -> dict[str, Any]:
     }
     counts = {"plans": len(plans), "episodes": sum(map(len, played.values()))}
     summary = _summary(run, results, counts)
+    by_arm: dict[str, list[Episode]] = {SCORING: played[SCORING]} if played[SCORING] else {}
+    for attempt in attempts:
+        by_arm.setdefault(attempt.arm, []).append(attempt.episode)
+    summary["conduct"] = conduct(by_arm)
     write_report(run.dir / "report", summary, results)
     _track(run, summary, plans, played)
     return summary

@@ -55,8 +55,7 @@ class FakeServer:
         self.seen_headers: list[dict[str, str]] = []
         self.failed = 0
         self._lock = threading.Lock()
-        self._http = ThreadingHTTPServer((host, 0), _handler(self))
-        self._http.daemon_threads = True
+        self._http = _Quiet((host, 0), _handler(self))
         self.url = f"http://{host}:{self._http.server_port}/v1"
 
     def answer(self, body: dict[str, Any]) -> tuple[int, Any]:
@@ -116,6 +115,14 @@ def fake_server(mode: Mode | None = None, host: str = "127.0.0.1") -> Iterator[F
     finally:
         server.close()
         thread.join()
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that left does not matter."""
 
 
 def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:

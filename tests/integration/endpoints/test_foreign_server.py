@@ -1,0 +1,97 @@
+"""A server that this suite did not start: vLLM's own `vllm serve`, without the suite's options."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from mpo_core.builtin_models import resolve_source
+from mpo_core.hardware import free_port
+from mpo_core.ledger import read_records
+from mpo_core.types import Episode
+from tests.commandline import mpo
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Base URL of `vllm serve` with the built-in model."""
+    port, folder = free_port(), tmp_path_factory.mktemp("vllm")
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
+    command += [str(resolve_source("builtin:smollm2-135m-instruct")), "--host=127.0.0.1"]
+    command += [f"--port={port}", "--served-model-name=smol", "--max-model-len=2048"]
+    command += ["--enforce-eager"]  # Compilation takes minutes on a CPU.
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_HOST_IP": "127.0.0.1", "HF_HUB_OFFLINE": "1"}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | settings | {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"},
+        )
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 500
+    try:
+        while not _answers(url):
+            assert process.poll() is None and time.monotonic() < deadline, (
+                folder / "log"
+            ).read_text()[-3000:]
+            time.sleep(0.5)
+        yield f"{url}/v1"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+# Its own default prefills long prompts in parts, of which a seeded request makes vLLM 0.32 end on a
+# CPU: `omit` is what a user has against that.
+MODEL = "models={llm: {endpoint: '%s', name: smol, retries: 1, omit: [seed]}}"
+OVERRIDES = [
+    "cluster.enabled=false",
+    "tracking.enabled=false",
+    "envs={alfworld: {generated: {train: 6, seen: 0, unseen: 6}, tasks: {train: 2, unseen: 2}}}",
+    "planner.model=llm",
+    "planner.per_task=2",
+    "agent.model=llm",
+    "agent.example=false",
+    "agent.list_actions=4",
+    "agent.max_tokens=16",
+    "agent.max_steps=3",
+    "scoring.repetitions=1",
+    "validation=0",
+    "evaluation.arms=[none,base]",
+    "evaluation.bootstrap=100",
+]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("thoughts", [False, True])
+def test_a_whole_run_against_vllm_serve_with_and_without_a_given_beginning(
+    thoughts, server, tmp_path
+):
+    asked = [MODEL % server, f"agent.thoughts={str(thoughts).lower()}", *OVERRIDES]
+    answer = mpo("run", "demo", f"runs_dir={tmp_path}", "name=foreign", *asked)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    found = next(line for line in answer.stderr.splitlines() if line.startswith("model llm:"))
+    assert "context 2048" in found and ("a given beginning" in found) == (not thoughts)
+    run = tmp_path / "foreign"
+    played = read_records(run / "episodes" / "scoring.jsonl", Episode)
+    turns = [turn for episode in played for turn in episode.turns]
+    assert len(played) == 4 and turns
+    if not thoughts:
+        # Every reply goes on from `Action:`, so that every one has an action.
+        assert all(turn.reply.startswith("Action:") and turn.action for turn in turns)
+    summary = json.loads((run / "report" / "summary.json").read_text())
+    assert {row["arm"] for row in summary["conduct"]} == {"scoring", "none", "base"}
+    assert sum(episode.completion_tokens for episode in played) > 0
