@@ -20,7 +20,7 @@ def test_a_private_cluster_runs_below_a_temporary_folder_with_a_long_path(tmp_pa
     links = {path for path in Path("/tmp").glob("mpo-*/t") if path.is_symlink()}
     done = mpo("run", str(config), *few, "tracking.enabled=false")
     assert done.returncode == 0, done.stdout + done.stderr
-    [session] = [path for path in (long / "ray").glob("session_2*")]
+    [session] = (long / "ray").glob("session_2*")
     assert os.access(session / "logs", os.R_OK)
     left = {path for path in Path("/tmp").glob("mpo-*/t") if path.is_symlink()} - links
     assert not [path for path in left if path.resolve() == long.resolve()]
