@@ -19,6 +19,7 @@ from cluster.credentials import credentials, model_keys, without_passwords
 from mpo_core.config import Config
 from mpo_core.errors import InputError
 
+LOST_AFTER_S = 600
 # Never sent along, wherever they lie in the working directory.
 LEFT_AT_HOME = ["/.git/", "/.venv/", "**/__pycache__/", "**/.pytest_cache/", "**/.ruff_cache/"]
 
@@ -110,6 +111,7 @@ def submit_and_follow(
     except (AuthenticationError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{job.address}: {one_line(error)}") from error
     say(f"job {job_id} at {url}")
+    follow = f"RAY_API_SERVER_ADDRESS={url} ray job logs --follow {job_id}"
     try:
         _follow(client, job_id)
     except KeyboardInterrupt:
@@ -117,9 +119,11 @@ def submit_and_follow(
             client.stop_job(job_id)
             say(f"stopping job {job_id}")
         else:
-            follow = f"RAY_API_SERVER_ADDRESS={url} ray job logs --follow {job_id}"
             say(f"job {job_id} goes on; {follow}")
         return 130
+    except (RuntimeError, OSError) as error:
+        say(f"job {job_id}: lost sight of it ({one_line(error)}); it may go on: {follow}")
+        return 1
     info = client.get_job_info(job_id)
     say(f"job {job_id}: {info.status}")
     if info.status == "SUCCEEDED":
@@ -132,7 +136,11 @@ def submit_and_follow(
 
 
 def _follow(client: Any, job_id: str) -> None:
-    """Print the job's log as it comes, until the job has ended."""
+    """Print the job's log as it comes, until the job has ended.
+
+    Raises RuntimeError or OSError where the dashboard has not answered for long.
+    """
+    import aiohttp
 
     async def tail(skip: int) -> int:
         """Print from a character on; returns how many there are."""
@@ -144,15 +152,20 @@ def _follow(client: Any, job_id: str) -> None:
                 skip = seen
         return max(seen, skip)
 
-    printed = 0
+    printed, seen_at = 0, time.monotonic()
     while True:
         try:
             printed = asyncio.run(tail(printed))
-        except (RuntimeError, OSError) as error:
+        except (aiohttp.ClientError, RuntimeError, OSError) as error:
             # The connection, not the job: a log's stream is only one way to look at it.
-            print(f"following the log again: {error}", file=sys.stderr)
-        if client.get_job_status(job_id).is_terminal():
-            return
+            print(f"following the log again: {one_line(error)}", file=sys.stderr)
+        try:
+            if client.get_job_status(job_id).is_terminal():
+                return
+            seen_at = time.monotonic()
+        except (RuntimeError, OSError):
+            if time.monotonic() - seen_at > LOST_AFTER_S:
+                raise
         time.sleep(1)
 
 

@@ -360,7 +360,8 @@ class ClusterConfig(Section):
     enabled: bool = True
     """False runs everything in this process, without Ray: endpoints and scripted models only."""
     address: str | None = None
-    """Address of a running Ray cluster; by default RAY_ADDRESS, else a private local one."""
+    """HOST:PORT of a running Ray cluster, or `auto`; by default RAY_ADDRESS, else a private local
+    one."""
     logical_cpus: PositiveInt | None = None
     """CPUs that a private local cluster counts; by default the machine's, and at least what the
     config needs, since engines, actors and workers take turns on a small machine."""
@@ -412,12 +413,14 @@ class RayJobConfig(Section):
     """How `mpo run --on ray` submits the run to a running Ray cluster."""
 
     address: str | None = None
-    """Address of the cluster's dashboard; by default RAY_ADDRESS, else http://127.0.0.1:8265."""
+    """Address of the cluster's dashboard; by default RAY_API_SERVER_ADDRESS or RAY_ADDRESS, else
+    http://127.0.0.1:8265."""
     working_dir: Path | None = Path(".")
     """Folder that the job runs in, sent along without `runs_dir`, caches and what its .gitignore
     names; null where the cluster has the suite installed."""
     env_vars: list[str] = ["HF_TOKEN", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI"]
-    """Environment variables to hand on, by name, where they are set."""
+    """Environment variables to hand on, by name, where they are set; so are, whatever stands here,
+    those that the models' `api_key_env` name, and MLflow's login."""
 
 
 class KubernetesConfig(Section):

@@ -39,4 +39,7 @@ def load(text: str | bytes) -> Any:
     Raises:
         yaml.YAMLError: it is not YAML, or a key is given twice.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        raise yaml.YAMLError(f"{error}; it must be UTF-8 without control characters") from error

@@ -1,9 +1,19 @@
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.configs import PRESETS, named_config, preset_names
-from mpo_core.config import load_config, save_config
+from mpo_core import strict_yaml
+from mpo_core.config import Config, load_config, save_config
 from mpo_core.errors import InputError
+from mpo_core.overrides import apply_override
+from tests.commandline import ROOT
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -82,6 +92,9 @@ def test_overrides_reach_every_depth():
         ("seed=[1", "the value is not YAML"),
         ("seed.x=1", "seed is a value, not a section"),
         ("agent.plan_mode=dream", "agent.plan_mode: "),
+        ("training={beta: 1, beta: 2}", "not YAML: beta is given twice in one mapping"),
+        ("models.qwen2.5-7b.endpiont=x", "models.qwen2.5-7b.endpiont: unknown key"),
+        ('models."qwen.endpoint=x', "an override is written dotted.key=value"),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_key(override, says):
@@ -108,6 +121,119 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(InputError, match="expected a mapping"):
         named_config(str(tmp_path / "list.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name: a\nseed: 1\nseed: 2\n", "seed is given twice in one mapping (line 2 and line 3)"),
+        ("seed: 1\n'seed': 2\n", "seed is given twice in one mapping (line 1 and line 2)"),
+        ("models:\n  a: {source: x, source: y}\n", "source is given twice in one mapping (line 2)"),
+        ("a:\n- b: 1\n  b: 2\n", "b is given twice in one mapping (line 2 and line 3)"),
+    ],
+)
+def test_a_key_given_twice_is_named_with_its_lines(tmp_path, text, says):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        named_config(str(path))
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_a_mapping_takes_over_may_be_stated_anew():
+    text = """
+base: &base {lr: 1, beta: 2}
+outer:
+  inner: &inner
+    <<: *base
+    beta: 3
+other: {<<: *inner, beta: 4}
+"""
+    tree = strict_yaml.load(text)
+    assert tree["outer"]["inner"] == {"lr": 1, "beta": 3}
+    assert tree["other"] == {"lr": 1, "beta": 4}
+
+
+keys = st.text("ab.é '\"-", min_size=1, max_size=3)
+
+
+@given(st.lists(st.tuples(keys, st.integers()), min_size=1, max_size=5))
+def test_a_mapping_is_read_if_and_only_if_its_keys_differ(pairs):
+    text = "".join(f"{json.dumps(key)}: {value}\n" for key, value in pairs)
+    if len(dict(pairs)) == len(pairs):
+        assert strict_yaml.load(text) == dict(pairs)
+    else:
+        with pytest.raises(strict_yaml.KeyTwice):
+            strict_yaml.load(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_file_is_read_in_its_own_encoding_whatever_the_locale(tmp_path, encoding, newline):
+    text = PRESETS.joinpath("demo.yaml").read_text() + "\nprompts_dir: /prömpts\n"
+    (tmp_path / "mine.yaml").write_bytes(text.replace("\n", newline).encode(encoding))
+    code = "import sys; from jobs.configs import named_config as load; "
+    code += "print(ascii(str(load(sys.argv[1]).prompts_dir)))"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    if encoding == "utf-8":
+        command = [sys.executable, "-c", code, str(tmp_path / "mine.yaml")]
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT
+        )
+        assert done.stdout.strip() == ascii("/prömpts")
+    assert str(named_config(str(tmp_path / "mine.yaml")).prompts_dir) == "/prömpts"
+
+
+def test_a_file_in_another_encoding_is_one_line(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("name: prömpt\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"not readable as YAML: .*must be UTF-8") as caught:
+        named_config(str(tmp_path / "latin.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+MODELS = {"qwen2": {}, "qwen2.5-7b": {}, "llm": {}}
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("seed=1", ["seed"]),
+        ("models.qwen2.5-7b.endpoint=x", ["models", "qwen2.5-7b", "endpoint"]),
+        ('models."qwen2.5-7b".endpoint=x', ["models", "qwen2.5-7b", "endpoint"]),
+        ("models.'v1.0=b'.source=x", ["models", "v1.0=b", "source"]),
+        ("models.qwen2.source=x", ["models", "qwen2", "source"]),
+        ("models.qwen2.5-32b.source=x", ["models", "qwen2.5-32b", "source"]),
+        ("models.qwen2.5-7b={source: x}", ["models", "qwen2.5-7b"]),
+        ("models.gpt-4.1={endpoint: x}", ["models", "gpt-4.1"]),
+        ("models.gpt-4.1.mini.endpoint=x", ["models", "gpt-4.1.mini", "endpoint"]),
+        ("models.gpt-4.1.engine_kwargs.a.b=1", ["models", "gpt-4.1", "engine_kwargs", "a", "b"]),
+        ("evaluation.plan_files.v1.5=[x]", ["evaluation", "plan_files", "v1.5"]),
+        ("envs.alfworld.tasks.train=3", ["envs", "alfworld", "tasks", "train"]),
+        ("planner.sft.lora.rank=4", ["planner", "sft", "lora", "rank"]),
+    ],
+)
+def test_a_name_with_dots_is_found_where_it_ends(override, path):
+    tree = {"models": {name: {} for name in MODELS}}
+    apply_override(tree, override, Config)
+    for name in path[:-1]:
+        tree = tree[name]
+    assert path[-1] in tree
+
+
+names = st.text("abc.-_0123456789", min_size=1, max_size=12).filter(lambda name: name.strip("."))
+fields = st.sampled_from(["source", "endpoint", "retries", "max_model_len"])
+
+
+@given(st.sets(names, max_size=4), names, fields, st.booleans())
+def test_a_models_setting_reaches_the_model_of_that_name_and_no_other(others, name, field, known):
+    models = {other: {"scripted": "x"} for other in others | ({name} if known else set())}
+    tree = {"models": {key: dict(value) for key, value in models.items()}}
+    quoted = ".." in f".{name}."  # A name that starts or ends with a dot has to be quoted.
+    apply_override(
+        tree, f'models."{name}".{field}=1' if quoted else f"models.{name}.{field}=1", Config
+    )
+    models.setdefault(name, {})[field] = 1
+    assert tree == {"models": models}
 
 
 def test_yaml_is_loaded_safely(tmp_path):

@@ -1,13 +1,17 @@
 import json
+import os
 import re
 import shutil
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs import sweep_job
 from jobs.configs import named_config
 from jobs.sweep import Sweep, grid
+from jobs.sweep_job import PointJob
 from mpo_core.errors import InputError
 
 
@@ -51,6 +55,7 @@ def test_points_have_names_that_a_run_can_have_or_are_refused(values):
         (["seed=1,2", "seed=3"], "seed is given twice"),
         (["name=a,b"], "names the points itself"),
         (["seed=[1"], "not YAML"),
+        (["training={beta: 1, beta: 2}"], "not YAML: beta is given twice"),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused(over, fault):
@@ -70,6 +75,88 @@ def test_a_points_settings_are_those_that_its_command_line_gives(tmp_path):
     alone = named_config("demo", [f"runs_dir={tmp_path}", *point.overrides, f"name={point.name}"])
     assert sweep.configs[point.name] == alone
     assert sweep.states() == {"demo-seed3-rulemargin": "new"}
+
+
+def test_a_model_with_dots_in_its_name_is_swept_over(tmp_path):
+    models = ["models.qwen2.5-7b={endpoint: x}", "agent.model=qwen2.5-7b", f"runs_dir={tmp_path}"]
+    sweep = Sweep("demo", models, ["models.qwen2.5-7b.timeout_s=1,2"], "local")
+    found = [config.models["qwen2.5-7b"].timeout_s for config in sweep.configs.values()]
+    assert found == [1, 2]
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Commands in Slurm's place: sbatch writes what it was called with; nothing is ever queued."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    scripts = {
+        "sbatch": f"env > {tmp_path}/environment; echo Submitted batch job 42",
+        "srun": "exit 1",
+        "squeue": "exit 0",
+    }
+    for name, script in scripts.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    def environment() -> dict[str, str]:
+        lines = (tmp_path / "environment").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    return environment
+
+
+OF_THE_JOB_AROUND = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_CPU_BIND": "quiet,mask_cpu:0x1",
+    "SLURM_CPUS_PER_TASK": "1",
+    "SLURM_MEM_PER_NODE": "1000",
+    "SLURM_TRES_PER_TASK": "cpu:1",
+    "SLURM_NTASKS": "8",
+    "SLURM_STEP_ID": "0",
+    "SLURMD_NODENAME": "node1",
+    "SBATCH_CPU_BIND": "none",
+    "SBATCH_MEM_BIND": "none",
+}
+THE_USERS = {"SLURM_CONF": "/etc/slurm.conf", "SBATCH_ACCOUNT": "mine", "TOGETHER_API_KEY": "k"}
+
+
+def test_a_sweep_from_within_an_allocation_hands_none_of_it_on(slurm, tmp_path, monkeypatch):
+    for name, value in (OF_THE_JOB_AROUND | THE_USERS).items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    settings = [f"runs_dir={tmp_path / 'runs'}", "tracking.enabled=false"]
+    Sweep("demo", settings, ["seed=0,1"], "slurm").run(parallel=2)
+    assert OF_THE_JOB_AROUND.keys().isdisjoint(slurm())
+    assert THE_USERS.items() <= slurm().items()
+    assert dict(os.environ) == before
+
+
+def test_what_a_profile_sets_for_slurm_stays_where_no_job_is_around(slurm, tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("SLURM_CPU_BIND", "verbose")
+    settings = [f"runs_dir={tmp_path / 'runs'}", "tracking.enabled=false"]
+    Sweep("demo", settings, ["seed=0"], "slurm").run(parallel=1)
+    assert slurm()["SLURM_CPU_BIND"] == "verbose"
+
+
+@pytest.mark.parametrize("on_slurm", [False, True])
+def test_a_point_in_an_allocations_shell_is_a_job_of_slurm_only_where_it_was_submitted(
+    tmp_path, monkeypatch, on_slurm
+):
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "ray_cluster.sh").write_text('echo "$@" > "$MPO_HOME/across"\n')
+    monkeypatch.setattr(sweep_job, "SUITE", tmp_path)
+    monkeypatch.setattr(sys, "executable", "true")
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_PROCID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    point = PointJob("point.yaml", str(tmp_path / "done"), "identity", on_slurm=on_slurm)
+    # Started and ended as submitit does, but in this process, which nothing must end.
+    monkeypatch.setattr(sweep_job, "_end_with_parent", lambda: None)
+    point()
+    assert (tmp_path / "across").exists() == on_slurm
+    # On Slurm the first of a job's processes says that the point is done.
+    assert (tmp_path / "done").exists() != on_slurm
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,7 +16,8 @@ import pytest
 
 from mpo_core.envs.alfworld import ALFWorld
 from mpo_core.envs.scienceworld import ScienceWorld
-from mpo_core.errors import EnvironmentLost
+from mpo_core.envs.scienceworld.jvm import bundled_java
+from mpo_core.errors import EnvironmentLost, InputError
 from mpo_core.types import Task
 from tests.processes import gone
 
@@ -33,6 +35,12 @@ class World:
     """The setting for two processes."""
     process: str
     """Code that starts a process and keeps it in `process`."""
+    started_by: Callable[[pytest.MonkeyPatch, Path], dict[str, Any]]
+    """Lets another program start the processes; returns the settings for it."""
+    program: str
+    """The program that starts them else."""
+    module: str
+    """The module that starts them."""
 
 
 @pytest.fixture(params=["scienceworld", "alfworld"])
@@ -44,6 +52,9 @@ def world(request) -> World:
             "look around",
             {"jvms": 2},
             "from mpo_core.envs.scienceworld.jvm import Jvm; process = Jvm(0.2, 60)",
+            lambda patch, program: {"java": program},
+            str(bundled_java()),
+            "mpo_core.envs.scienceworld.jvm",
         )
     games = {"generated": {"train": 6, "seen": 0, "unseen": 6}}
     return World(
@@ -52,6 +63,9 @@ def world(request) -> World:
         "look",
         {"workers": 2},
         "from mpo_core.envs.alfworld.process import GameProcess; process = GameProcess(None, 60)",
+        lambda patch, program: patch.setattr(sys, "executable", str(program)) or {},
+        sys.executable,
+        "mpo_core.envs.alfworld.process",
     )
 
 
@@ -73,6 +87,58 @@ def test_a_killed_process_loses_its_episodes_and_then_everything_works_again(wor
         assert await fresh.reset(world.tasks[1]) == starts[1]
         assert host.pids() != [pid]
         assert len(host.pids()) == 1
+        await host.close()
+
+    asyncio.run(play())
+
+
+@pytest.fixture
+def first_start(world, tmp_path, monkeypatch) -> Callable[[str], dict[str, Any]]:
+    """Lets a shell command be what the first process does that is started; gives the settings."""
+
+    def settings(command: str) -> dict[str, Any]:
+        script = tmp_path / "program"
+        first = f"mkdir {tmp_path}/started 2>/dev/null && {{ {command}; }}"
+        script.write_text(f'#!/bin/sh\n{first}\nexec {world.program} "$@"\n')
+        script.chmod(0o755)
+        return world.started_by(monkeypatch, script)
+
+    return settings
+
+
+@pytest.mark.parametrize("command", ["kill -KILL $$", "kill -TERM $$", "exit 137"])
+def test_a_process_killed_while_it_starts_is_lost_and_the_next_one_serves(
+    world, first_start, command
+):
+    async def play():
+        host = world.host(**first_start(command))
+        with pytest.raises(EnvironmentLost, match="did not start"):
+            await host.environment()
+        env = await host.environment()
+        assert (await env.reset(world.tasks[0])).observation
+        await host.close()
+
+    asyncio.run(play())
+
+
+def test_a_process_that_ends_by_itself_at_its_start_is_bad_input(world, first_start):
+    async def play():
+        host = world.host(**first_start("echo no room here >&2; exit 3"))
+        with pytest.raises(InputError, match=r"exit status 3\): no room here") as raised:
+            await host.environment()
+        assert "\n" not in str(raised.value)
+        await host.close()
+
+    asyncio.run(play())
+
+
+def test_a_process_that_hangs_at_its_start_is_lost(world, first_start, monkeypatch):
+    monkeypatch.setattr(f"{world.module}.START_TIMEOUT_S", 1)
+
+    async def play():
+        host = world.host(**first_start("sleep 600"))
+        with pytest.raises(EnvironmentLost, match="did not start in time"):
+            await host.environment()
         await host.close()
 
     asyncio.run(play())

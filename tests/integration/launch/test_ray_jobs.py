@@ -56,7 +56,9 @@ def head(token, tmp_path_factory):
             assert process.poll() is None, (folder / "head.log").read_text()[-2000:]
             assert time.monotonic() < deadline
             time.sleep(0.5)
-        yield address
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TEST_RAY_GCS", f"127.0.0.1:{port}")
+            yield address
     finally:
         process.terminate()
         process.wait(60)
@@ -122,6 +124,48 @@ def test_no_cluster_at_the_address_is_one_line(tmp_path):
     done = mpo("run", str(config), "--on", "ray", "--address", address, *installed())
     assert done.returncode == 2
     assert done.stderr.startswith("mpo: error: --address") and done.stderr.count("\n") == 1
+
+
+def test_the_address_given_wins_over_the_environments(head, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", f"http://127.0.0.1:{free_port()}")
+    config = write_config(tmp_path)
+    mute = "models.planner.scripted=tests.scripted:mute"
+    done = mpo("run", str(config), mute, "--on", "ray", "--address", head, *installed())
+    # Ended there as the run does, not here for want of a cluster.
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert f"at {head}" in done.stdout and "FAILED" in done.stdout
+
+
+ADDRESSES = """
+import sys
+from cluster.address import Address, check_node, reach_cluster, reach_dashboard
+from mpo_core.errors import InputError
+
+dashboard, gcs = sys.argv[1:]
+try:
+    assert reach_cluster(Address(gcs, "RAY_ADDRESS")) == gcs
+    check_node(Address(gcs, "RAY_ADDRESS"))
+    for one in (gcs, dashboard, dashboard.removeprefix("http://")):
+        assert reach_dashboard(Address(one, "RAY_ADDRESS")) == dashboard
+except InputError as error:
+    print(error)
+else:
+    print("reached")
+"""
+
+
+@pytest.mark.parametrize(("token", "says"), [(TOKEN, "reached\n"), ("another-token", "token")])
+def test_a_clusters_own_address_and_its_dashboards_are_told_apart(head, monkeypatch, token, says):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    done = subprocess.run(
+        [sys.executable, "-c", ADDRESSES, head, os.environ["TEST_RAY_GCS"]],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert says in done.stdout and done.stdout.count("\n") == 1, done.stdout + done.stderr
 
 
 def test_a_dry_run_says_what_would_be_submitted(tmp_path):
