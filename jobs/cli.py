@@ -2,6 +2,7 @@
 anything else."""
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -474,12 +475,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     SIGUSR1, a scheduler's warning, interrupts as Ctrl-C does, a training after a last checkpoint.
     """
+    _in_utf8()
     signal.signal(signal.SIGUSR1, _interrupt_once)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     for stream in (sys.stdout, sys.stderr):
-        # What a terminal's encoding has not is written as a code; it must not stop a run.
-        stream.reconfigure(errors="backslashreplace")
+        # What cannot be shown, such as half a character, is shown as a code and stops nothing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         settle_libraries()
@@ -498,6 +501,17 @@ def main(arguments: list[str] | None = None) -> None:
         if error.errno not in OF_THE_WORLD:
             raise
         _fail(f"{error.filename or 'disk'}: {error.strerror}; {remedy(error)}", 2)
+
+
+def _in_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode where the locale has another encoding.
+
+    Names of files would be one thing to Python and another to libraries that take all for UTF-8.
+    The processes that this one starts inherit it.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _interrupt_once(number: int, _: object) -> None:

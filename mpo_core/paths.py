@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,22 +21,28 @@ def at_home(path: str | Path) -> Path:
         raise InputError(f"{path}: no home folder is known for this; write it out") from error
 
 
-def homes_filled_in(value: Any) -> Any:
+def homes_filled_in(value: Any, key: str = "") -> Any:
     """A setting with `~` and `~user` filled in, in whatever texts and paths it holds.
 
     Some settings are a path or something else, such as a model's source, so the type does not tell.
 
     Raises:
-        InputError: a user without a home.
+        InputError: a user without a home; it names the setting below `key`.
     """
     if isinstance(value, dict):
-        return {key: homes_filled_in(inner) for key, inner in value.items()}
+        return {
+            name: homes_filled_in(inner, f"{key}.{name}" if key else f"{name}")
+            for name, inner in value.items()
+        }
     if isinstance(value, list):
-        return [homes_filled_in(inner) for inner in value]
+        return [homes_filled_in(inner, key) for inner in value]
     if not isinstance(value, str | Path):
         return value
     found = HOME.fullmatch(str(value))
-    return type(value)(f"{found[1] or ''}{at_home(found[2])}") if found else value
+    try:
+        return type(value)(f"{found[1] or ''}{at_home(found[2])}") if found else value
+    except InputError as error:
+        raise InputError(f"{key}: {error}" if key else str(error)) from error
 
 
 def check_paths(value: Any) -> None:
@@ -49,10 +54,7 @@ def check_paths(value: Any) -> None:
                 "line unquoted, where the shell does"
             )
         if not _can_be(path):
-            raise InputError(
-                f"{str(path)!a}: no name that a file can have here (names are "
-                f"{sys.getfilesystemencoding()}, by the locale); use another, or set LC_ALL=C.UTF-8"
-            )
+            raise InputError(f"{str(path)!a}: no name that a file can have; use another")
 
 
 def _can_be(path: Path) -> bool:

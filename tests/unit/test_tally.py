@@ -1,0 +1,136 @@
+"""A run's folder that was worked on with other settings before: what its summary counts."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from jobs.pipeline import run_pipeline
+from jobs.run import Run
+from mpo_core.config import Config, Section
+from mpo_core.tracking import NoTracker
+from tests.fakes import ToyEnvironment, task
+
+
+class Doors:
+    """Two doors a split to open, under the name of an environment that has prompts."""
+
+    name = "alfworld"
+    Config: ClassVar[type[Section]] = Section
+
+    def __init__(self, config: Section) -> None:
+        pass
+
+    def tasks(self, split):
+        first = {"train": 0, "seen": 10, "unseen": 20}[split]
+        named = [task(number, split) for number in range(first, first + 2)]
+        return [one.model_copy(update={"env": self.name}) for one in named]
+
+    def published_id(self, task):
+        return task.id
+
+    def faults(self):
+        return []
+
+    left_out = faults
+
+    def step_limit(self, task):
+        return 3
+
+    def protocol(self):
+        return {}
+
+    def host(self):
+        return self
+
+    async def environment(self):
+        return ToyEnvironment()
+
+    async def close(self):
+        pass
+
+
+class Kept(NoTracker):
+    """Remembers the tables."""
+
+    def __init__(self) -> None:
+        self.tables = {}
+
+    def log_table(self, name, rows):
+        self.tables[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+@pytest.fixture(autouse=True)
+def doors(monkeypatch):
+    for module in ("jobs.run", "mpo_core.config"):
+        monkeypatch.setattr(f"{module}.suite_class", lambda name: Doors)
+
+
+def config(folder: Path | str, **changes) -> Config:
+    tree = {
+        "name": "mine",
+        "runs_dir": str(folder),
+        "envs": {"alfworld": {}},
+        "models": {
+            "planner": {"scripted": "tests.scripted:planner"},
+            "agent": {"scripted": "tests.scripted:agent"},
+        },
+        "planner": {"model": "planner", "per_task": 2},
+        "agent": {"model": "agent", "example": False},
+        "scoring": {"repetitions": 2},
+        "validation": 0,
+        "evaluation": {"splits": ["unseen"], "arms": ["none", "base"], "bootstrap": 10},
+        "cluster": {"enabled": False},
+    }
+    return Config.model_validate(tree | changes)
+
+
+def finished(asked: Config) -> tuple[dict, dict]:
+    """A run's summary and tables, without how long it took."""
+    with Run(asked) as run:
+        run.tracker = Kept()
+        summary = run_pipeline(run)
+        timed = ("wall_seconds", "tokens_per_s", "env_steps_per_s")
+        return {k: v for k, v in summary.items() if k not in timed}, run.tracker.tables
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 7},
+        {"planner": {"model": "planner", "per_task": 1}, "scoring": {"repetitions": 1}},
+        {"agent": {"model": "agent", "example": False, "max_steps": 2}},
+        {"evaluation": {"splits": ["unseen"], "arms": ["none"], "bootstrap": 10}},
+    ],
+    ids=["seed", "fewer", "agent", "arms"],
+)
+def test_a_summary_counts_what_its_own_settings_came_to(tmp_path, changes):
+    finished(config(tmp_path / "mixed"))
+    mixed = finished(config(tmp_path / "mixed", **changes))
+    assert mixed == finished(config(tmp_path / "alone", **changes))
+    assert mixed[0]["plans"] == len(mixed[1]["plans"]) > 0
+    assert mixed[0]["episodes"] == len(mixed[1]["episodes"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"launch": {"slurm": {"hours": 1}}, "tracking": {"parent": "p"}}, True),
+        ({"cluster": {"enabled": False, "rollout_actors": 2}}, True),
+        ({"runs_dir": "elsewhere"}, True),
+        ({"seed": 7}, False),
+        ({"name": "other"}, False),
+        ({"scoring": {"repetitions": 3}}, False),
+    ],
+)
+def test_a_run_is_another_to_mlflow_where_its_results_may_be(
+    tmp_path, monkeypatch, changes, same
+):
+    opened = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jobs.run.MlflowTracker", lambda *given: opened.append(given))
+    for asked in (config("runs"), config("runs", **changes)):
+        _ = Run(asked).tracker
+    (*_, params, identity), (*_, other_params, other_identity) = opened
+    assert (identity == other_identity) == same
+    assert params != other_params
