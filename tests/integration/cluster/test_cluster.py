@@ -283,12 +283,12 @@ IMAGE = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
     ],
 )
 def test_a_request_that_is_none_is_refused_and_ends_no_engine(backend, changes, param):
-    [before] = descendants("ray::ServeReplica:mpo:AdapterServer")
+    [before] = descendants("VLLM::EngineCore")
     answer = post(backend, HELLO | changes)
     assert 400 <= answer.status_code < 500, answer.text
     assert param in (..., error_of(answer)["param"])
     assert said(post(backend, HELLO))
-    assert [process.pid for process in descendants(before.name())] == [before.pid]
+    assert descendants("VLLM::EngineCore") == [before]
 
 
 def test_what_is_no_json_object_of_text_is_refused(backend):
