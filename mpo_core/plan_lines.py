@@ -37,7 +37,8 @@ _ORDINAL = (
     rf"(?:{_WORDS[1].replace(' ', '|')})(?![a-z]))"
 )
 _LABELLED = re.compile(
-    rf"{_BEFORE}(?:{_STEP}[ \t_#-]{{0,3}}(?:#|number|no\.?|nr\.?|n[°º])?[ \t]?(?P<n>{_NUMBER}){_SUB}"
+    rf"{_BEFORE}(?:{_STEP}[ \t_#-]{{0,3}}(?:#|number|no\.?|nr\.?|n[°º])?[ \t]?"
+    rf"(?P<n>{_NUMBER}){_SUB}"
     r"(?:[ \t]?[-–&][ \t]?\d{1,2}(?=[ \t]?[*_]{0,2}[:：.)]))?"
     rf"|第[ \t]?(?P<nth>{_NUMBER})[ \t]?(?:步骤?|步驟|歩|段階)"
     rf"|(?P<count>{_ORDINAL})(?:st|nd|rd|th|\.|º|ª|er|e)?[ \t]?(?!steps){_STEP}"
@@ -46,7 +47,7 @@ _LABELLED = re.compile(
     re.IGNORECASE,
 )
 # What may follow a label that ends in no colon or the like.
-_BEGINS = re.compile(r"\s?[\[(]|\s+[^\Wa-z]|[^\x00-\x7f]")
+_BEGINS = re.compile(r"\s*+\Z|\s?[\[(]|\s+[^\Wa-z]|[^\x00-\x7f]")
 _NUMBERED = re.compile(
     rf"{_BEFORE}(?:no\.[ \t]?)?(?:(?P<n>\d{{1,2}})(?!\d)"
     r"(?:(?P<sub>(?:[.．]\d{1,2}(?!\d))+)(?:[.):]|(?=[ \t]))"
@@ -61,17 +62,17 @@ _BULLET = re.compile(rf"\s*(?:>\s?)?(?P<sign>{_SIGN})(?:[ \t]|(?<=[-•·–—]
 _TABLE_RULE = re.compile(r"[\s|:+=-]*\Z")
 
 _TASK = re.compile(
-    r"\W*(?:(?:new|next|another|second|your)\s)?(?:task|user|human|question|problem)"
+    r"\W*+(?:(?:new|next|another|second|your)\s)?(?:task|user|human|question|problem)"
     r"\s?(?:is\b[^:]{0,10})?#?\d{0,3}\s?[*_]{0,2}[:：]",
     re.IGNORECASE,
 )
 _NOTES = re.compile(
-    r"\W*(?:notes?|tips?|remember|important|remarks?|explanations?|rationale|reasoning|summary"
+    r"\W*+(?:notes?|tips?|remember|important|remarks?|explanations?|rationale|reasoning|summary"
     r"|cautions?|warnings?|assumptions?|conclusion)\b[^:\n]{0,40}[:：]",
     re.IGNORECASE,
 )
 _FINAL = re.compile(
-    r"\W*(?:(?:here is |here's )?(?:the |my )?)?(?:final|revised|improved|corrected)\s"
+    r"\W*+(?:(?:here is |here's )?(?:the |my )?)?(?:final|revised|improved|corrected)\s"
     r"(?:meta[- ]?)?(?:plan|answer|version|workflow|steps)\b[^\n]{0,40}\Z",
     re.IGNORECASE,
 )
@@ -136,16 +137,14 @@ def _marked(words: str, place: dict) -> Line | None:
     return None
 
 
-def _labelled(words: str) -> re.Match | None:
+def _labelled(words: str, start: int = 0) -> re.Match | None:
     """A label such as `Step 1:`; without a colon or the like only if what follows is no sentence
     about the step."""
-    m = _LABELLED.match(words)
+    m = _LABELLED.match(words, start)
     if m is None:
         return None
-    rest = words[m.start("sep") :]
-    if not m["sep"].strip() and rest.strip() and not _BEGINS.match(rest):
-        return None
-    return m
+    alone = m["sep"].strip() or _BEGINS.match(words, m.start("sep"))
+    return m if alone else None
 
 
 def _unmarked(words: str) -> str:
@@ -188,19 +187,19 @@ def _number(word: str) -> int:
 
 _MARKUP = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|</?(?:meta[-_ ]?)?(?:plan|workflow)>", re.IGNORECASE)
 _EMPHASIS = re.compile(r"(?<![*\w])\*(?=\S)([^*\n]*\S)\*(?![*\w])")
-_LEADING = re.compile(r"(?:\[[ xX]?\]|[^\w\"'“‘«「(\[{<`$+-]|[-+](?!\d))+")
+_LEADING = re.compile(r"(?:\[[ xX]?\]|[^\w\"'“‘«「(\[{<`$+-]|[-+](?!\d))*+")
+_WORD = re.compile(r"\w")
 
 
 def step_text(text: str) -> str:
     """A step's text without markdown and a marker of its own; empty when no word is left."""
-    before = None
-    while text != before:
-        before = text
-        text = _EMPHASIS.sub(r"\1", _MARKUP.sub("", text))
-        if marks := _LEADING.match(text):
-            text = text[marks.end() :]
-        text = text.rstrip(" \t*|\\").removesuffix("_")
-        inner = _labelled(text) or _NUMBERED.match(text)
-        if inner and re.search(r"\w", text[inner.end() :]):
-            text = text[inner.end() :]
-    return text if re.search(r"\w", text) else ""
+    text = _EMPHASIS.sub(r"\1", _MARKUP.sub("", text))
+    start = 0
+    while True:
+        start = _LEADING.match(text, start).end()
+        inner = _labelled(text, start) or _NUMBERED.match(text, start)
+        if inner is None or not _WORD.search(text, inner.end()):
+            break
+        start = inner.end()
+    text = text[start:].rstrip(" \t*|\\").removesuffix("_")
+    return text if _WORD.search(text) else ""

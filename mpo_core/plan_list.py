@@ -68,11 +68,12 @@ def listed(lines: Sequence[Line], kind: str) -> Listed | None:
     mixed = kind == "step" and 1 not in numbers and numbers
     steps: list[Step] = []
     finished = blank = False
+    highest = 0
     for position, line in enumerate(lines):
         if line.kind == "blank":
             blank = True
             continue
-        if steps and (_ends(line, kind) or _restarts(line, kind, steps)):
+        if steps and (_ends(line, kind) or _restarts(line, kind, steps, highest)):
             finished = True
             break
         if not steps:
@@ -84,6 +85,7 @@ def listed(lines: Sequence[Line], kind: str) -> Listed | None:
             steps.append(_step(line, steps[-1].last_below))
         else:
             _take_in(line, steps[-1], blank)
+        highest = max(highest, steps[-1].line.number) if steps else 0
         blank = False
     if not steps:
         return None
@@ -113,14 +115,13 @@ def _deeper(line: Line, step: Step) -> bool:
     return line.indent > step.line.indent + 1
 
 
-def _restarts(line: Line, kind: str, steps: Sequence[Step]) -> bool:
-    """Whether a second list begins."""
+def _restarts(line: Line, kind: str, steps: Sequence[Step], highest: int) -> bool:
+    """Whether a second list begins: at the first's beginning, after higher numbers."""
     if line.kind != kind or kind == "bullet" or line.sub:
         return False
     if kind != "step" and _deeper(line, steps[-1]):
         return False
-    first = steps[0].line.number
-    return line.number == first and any(step.line.number > first for step in steps)
+    return line.number == steps[0].line.number < highest
 
 
 def _is_step(line: Line, kind: str, steps: Sequence[Step], *, comes_later: bool) -> bool:
@@ -132,7 +133,7 @@ def _is_step(line: Line, kind: str, steps: Sequence[Step], *, comes_later: bool)
     last = steps[-1]
     follows = line.number == last.line.number + 1
     if kind == "step" and line.kind == "number":
-        below = line.sub or _deeper(line, last) or any(step.last_below for step in steps)
+        below = line.sub or _deeper(line, last) or last.last_below
         return follows and not below
     if line.kind != kind or line.sub:
         return line.kind == kind and follows

@@ -52,7 +52,7 @@ def read_plan(answer: str, truncated: bool = False) -> PlanReading:
 
 
 _REFUSAL = re.compile(
-    r"\W*(?:(?:I'?m|I am)?\s*(?:very |so |really )?sorry\b|I (?:can(?:'|’|no)?t|can not|won't)\b"
+    r"\W*+(?:(?:I'?m|I am)?\s*(?:very |so |really )?sorry\b|I (?:can(?:'|’|no)?t|can not|won't)\b"
     r"|(?:I'?m|I am) (?:unable|not able)\b|As an AI\b|Unfortunately,? I\b)",
     re.IGNORECASE,
 )

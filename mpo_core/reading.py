@@ -8,6 +8,7 @@ Invariants:
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 # ---------------------------------------------------------------------------------- reasoning
@@ -123,17 +124,20 @@ def _split_at(text: str, marks: list[re.Match], *, nested: bool) -> tuple[str, s
     thought: list[str] = []
     answer: list[str] = []
     depth = position = 0
+    answered = False
     for mark in marks:
-        (thought if depth else answer).append(text[position : mark.start()])
+        words = text[position : mark.start()]
+        (thought if depth else answer).append(words)
+        answered = answered or (not depth and bool(words.strip()))
         position = mark.end()
         if mark["opens"]:
             depth = depth + 1 if nested else 1
         elif mark["closes"]:
             if not depth:
                 thought += answer
-                answer = []
+                answer, answered = [], False
             depth = max(depth - 1, 0)
-        elif not depth and (_OTHERS_TURN.search(mark[0]) or any(map(str.strip, answer))):
+        elif not depth and (answered or _OTHERS_TURN.search(mark[0])):
             return _joined(thought), _joined(answer), False
     (thought if depth else answer).append(text[position:])
     return _joined(thought), _joined(answer), depth > 0
@@ -152,11 +156,11 @@ _ACTION = (
 _OBSERVATION = r"(?:observations?|obs|environment|user|human|system)"
 _THINKING = r"(?:thoughts?|think|reasoning)"
 _DECORATION = r"(?:[^\w\n\r]|_){0,30}(?:answer>)?(?:\d{1,2}[.)])?(?:[^\w\n\r]|_){0,5}"
-_NUMBER = r"[ \t]{0,4}#?\d{0,3}[ \t]{0,4}[*_`\]\"]{0,4}[ \t]{0,4}"
+_NUMBER = r"[ \t]{0,4}#?\d{0,3}[ \t]{0,4}[*_`\]]{0,4}[ \t]{0,4}"
 _COLON = rf"{_NUMBER}[:：]"
 _LINE = re.compile(
     rf"^{_DECORATION}(?:(?P<action>{_ACTION})"
-    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|[-–—](?=[ \t]))|[*_]{{2}}[ \t]|{_NUMBER}$)"
+    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|[-–—](?=[ \t]))|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
     rf"|(?P<next>{_OBSERVATION}|{_THINKING}){_COLON})",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -183,7 +187,7 @@ _REST = re.compile(r"[^\n\r]*")
 _FENCE = re.compile(r"[ \t]*+`{3,}[ \t]*\w*[ \t]*\Z")
 _CLOSING_FENCE = re.compile(r"\s*+`{3,}")
 _TAGS = re.compile(r"</?(?:action|answer|command)>|\*\*", re.IGNORECASE)
-_BULLET = re.compile(r"(?:[-•>]|\d{1,2}[.)])\s+")
+_BULLET = re.compile(r"(?:(?:[-•>]|\d{1,2}[.)])\s++)+")
 _PAIRS = {"“": "”", "‘": "’", "«": "»", "「": "」", "[": "]", "<": ">", "(": ")", "{": "}"}
 
 
@@ -211,6 +215,9 @@ def read_action(reply: str) -> ActionReading:
     for read in (_from_lines, _from_tags, _from_json, _from_mention):
         if found := read(answer):
             end, action = found
+            fence = _CLOSING_FENCE.match(answer, end)
+            if fence and answer.count("```", 0, end) % 2:
+                end = fence.end()
             return ActionReading(answer[:end].rstrip(), action, "")
     labelled = any(label["action"] for label in _LINE.finditer(answer))
     return ActionReading(answer, None, "empty action" if labelled else "no action line")
@@ -229,81 +236,85 @@ def _from_lines(answer: str) -> tuple[int, str] | None:
 
 def _labelled(answer: str, label: re.Match) -> tuple[int, str] | None:
     """The action after its label, on the same line or on the next one with words."""
-    start, fenced = label.end(), False
+    start = label.end()
     while again := _AGAIN.match(answer, start):
         start = again.end()
     line = _REST.match(answer, start)
     while not line[0].strip("*_` \t") or _FENCE.match(line[0]):
-        fenced = fenced or "```" in line[0]
         if line.end() == len(answer):
             return None
         line = _REST.match(answer, line.end() + 1)
         if _LINE.match(answer, line.start()):
             return None
-    text, cut = _before_next(line[0])
-    action = _command(text, shouted=label["action"].isupper())
+    following = _NEXT.search(answer, line.start(), line.end())
+    end = following.start() if following else line.end()
+    action = _command(answer[line.start() : end], shouted=label["action"].isupper())
     if not action:
         return None
-    end = line.start() + len(text)
-    if not cut and (more := _INPUT.match(answer, end)):
+    if not following and (more := _INPUT.match(answer, end)):
         value = _command(more["text"])
         if value and value.lower() not in ("none", "n/a", "null"):
             action, end = f"{action} {value}", more.end()
-    if fenced and (closing := _CLOSING_FENCE.match(answer, end)):
-        end = closing.end()
     return end, action
 
 
 def _from_tags(answer: str) -> tuple[int, str] | None:
     """Where the last <action> of the turn ends, and its action."""
-    found = None
-    for tag in _TAGGED.finditer(answer):
-        if found and _OBSERVED.search(answer, found[0], tag.start()):
-            break
-        if action := _command(tag["text"]):
-            found = tag.end(), action
-    return found
+    told = ((tag.end(), _command(tag["text"])) for tag in _TAGGED.finditer(answer))
+    return _last(answer, told)
 
 
 def _from_json(answer: str) -> tuple[int, str] | None:
     """Where the answer ends whose last field `action` holds the action, and that."""
-    found = None
-    for field in _FIELD.finditer(answer):
-        if found and _OBSERVED.search(answer, found[0], field.start()):
-            break
-        if action := _command(_field_value(field)):
-            found = field.end(), action
+    told = ((field.end(), _command(_field_value(field))) for field in _FIELD.finditer(answer))
+    found = _last(answer, told)
     if found is None:
         return None
     invented = _OBSERVED.search(answer, found[0])
     return (invented.start() if invented else len(answer)), found[1]
 
 
+def _last(answer: str, told: Iterable[tuple[int, str]]) -> tuple[int, str] | None:
+    """The last of several actions, by their ends, before an invented observation."""
+    found, limit = None, len(answer)
+    for end, action in told:
+        if end > limit:
+            break
+        if action:
+            if found is None and (invented := _OBSERVED.search(answer, end)):
+                limit = invented.start()
+            found = end, action
+    return found
+
+
 def _from_mention(answer: str) -> tuple[int, str] | None:
-    """Where the last action ends that begins a sentence in the middle of a line, and that action.
+    """Where the last action ends that is told in the middle of a line, and that action.
 
     One in the middle of a sentence counts where no sentence begins so, unless it is quoted or
     spoken of ("the last Action: ...").
     """
-    found, at_sentence = None, False
+    beginning, within = [], []
     for mention in _MENTION.finditer(answer):
-        if found and _OBSERVED.search(answer, found[0], mention.start()):
-            break
         before = answer[max(mention.start() - 20, 0) : mention.start()].rstrip(" \t")
         begins = not before or before[-1] in ".!?:;,。！？：；…)*\n\r"
         if _SPOKEN_OF.search(before) or not (begins or mention["action"][0].isupper()):
             continue
-        text, _ = _before_next(_REST.match(answer, mention.end())[0])
-        action = _command(text, shouted=mention["action"].isupper())
-        if action and (begins or not at_sentence):
-            found, at_sentence = (mention.end() + len(text), action), begins
-    return found
+        (beginning if begins else within).append(mention)
+    for mentions in (beginning, within):
+        if found := _last(answer, _on_lines(answer, mentions)):
+            return found
+    return None
 
 
-def _before_next(line: str) -> tuple[str, bool]:
-    """A line up to where another label begins in it, and whether one does."""
-    label = _NEXT.search(line)
-    return (line[: label.start()], True) if label else (line, False)
+def _on_lines(answer: str, labels: Iterable[re.Match]) -> Iterator[tuple[int, str]]:
+    """Where each action ends that follows a label on its line, and that action."""
+    line_end = -1
+    for label in labels:
+        if label.end() > line_end:
+            line_end = _REST.match(answer, label.end()).end()
+        following = _NEXT.search(answer, label.end(), line_end)
+        end = following.start() if following else line_end
+        yield end, _command(answer[label.end() : end], shouted=label["action"].isupper())
 
 
 def _field_value(field: re.Match) -> str:
@@ -325,7 +336,7 @@ def _command(text: str, *, shouted: bool = False) -> str:
     text, before = " ".join(_TAGS.sub("", text).splitlines()), None
     while text != before:
         before = text
-        text = text.strip().rstrip(".。").strip("*` \t\0")
+        text = text.strip().strip(".。…").strip("*` \t\0")
         if bullet := _BULLET.match(text):
             text = text[bullet.end() :]
         text = _unquoted(text)
