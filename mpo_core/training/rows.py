@@ -69,8 +69,9 @@ def read_records(path: Path, kind: type[R], name: str) -> list[R]:
             records.append(kind.model_validate_json(line))
         except ValidationError as error:
             fault = error.errors()[0]
-            where = ".".join(str(part) for part in fault["loc"])
-            raise InputError(f"{path}:{number}: not a {name}: {where} {fault['msg']}") from error
+            where = "".join(f"{part}." for part in fault["loc"])[:-1]
+            said = f"{where} {fault['msg']}".strip()
+            raise InputError(f"{path}:{number}: not a {name}: {said}") from error
     if not records:
         raise InputError(f"{path}: no {name}s to train on")
     return records

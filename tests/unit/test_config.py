@@ -170,18 +170,18 @@ def test_a_mapping_is_read_if_and_only_if_its_keys_differ(pairs):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_a_file_is_read_in_its_own_encoding_whatever_the_locale(tmp_path, encoding, newline):
-    text = PRESETS.joinpath("demo.yaml").read_text() + "\nprompts_dir: /prömpts\n"
+    text = PRESETS.joinpath("demo.yaml").read_text() + "\ntracking: {experiment: prömpts}\n"
     (tmp_path / "mine.yaml").write_bytes(text.replace("\n", newline).encode(encoding))
     code = "import sys; from jobs.configs import named_config as load; "
-    code += "print(ascii(str(load(sys.argv[1]).prompts_dir)))"
+    code += "print(ascii(load(sys.argv[1]).tracking.experiment))"
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     if encoding == "utf-8":
         command = [sys.executable, "-c", code, str(tmp_path / "mine.yaml")]
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT
         )
-        assert done.stdout.strip() == ascii("/prömpts")
-    assert str(named_config(str(tmp_path / "mine.yaml")).prompts_dir) == "/prömpts"
+        assert done.stdout.strip() == ascii("prömpts")
+    assert named_config(str(tmp_path / "mine.yaml")).tracking.experiment == "prömpts"
 
 
 def test_a_file_in_another_encoding_is_one_line(tmp_path):

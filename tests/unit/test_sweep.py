@@ -78,7 +78,8 @@ def test_a_points_settings_are_those_that_its_command_line_gives(tmp_path):
 
 
 def test_a_model_with_dots_in_its_name_is_swept_over(tmp_path):
-    models = ["models.qwen2.5-7b={endpoint: x}", "agent.model=qwen2.5-7b", f"runs_dir={tmp_path}"]
+    model = "models.qwen2.5-7b={endpoint: 'http://127.0.0.1/v1'}"
+    models = [model, "agent.model=qwen2.5-7b", f"runs_dir={tmp_path}"]
     sweep = Sweep("demo", models, ["models.qwen2.5-7b.timeout_s=1,2"], "local")
     found = [config.models["qwen2.5-7b"].timeout_s for config in sweep.configs.values()]
     assert found == [1, 2]
