@@ -123,9 +123,7 @@ def test_a_summary_counts_what_its_own_settings_came_to(tmp_path, changes):
         ({"scoring": {"repetitions": 3}}, False),
     ],
 )
-def test_a_run_is_another_to_mlflow_where_its_results_may_be(
-    tmp_path, monkeypatch, changes, same
-):
+def test_a_run_is_another_to_mlflow_where_its_results_may_be(tmp_path, monkeypatch, changes, same):
     opened = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("jobs.run.MlflowTracker", lambda *given: opened.append(given))

@@ -77,7 +77,8 @@ def test_a_moved_runs_folder_takes_its_artifacts_along(made, runs):
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "what?", "50%", "50%25", "a%3Fb", "ü#1", "a&b=c;d", "sqlite:", "it's", 'a"b@c:d']
+    "name",
+    ["a b", "what?", "50%", "50%25", "a%3Fb", "ü#1", "a&b=c;d", "sqlite:", "it's", 'a"b@c:d'],
 )
 def test_a_runs_folder_may_have_any_name(made, tmp_path, name):
     runs = Path(shutil.copytree(made, tmp_path / name))
