@@ -30,6 +30,7 @@ IDENTITY = "mpo.identity"
 STORE_WAIT_S = 600
 """As long as many runs that start together may take to open a store one after the other."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND")
+SERVERS = ("http", "postgresql", "mysql", "mssql", "databricks")
 REFUSED_LOGIN = re.compile(r"\b40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED")
 PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 
@@ -158,8 +159,12 @@ class MlflowTracker:
         try:
             yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-            what = " ".join(str(error).split())[:200]
-            self._lost = f"tracking.uri: {self._shown_uri}: {what}; {_advice(error)}"
+            what = " ".join(str(error).split())
+            # An HTTP client says all that it tried, and last what it failed of.
+            what = (what.partition("(Caused by ")[2] or what)[:200]
+            self._lost = PASSWORD.sub(
+                "***@", f"tracking.uri: {self._uri}: {what}; {_advice(error, self._uri)}"
+            )
             raise InputError(self._lost) from error
 
     @contextmanager
@@ -174,10 +179,6 @@ class MlflowTracker:
                 "hangs, or set tracking.enabled=false"
             ) from error
 
-    @property
-    def _shown_uri(self) -> str:
-        return PASSWORD.sub("***@", self._uri)
-
     def _experiment(self) -> str:
         """The experiment's id; it is made where there is none."""
         name = self._config.experiment
@@ -190,8 +191,9 @@ class MlflowTracker:
         if experiment.lifecycle_stage != "active":
             raise InputError(
                 f"tracking.experiment: {name!r} was deleted in MLflow; restore it by "
-                f"`MLFLOW_TRACKING_URI={shlex.quote(self._shown_uri)} mlflow experiments restore "
-                f"--experiment-id {number}`, or set tracking.experiment to another name"
+                f"`MLFLOW_TRACKING_URI={shlex.quote(PASSWORD.sub('***@', self._uri))} mlflow "
+                f"experiments restore --experiment-id {number}`, or set tracking.experiment to "
+                "another name"
             )
         return number
 
@@ -242,7 +244,7 @@ class MlflowTracker:
         return run_id
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, uri: str) -> str:
     """What to do about a store's failure, by its cause."""
     if isinstance(error, ImportError):
         return "install what it needs"
@@ -255,6 +257,8 @@ def _advice(error: Exception) -> str:
         )
     if "sqlite3." in str(error):
         return "mend that, or set tracking.uri to another store, or tracking.enabled=false"
+    if not uri.startswith(SERVERS):
+        return "set tracking.uri to http://HOST:PORT or sqlite:///FILE, or leave it out"
     return "check the address and its server, or set tracking.enabled=false"
 
 

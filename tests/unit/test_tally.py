@@ -1,5 +1,6 @@
 """A run's folder that was worked on with other settings before: what its summary counts."""
 
+import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -51,10 +52,18 @@ class Doors:
 
 
 class Kept(NoTracker):
-    """Remembers the tables."""
+    """Remembers tables and metrics."""
 
     def __init__(self) -> None:
         self.tables = {}
+        self.metrics = {}
+
+    def log_metrics(self, metrics, step=None):
+        for name, value in metrics.items():
+            self.metrics.setdefault(name, {})[step] = value
+
+    def logged_steps(self, metric):
+        return set(self.metrics.get(metric, {}))
 
     def log_table(self, name, rows):
         self.tables[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
@@ -123,9 +132,7 @@ def test_a_summary_counts_what_its_own_settings_came_to(tmp_path, changes):
         ({"scoring": {"repetitions": 3}}, False),
     ],
 )
-def test_a_run_is_another_to_mlflow_where_its_results_may_be(
-    tmp_path, monkeypatch, changes, same
-):
+def test_a_run_is_another_to_mlflow_where_its_results_may_be(tmp_path, monkeypatch, changes, same):
     opened = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("jobs.run.MlflowTracker", lambda *given: opened.append(given))
@@ -134,3 +141,19 @@ def test_a_run_is_another_to_mlflow_where_its_results_may_be(
     (*_, params, identity), (*_, other_params, other_identity) = opened
     assert (identity == other_identity) == same
     assert params != other_params
+
+
+def test_the_curves_of_all_trainings_stand_in_the_mlflow_run_that_a_run_ends_with(tmp_path):
+    trained = tmp_path / "mine" / "planner" / "sft"
+    trained.mkdir(parents=True)
+    summary = {
+        "curve": [{"step": step, "loss": 1 / step} for step in (1, 2, 3)],
+        "validation": [{"step": 3, "eval_loss": 0.5}],
+    }
+    (trained / "training.json").write_text(json.dumps(summary))
+    with Run(config(tmp_path)) as run:
+        run.tracker = Kept()
+        run.tracker.log_metrics({"sft/loss": 7.0}, step=2)
+        run_pipeline(run)
+    assert run.tracker.metrics["sft/loss"] == {1: 1, 2: 7.0, 3: 1 / 3}
+    assert run.tracker.metrics["sft/eval_loss"] == {3: 0.5}

@@ -219,6 +219,15 @@ def test_a_refused_login_names_the_variables_and_no_password(tmp_path):
 
 def test_a_server_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    uri = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(InputError, match=rf"tracking\.uri: {uri}: .*; check the address"):
+    uri = f"http://me:secret@127.0.0.1:{free_port()}"
+    with pytest.raises(InputError, match=r"Connection refused.*; check the address") as refused:
         tracker(tmp_path, uri=uri)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("uri", ["file:./mlruns", "mlruns", "nonsense://x", "sqlite:/bad", ":::"])
+def test_an_address_of_no_store_says_what_one_looks_like(tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"; set tracking\.uri to http://HOST:PORT or sqlite:///"):
+        tracker(tmp_path, uri=uri)
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", ".mlflow.lock"}
