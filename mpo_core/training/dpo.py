@@ -12,7 +12,6 @@ from typing import Any
 
 from mpo_core.chat_templates import ChatTemplate
 from mpo_core.config import DpoConfig
-from mpo_core.errors import InputError
 from mpo_core.formats import PreferenceExample
 from mpo_core.training.adapter import load_start, lora_config
 from mpo_core.training.answers import answer_tokens, load_tokenizer
@@ -27,7 +26,6 @@ from mpo_core.training.rows import (
     read_records,
     require_any,
     telling_pairs,
-    with_roles,
 )
 from mpo_core.training.settings import TrainingJob
 
@@ -50,22 +48,10 @@ def read_rows(path: Path) -> list[Pair]:
     Raises:
         InputError: for a missing or empty file, or a line that is not a pair.
     """
-    rows = []
-    for number, pair in enumerate(
-        read_records(path, PreferenceExample, "preference pair"), start=1
-    ):
-        where = f"{path}: row {number}"
-        parts = ("prompt", "chosen", "rejected")
-        row = {part: with_roles(getattr(pair, part), where) for part in parts}
-        for side in parts[1:]:
-            roles = [message["role"] for message in row[side]]
-            if roles != ["assistant"]:
-                raise InputError(
-                    f"{where}: {side}: expected one answer of the assistant's, found "
-                    f"{', '.join(roles)}; what comes before the answer belongs to the prompt"
-                )
-        rows.append(row)
-    return rows
+    return [
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+        for pair in read_records(path, PreferenceExample, "preference pair")
+    ]
 
 
 def make_trainer(

@@ -77,26 +77,6 @@ def read_records(path: Path, kind: type[R], name: str) -> list[R]:
     return records
 
 
-def with_roles(messages: Sequence[Message], where: str) -> list[Message]:
-    """Messages with the roles of chat templates.
-
-    Args:
-        where: the row, for errors.
-
-    Raises:
-        InputError: for a role that is none of theirs.
-    """
-    named = [
-        message | {"role": ROLES.get(message["role"], message["role"])} for message in messages
-    ]
-    for message in named:
-        if message["role"] not in ("system", "user", "assistant"):
-            raise InputError(
-                f"{where}: unknown role {message['role']!r}; known: system, user, assistant"
-            )
-    return named
-
-
 @contextmanager
 def naming_row(path: Path | None, number: int) -> Iterator[None]:
     """Bad input that shows only when a row is tokenized names the row."""

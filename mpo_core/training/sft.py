@@ -11,7 +11,6 @@ from typing import Any
 
 from mpo_core.chat_templates import ChatTemplate
 from mpo_core.config import SftConfig
-from mpo_core.errors import InputError
 from mpo_core.formats import SftExample
 from mpo_core.training.adapter import load_start, lora_config
 from mpo_core.training.answers import load_tokenizer, sequences
@@ -23,7 +22,6 @@ from mpo_core.training.rows import (
     naming_row,
     read_records,
     require_any,
-    with_roles,
 )
 from mpo_core.training.settings import TrainingJob
 from mpo_core.types import Message
@@ -38,14 +36,10 @@ def read_rows(path: Path) -> list[dict[str, list[Message]]]:
     Raises:
         InputError: for a missing or empty file, or a line that is not a demonstration.
     """
-    rows = []
-    for number, shown in enumerate(read_records(path, SftExample, "demonstration"), start=1):
-        where = f"{path}: row {number}"
-        row = {part: with_roles(getattr(shown, part), where) for part in ("prompt", "completion")}
-        if row["completion"][-1]["role"] != "assistant":
-            raise InputError(f"{where}: the completion ends with no answer of the assistant's")
-        rows.append(row)
-    return rows
+    return [
+        {"prompt": shown.prompt, "completion": shown.completion}
+        for shown in read_records(path, SftExample, "demonstration")
+    ]
 
 
 def make_trainer(
