@@ -336,7 +336,7 @@ def _command(text: str, *, shouted: bool = False) -> str:
     text, before = " ".join(_TAGS.sub("", text).splitlines()), None
     while text != before:
         before = text
-        text = text.strip().strip(".。…").strip("*` \t\0")
+        text = text.strip().strip(".。…").strip("*_` \t\0")
         if bullet := _BULLET.match(text):
             text = text[bullet.end() :]
         text = _unquoted(text)
@@ -347,13 +347,14 @@ def _command(text: str, *, shouted: bool = False) -> str:
 
 def _unquoted(text: str) -> str:
     """Without quotes or brackets around the whole, and without a quote that only begins or ends."""
-    for quote in "\"'_":
+    for quote in "\"'":
         if len(text) > 1 and text[0] == text[-1] == quote:
             return text.strip(quote)
         if text.count(quote) == 1:
             text = text.strip(quote)
     if len(text) > 1 and _PAIRS.get(text[0]) == text[-1]:
         inner = text[1:-1]
-        if text[0] not in inner and text[-1] not in inner:
+        paired = inner.count(text[0]) == inner.count(text[-1])
+        if paired and inner.find(text[0]) <= inner.find(text[-1]):
             return inner
     return text

@@ -71,7 +71,7 @@ def test_answers_without_a_plan_are_drawn_again(tmp_path):
 
 
 def test_a_task_short_of_plans_stops_the_run_and_records_nothing(tmp_path):
-    with pytest.raises(InputError, match=r"toy/door/0: only 0 of 2 .* held a plan"):
+    with pytest.raises(InputError, match=r"toy/door/0: only 0 of 2 .*: 0 of 8 .* held a plan"):
         sample(tmp_path / "p", Replies(["no plan"]), [task()])
     assert (tmp_path / "p").read_bytes() == b""
 

@@ -108,7 +108,7 @@ def test_unparseable_answers_are_drawn_again_and_then_fail_their_task_only(tmp_p
         tmp_path / "p", [task(0), task(1), task(2)], teacher(model), lessons=lessons
     )
     assert [p.task_id for p in plans] == ["toy/door/0"] * 2 + ["toy/door/2"] * 2
-    assert faults == {"toy/door/1": "too few of the teacher's answers held a plan"}
+    assert faults == {"toy/door/1": "too few of the teacher's answers held a plan (refusal)"}
     # What was paid for without success is counted too.
     assert sum(r.completion_tokens for lesson in lessons for r in lesson.replies) == 3 * 4
     # The failed one is tried again.
