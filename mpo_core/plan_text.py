@@ -44,7 +44,8 @@ def read_plan(answer: str, truncated: bool = False) -> PlanReading:
     if found is None:
         return PlanReading(None, "refusal" if refused else "no steps")
     steps = found.steps[:-1] if truncated and not found.finished else found.steps
-    steps = [text for step in steps if (text := step_text(step))]
+    parts = (part for step in steps for part in _INLINE_STEP.split(step_text(step)))
+    steps = [text for part in parts if (text := step_text(part))]
     if steps:
         return PlanReading("\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, 1)), "")
     cut = any(map(step_text, found.steps))
