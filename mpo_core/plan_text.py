@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mpo_core.plan_lines import MARKED, Line, lines_of, step_text
 from mpo_core.plan_list import listed
 from mpo_core.plan_values import steps_of_values
-from mpo_core.reading import encodable, split_reasoning
+from mpo_core.reasoning import encodable, split_reasoning
 
 
 class PlanReading(NamedTuple):
@@ -82,7 +82,7 @@ _TAGGED = re.compile(
 _CLOSING = re.compile(rf"</{_TAG}>", re.IGNORECASE)
 _ITEM = re.compile(r"<(?:step|li|item)\b[^<>]{0,80}>", re.IGNORECASE)
 _BREAK = re.compile(r"<br\s?/?>|</?(?:step|li|item|ol|ul|answer|response|output|solution)>", re.I)
-_INLINE_STEP = re.compile(r"(?<=[.!?;,])[ \t]+(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?[:：])")
+_INLINE_STEP = re.compile(r"(?<=[.!?;,:：|])[ \t]+(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?[:：])")
 
 
 def _bodies(answer: str) -> Iterator[_Body]:

@@ -103,6 +103,8 @@ def test_steps_are_read_in_many_notations(form):
         f"Step 7: {A}\nStep 9: {B}",
         f"1. {A}\nStep 2: {B}",
         f"Step 1: {A} Step 2: {B}",
+        f"The plan: Step 1: {A} Step 2: {B}",
+        f"Step 1: {A} | **Step 2:** {B}",
         f"Step 1: {A}<br>Step 2: {B}",
         "1. Go to\nthe kitchen.\n2. Take a\n   cup.",
         f"```\n1. {A}\n2. {B}\n```",

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mpo_core.reading import read_action, split_reasoning
+from mpo_core.reading import read_action
+from mpo_core.reasoning import split_reasoning
 
 GO = "go to desk 1"
 THOUGHT = "I could say Action: look\nAction: look around\n1. Draft."
@@ -255,6 +256,7 @@ def test_whatever_the_text_reading_it_ends_and_its_answer_reads_the_same(text):
         f"Observation: a room.\nThought: I go.\nAction: {GO}",
         f"Thought: I go. Action: {GO} Observation: You arrive. Thought: b Action: look",
         f"Action:Thought: I go.\nAction: {GO}",
+        f"Action:<think>{THOUGHT}</think> {GO}",
         f"Action:Thought: I go. Action: {GO}",
         f"**Thought:** I go.\r\n\r\n**Action:** `{GO}`\r\n",
     ],
