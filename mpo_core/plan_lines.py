@@ -197,8 +197,9 @@ def step_text(text: str) -> str:
     start = 0
     while True:
         start = _LEADING.match(text, start).end()
-        inner = _labelled(text, start) or _NUMBERED.match(text, start)
-        if inner is None or not _WORD.search(text, inner.end()):
+        label = _labelled(text, start)
+        inner = label or _NUMBERED.match(text, start)
+        if inner is None or not (label or _WORD.search(text, inner.end())):
             break
         start = inner.end()
     text = text[start:].rstrip(" \t*|\\").removesuffix("_")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mpo_core.plan_lines import MARKED, Line, lines_of, step_text
 from mpo_core.plan_list import listed
 from mpo_core.plan_values import steps_of_values
-from mpo_core.reading import encodable, split_reasoning
+from mpo_core.reasoning import encodable, split_reasoning
 
 
 class PlanReading(NamedTuple):
@@ -44,7 +44,8 @@ def read_plan(answer: str, truncated: bool = False) -> PlanReading:
     if found is None:
         return PlanReading(None, "refusal" if refused else "no steps")
     steps = found.steps[:-1] if truncated and not found.finished else found.steps
-    steps = [text for step in steps if (text := step_text(step))]
+    parts = (part for step in steps for part in _INLINE_STEP.split(step_text(step)))
+    steps = [text for part in parts if (text := step_text(part))]
     if steps:
         return PlanReading("\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, 1)), "")
     cut = any(map(step_text, found.steps))
@@ -81,7 +82,7 @@ _TAGGED = re.compile(
 _CLOSING = re.compile(rf"</{_TAG}>", re.IGNORECASE)
 _ITEM = re.compile(r"<(?:step|li|item)\b[^<>]{0,80}>", re.IGNORECASE)
 _BREAK = re.compile(r"<br\s?/?>|</?(?:step|li|item|ol|ul|answer|response|output|solution)>", re.I)
-_INLINE_STEP = re.compile(r"(?<=[.!?;,])[ \t]+(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?[:：])")
+_INLINE_STEP = re.compile(r"(?<=[.!?;,:：|])[ \t]+(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?[:：])")
 
 
 def _bodies(answer: str) -> Iterator[_Body]:

@@ -1,26 +1,32 @@
 """Plans: what the planner is asked, how its answer is read, and sampling them durably."""
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mpo_core.aio import together
 from mpo_core.envs.base import Host
-from mpo_core.errors import EnvironmentLost, InputError
+from mpo_core.errors import ContextFull, EnvironmentLost, InputError
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel, Reply, request_seed
-from mpo_core.plan_text import read_plan
+from mpo_core.plan_text import PlanReading, read_plan
 from mpo_core.prompts import Prompts
 from mpo_core.types import Message, Plan, Task, content_hash
+
+log = logging.getLogger(__name__)
 
 
 class NoPlan(InputError):
     """A model's answers held too few plans."""
 
-    def __init__(self, message: str, replies: Sequence[Reply] = ()) -> None:
+    def __init__(self, message: str, replies: Sequence[Reply] = (), fault: str = "") -> None:
         super().__init__(message)
         self.replies = replies
+        self.fault = fault
+        """The most frequent reason why an answer held none."""
 
 
 def plan_ledger(path: Path) -> Ledger[Plan]:
@@ -37,7 +43,7 @@ class Sampling:
     max_tokens: int
     seed: int
     resamples: int = 3
-    """Times that answers without a plan are drawn again."""
+    """Further draws after one that brought no plan."""
 
     def origin(self, fingerprint: str, prompts: Mapping[str, Prompts]) -> str:
         """Names a planner and how it was sampled: plans of another origin are never mistaken."""
@@ -92,6 +98,7 @@ async def sample_plans(
     """
     origin = sampling.origin(model.fingerprint, prompts)
     slots = asyncio.Semaphore(concurrency)
+    unread = Unread()
 
     async def sample(task: Task) -> None:
         missing = [
@@ -101,15 +108,60 @@ async def sample_plans(
             return
         async with slots:
             asked = prompts[task.env].planner_messages(task.description)
-            texts, replies = await draw_plans(
-                task.id, asked, model, sampling, origin, count=len(missing)
-            )
+            try:
+                texts, replies = await draw_plans(
+                    task.id, asked, model, sampling, origin, count=len(missing)
+                )
+            except ContextFull as error:
+                raise InputError(
+                    f"{task.id}: the planner's prompt does not fit the context of "
+                    f"{model.fingerprint}; serve it with a longer one (models.X.max_model_len, or "
+                    "the endpoint's own setting), lower planner.max_tokens, or shorten the "
+                    f"planner's prompt ({' '.join(str(error).split())[:200]})"
+                ) from error
         plans = [Plan.of(task.id, text, origin, k) for k, text in zip(missing, texts, strict=True)]
+        unread.note(task.id, replies)
         on_plans(task, replies)
         ledger.append(*plans)
 
-    await together(sample(task) for task in tasks)
+    try:
+        await together(sample(task) for task in tasks)
+    finally:
+        unread.warn(f"plans by {model.fingerprint}")
     return sampled_plans(tasks, ledger, origin, sampling.per_task)
+
+
+class Unread:
+    """What a stage's answers were that held no plan: counts by reason, and how the first began."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.faults: Counter[str] = Counter()
+        self.first = ""
+
+    def note(self, task_id: str, replies: Sequence[Reply]) -> None:
+        """Count the answers of a task."""
+        self.answers += len(replies)
+        for reply in replies:
+            if fault := plan_of(reply).fault:
+                self.first = self.first or f"for {task_id}: {_beginning(reply)}"
+                self.faults[fault] += 1
+
+    def warn(self, stage: str) -> None:
+        """One line in the log, where there were such."""
+        if self.faults:
+            log.warning(
+                f"{stage}: {self.faults.total()} of {self.answers} answers held no plan "
+                f"({_counted(self.faults)}); the first {self.first}"
+            )
+
+
+def plan_of(reply: Reply) -> PlanReading:
+    """The plan in a model's reply; where it has none, the model's own reason goes first."""
+    reading = read_plan(reply.text, reply.truncated)
+    if reading.text is None and reply.fault:
+        return PlanReading(None, reply.fault)
+    return reading
 
 
 async def draw_plans(
@@ -123,32 +175,91 @@ async def draw_plans(
 ) -> tuple[list[str], list[Reply]]:
     """`count` plans for a task, and all replies that were drawn for them.
 
+    Answers without a plan are drawn again, and so is what a server left out that gives fewer
+    answers than it was asked for. A draw that brings no plan at all counts as failed.
+
     Raises:
-        NoPlan: too few of the answers hold a plan, after the resamples.
+        NoPlan: more draws failed than there are resamples.
         ModelUnavailable: the model did not answer.
+        ContextFull: the prompt does not fit the model's context.
     """
     texts: list[str] = []
     replies: list[Reply] = []
-    for attempt in range(sampling.resamples + 1):
+    draws = failed = 0
+    while len(texts) < count:
+        if failed > sampling.resamples:
+            raise _no_plan(task_id, model.fingerprint, replies, count, sampling.max_tokens)
+        # A greedy answer without a plan would only come again.
+        again = len(replies) > len(texts)
         drawn = await model.chat(
             messages,
             n=count - len(texts),
-            # A greedy answer would only come again.
-            temperature=sampling.temperature if attempt == 0 else max(sampling.temperature, 0.7),
+            temperature=max(sampling.temperature, 0.7) if again else sampling.temperature,
             max_tokens=sampling.max_tokens,
-            seed=request_seed(origin, task_id, attempt),
+            seed=request_seed(origin, task_id, draws),
             session=task_id,
         )
+        found = [text for reply in drawn if (text := plan_of(reply).text)]
+        texts += found[: count - len(texts)]
         replies += drawn
-        texts += [text for r in drawn if (text := read_plan(r.text, r.truncated).text)]
-        if len(texts) == count:
-            return texts, replies
-    raise NoPlan(
-        f"{task_id}: only {len(texts)} of {count} answers of {model.fingerprint} held a plan "
-        f"after {sampling.resamples} further draws; the last began {drawn[-1].text[:80]!r}. "
-        "Check the model's prompt and chat template, or raise its max_tokens or resamples",
+        draws += 1
+        failed += not found
+    return texts, replies
+
+
+def _no_plan(
+    task_id: str, fingerprint: str, replies: Sequence[Reply], count: int, max_tokens: int
+) -> NoPlan:
+    """The error of a task short of plans: what its answers were, and what to set."""
+    unread = [(reply, fault) for reply in replies if (fault := plan_of(reply).fault)]
+    faults = Counter(fault for _, fault in unread)
+    fault = faults.most_common(1)[0][0] if faults else "no answer"
+    beginning = f"; the first: {_beginning(unread[0][0])}" if unread else ""
+    cut = any(reply.truncated for reply, reason in unread if reason == fault)
+    found = len(replies) - len(unread)
+    return NoPlan(
+        f"{task_id}: only {found} of {count} plans: {found} of {len(replies)} answers of "
+        f"{fingerprint} held a plan ({_counted(faults) or fault}{beginning}). "
+        f"{_remedy(fault, cut, max_tokens)}",
         replies,
+        fault,
     )
+
+
+def _remedy(fault: str, cut: bool, max_tokens: int) -> str:
+    """What to set where answers hold no plan for this reason."""
+    if fault in ("only reasoning", "empty") and cut:
+        # Some servers hide what the model thinks.
+        return (
+            f"The model's thought took all {max_tokens} tokens: raise planner.max_tokens, or set "
+            "models.X.reasoning=off"
+        )
+    if cut:
+        return f"The answers were cut at {max_tokens} tokens: raise planner.max_tokens"
+    return _REMEDIES.get(fault, "Check the planner's prompt and the model's chat template")
+
+
+_REMEDIES = {
+    "only reasoning": "The model thinks and gives no answer: set models.X.reasoning=off, or check "
+    "its chat template",
+    "empty": "The answers are empty: check the model's chat template and its server's log",
+    "no answer": "The server gave no answers: check its log",
+    "refusal": "The model refuses: change the planner's prompt, or take another model",
+    "content filter": "The server's content filter stopped the answers: change the planner's "
+    "prompt, or take another server",
+    "tool call": "The model calls a tool: switch tools off at its server (models.X.extra_body), or "
+    "check its chat template",
+}
+
+
+def _counted(faults: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {fault}" for fault, n in sorted(faults.items(), key=lambda f: -f[1]))
+
+
+def _beginning(reply: Reply) -> str:
+    """How a reply begins: its answer, or where there is none, what the model thought."""
+    words = reply.text if reply.text.strip() else reply.reasoning
+    return f"{words.strip()[:80]!r}"
 
 
 async def describe(

@@ -1,9 +1,8 @@
-"""What a model's words mean: where its reasoning ends, and which action its reply names.
+"""What a model's words mean: which action its reply names.
 
-Invariants:
-- What a model thinks is never its answer: no action and no plan is read from its reasoning.
-- A text without marks of reasoning or of the end of a turn is its own answer, byte for byte.
-- Whatever the text, reading raises nothing and takes time in proportion to its length.
+The words of actions are read here, those of plans in `mpo_core.plan_text`; both read the answer
+alone, without the model's reasoning (`split_reasoning`). Whatever the text, reading raises nothing
+and takes time in proportion to its length.
 """
 
 import json
@@ -11,143 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# ---------------------------------------------------------------------------------- reasoning
+from mpo_core.reasoning import encodable, split_reasoning
 
-_THOUGHT = (
-    r"(?:think\w*|thoughts?|reason(?:ing)?|reflect(?:ion)?|scratch_?pad|analysis|cot"
-    r"|(?:inner|internal|hidden)_?(?:monologue|thoughts?)|chain_of_thought)"
-)
-_ANGLE_OPEN, _ANGLE_CLOSE = r"(?:<|&lt;)", r"(?:>|&gt;)"
-_WORD = rf"(?:\w{{1,20}}[:|])?{_THOUGHT}"
-_OPENS = "|".join(
-    (
-        rf"{_ANGLE_OPEN}{_WORD}(?:\s[^<>\n]{{0,80}}|:\w{{1,20}})?(?<!/){_ANGLE_CLOSE}",
-        rf"\[{_THOUGHT}\]",
-        rf"◁{_THOUGHT}▷",
-        rf"<\|(?:(?:start|begin)_(?:of_)?)?{_THOUGHT}\|>",
-        rf"<\|open\|>\s*{_THOUGHT}\s*<\|sep\|>",
-        r"<\|inner_prefix\|>|<\|channel>|<unused94>",
-        r"\A\s*Here(?:'s| is) my thought process:",
-    )
-)
-_CLOSES = "|".join(
-    (
-        rf"{_ANGLE_OPEN}/\s?{_WORD}(?::\w{{1,20}})?\s?{_ANGLE_CLOSE}",
-        rf"\[/{_THOUGHT}\]",
-        rf"◁/{_THOUGHT}▷",
-        rf"<\|(?:/|end_(?:of_)?){_THOUGHT}\|>",
-        rf"<\|close\|>\s*{_THOUGHT}\s*<\|sep\|>",
-        r"<\|inner_suffix\|>|<channel\|>|<unused95>",
-        r"\bHere(?:'s| is) my response:",
-    )
-)
-_OTHERS = r"user|human|system|tool|ipython|observation|environment|developer"
-_TURNS = "|".join(
-    (
-        r"<\|(?:open|close)\|>\s*\w{1,20}\s*<\|sep\|>",
-        r"<[|｜][^<>|｜\n]{1,40}[|｜]>",
-        r"\[\|[^\[\]|\n]{1,40}\|\]",
-        r"</?s>|<(?:eos|bos|eot|eom|eod|pad)>|<(?:start|end)_of_turn>|<\|turn>|<turn\|>",
-        r"\[/?INST\]|\[(?:EOS|BOS)\]|</?(?:assistant|user)>|<extra_id_1>",
-    )
-)
-_MARK = re.compile(
-    rf"(?P<opens>{_OPENS})|(?P<closes>{_CLOSES})"
-    rf"|(?P<turn>{_TURNS})(?:\s*(?P<other>{_OTHERS})\b|\s*(?:assistant|model|chatbot)\b)?",
-    re.IGNORECASE,
-)
-_OTHERS_TURN = re.compile(rf"(?:{_OTHERS})|^\[INST\]", re.IGNORECASE)
-
-_CHANNEL = re.compile(
-    r"<\|channel\|>\s*(?P<name>\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>"
-    r"(?P<words>.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)",
-    re.DOTALL,
-)
-# The same where a server decoded the special tokens to nothing.
-_BARE_FINAL = "assistantfinal"
-_BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z])")
-
-
-def split_reasoning(text: str) -> tuple[str, str]:
-    """What a model thought, and what it answered.
-
-    Reasoning is what stands in tags such as <think>, closed or not, or before a closing tag, and
-    all of harmony's channels but the final one. The answer ends where the model's turn does: what
-    it writes in somebody else's place is dropped.
-    """
-    thoughts = []
-    while (split := _in_channels(text) or _in_tags(text)) is not None:
-        thought, text = split
-        thoughts.append(thought)
-    return "\n".join(filter(None, thoughts)), text
-
-
-def encodable(text: str) -> str:
-    """The text with what no file can hold mended: halves of a character that was cut in two."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _in_channels(text: str) -> tuple[str, str] | None:
-    """Reasoning and answer of a text in harmony's channels; None for any other."""
-    if "<|channel|>" in text:
-        said = list(_CHANNEL.finditer(text))
-        answer = [m["words"] for m in said if m["name"] == "final"]
-        thought = [text[: said[0].start() if said else None].replace("<|channel|>", "")]
-        thought += [m["words"] for m in said if m["name"] != "final"]
-        return _joined(thought), _joined(answer)
-    before, found, after = text.rpartition(_BARE_FINAL)
-    if found:
-        return _BARE_ANALYSIS.sub("", before, count=1).strip(), after.strip()
-    if begins := _BARE_ANALYSIS.match(text):
-        return text[begins.end() :].strip(), ""
-    return None
-
-
-def _in_tags(text: str) -> tuple[str, str] | None:
-    """Reasoning and answer of a text with tags and special tokens; None for one without."""
-    marks = list(_MARK.finditer(text))
-    if not marks:
-        return None
-    thought, answer, open_at_end = _split_at(text, marks, nested=True)
-    if open_at_end:
-        # More openings than closings: one of them is only spoken of, or the last is unfinished.
-        thought, answer, _ = _split_at(text, marks, nested=False)
-    return thought, answer
-
-
-def _split_at(text: str, marks: list[re.Match], *, nested: bool) -> tuple[str, str, bool]:
-    """Reasoning, answer, and whether the text ends in the middle of reasoning."""
-    thought: list[str] = []
-    answer: list[str] = []
-    depth = position = 0
-    answered = False
-    for mark in marks:
-        words = text[position : mark.start()]
-        (thought if depth else answer).append(words)
-        answered = answered or (not depth and bool(words.strip()))
-        position = mark.end()
-        if mark["opens"]:
-            depth = depth + 1 if nested else 1
-        elif mark["closes"]:
-            if not depth:
-                thought += answer
-                answer, answered = [], False
-            depth = max(depth - 1, 0)
-        elif not depth and (answered or _OTHERS_TURN.search(mark[0])):
-            return _joined(thought), _joined(answer), False
-    (thought if depth else answer).append(text[position:])
-    return _joined(thought), _joined(answer), depth > 0
-
-
-def _joined(parts: list[str]) -> str:
-    return "\n".join(stripped for part in parts if (stripped := part.strip()))
-
-
-# ------------------------------------------------------------------------------------- actions
+__all__ = ["ActionReading", "read_action", "split_reasoning"]
 
 _ACTION = (
     r"(?:(?:next|final|my|chosen)[ \t]+)?"
@@ -336,7 +201,7 @@ def _command(text: str, *, shouted: bool = False) -> str:
     text, before = " ".join(_TAGS.sub("", text).splitlines()), None
     while text != before:
         before = text
-        text = text.strip().strip(".。…").strip("*` \t\0")
+        text = text.strip().strip(".。…").strip("*_` \t\0")
         if bullet := _BULLET.match(text):
             text = text[bullet.end() :]
         text = _unquoted(text)
@@ -347,13 +212,14 @@ def _command(text: str, *, shouted: bool = False) -> str:
 
 def _unquoted(text: str) -> str:
     """Without quotes or brackets around the whole, and without a quote that only begins or ends."""
-    for quote in "\"'_":
+    for quote in "\"'":
         if len(text) > 1 and text[0] == text[-1] == quote:
             return text.strip(quote)
         if text.count(quote) == 1:
             text = text.strip(quote)
     if len(text) > 1 and _PAIRS.get(text[0]) == text[-1]:
         inner = text[1:-1]
-        if text[0] not in inner and text[-1] not in inner:
+        paired = inner.count(text[0]) == inner.count(text[-1])
+        if paired and inner.find(text[0]) <= inner.find(text[-1]):
             return inner
     return text

@@ -20,7 +20,7 @@ from mpo_core.aio import together
 from mpo_core.errors import ContextFull, InputError
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel, Reply
-from mpo_core.planning import NoPlan, Sampling, draw_plans, sample_key
+from mpo_core.planning import NoPlan, Sampling, Unread, draw_plans, sample_key
 from mpo_core.prompts import Prompts
 from mpo_core.types import Episode, Plan, Task, content_hash
 
@@ -97,7 +97,8 @@ class ModelTeacher:
                 task.id, asked, self._model, self._sampling, self.origin, count=count
             )
         except NoPlan as error:
-            return Lesson([], "too few of the teacher's answers held a plan", error.replies)
+            fault = f"too few of the teacher's answers held a plan ({error.fault})"
+            return Lesson([], fault, error.replies)
         except ContextFull:
             return Lesson([], "the expert's episode does not fit the teacher's context")
         return Lesson(texts, replies=replies)
@@ -131,6 +132,7 @@ async def make_seeds(
         ModelUnavailable: the teacher did not answer; what was made stays.
     """
     faults: dict[str, str] = {}
+    unread = Unread()
     slots = asyncio.Semaphore(concurrency)
 
     async def one(task: Task, episode: Episode) -> None:
@@ -147,9 +149,13 @@ async def make_seeds(
         else:
             plans = zip(missing, lesson.plans, strict=True)
             ledger.append(*(Plan.of(task.id, text, teacher.origin, k) for k, text in plans))
+        unread.note(task.id, lesson.replies)
         on_lesson(lesson)
 
-    await together(one(*pair) for pair in zip(tasks, episodes, strict=True))
+    try:
+        await together(one(*pair) for pair in zip(tasks, episodes, strict=True))
+    finally:
+        unread.warn(f"seeds by {teacher.origin}")
     return {task.id: faults[task.id] for task in tasks if task.id in faults}
 
 

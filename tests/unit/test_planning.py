@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpo_core.errors import InputError, ModelUnavailable
+from mpo_core.errors import ContextFull, InputError, ModelUnavailable
+from mpo_core.models import Reply
 from mpo_core.plan_text import read_plan
 from mpo_core.planning import Sampling, plan_ledger, sample_plans
 from tests.fakes import PROMPTS, Replies, task
@@ -71,8 +72,96 @@ def test_answers_without_a_plan_are_drawn_again(tmp_path):
 
 
 def test_a_task_short_of_plans_stops_the_run_and_records_nothing(tmp_path):
-    with pytest.raises(InputError, match=r"toy/door/0: only 0 of 2 .* held a plan"):
+    with pytest.raises(InputError, match=r"toy/door/0: only 0 of 2 .*: 0 of 8 .* held a plan"):
         sample(tmp_path / "p", Replies(["no plan"]), [task()])
+    assert (tmp_path / "p").read_bytes() == b""
+
+
+class Gives(Replies):
+    """A server that gives a number of answers whatever it is asked for."""
+
+    def __init__(self, replies, at_once=1):
+        super().__init__([])
+        self.replies, self.at_once, self.seeds = list(replies), at_once, []
+
+    async def chat(self, messages, *, seed=None, **options):
+        self.seeds.append(seed)
+        first = self.at_once * (len(self.seeds) - 1)
+        return [self.replies[(first + k) % len(self.replies)] for k in range(self.at_once)]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4, 5, 7])
+def test_a_server_that_gives_fewer_or_more_answers_is_asked_for_the_rest(tmp_path, at_once):
+    model = Gives([Reply(f"Step 1: Look {k}.") for k in range(9)], at_once)
+    plans = sample(tmp_path / "p", model, [task()], Sampling(5, 0.8, 64, 1, resamples=0))
+    assert len({plan.text for plan in plans}) == 5
+    # Each draw is another one.
+    assert len(set(model.seeds)) == len(model.seeds) == -(-5 // at_once)
+
+
+def test_a_task_goes_on_as_long_as_plans_come(tmp_path):
+    model = Gives([Reply("no"), Reply("Step 1: Look."), Reply("no"), Reply("Step 1: Go.")])
+    assert len(sample(tmp_path / "p", model, [task()], Sampling(4, 0.8, 64, 1, resamples=4))) == 4
+    with pytest.raises(InputError, match="only 3 of 4 plans: 3 of 7 answers"):
+        sample(tmp_path / "q", Gives(model.replies), [task()], Sampling(4, 0.8, 64, 1, resamples=3))
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (
+            Reply("", True, reasoning="Let me think of it", fault="only reasoning"),
+            r"8 only reasoning; the first: 'Let me think of it'\). The model's thought took all 64 "
+            r"tokens: raise planner.max_tokens, or set models.X.reasoning=off$",
+        ),
+        (Reply("<think>Let me", True), "thought took all 64 tokens: raise planner.max_tokens"),
+        (Reply("", True, fault="empty"), "thought took all 64 tokens: raise planner.max_tokens"),
+        (Reply("<think>a</think>"), "gives no answer: set models.X.reasoning=off"),
+        (Reply("", fault="empty"), r"\(8 empty; the first: ''\). The answers are empty"),
+        (Reply("", fault="refusal"), "8 refusal.* The model refuses"),
+        (Reply("I'm sorry, I cannot."), "8 refusal; the first: \"I'm sorry.* The model refuses"),
+        (Reply("", fault="content filter"), "content filter stopped the answers"),
+        (Reply("", fault="tool call"), "calls a tool: switch tools off"),
+        (Reply("Step 1: Go to", True), "cut before .* raise planner.max_tokens"),
+        (Reply("I walk there, and then I", True), "8 no steps.* cut at 64 .*planner.max_tokens"),
+        (Reply("I just go."), "8 no steps; the first: 'I just go.'.* Check the planner's prompt"),
+    ],
+)
+def test_the_last_line_says_why_answers_held_no_plan_and_what_to_set(tmp_path, reply, says):
+    with pytest.raises(InputError, match=says) as raised:
+        sample(tmp_path / "p", Gives([reply], at_once=2), [task()])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_server_without_any_answer_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"0 of 0 answers .* \(no answer\). The server gave no"):
+        sample(tmp_path / "p", Gives([Reply("a")], at_once=0), [task()])
+
+
+def test_unreadable_answers_of_a_run_that_goes_on_are_counted_in_one_line(tmp_path, caplog):
+    wrong = [Reply("<think>hm"), Reply("I just go."), Reply("<think>a", True)]
+    sample(tmp_path / "p", Gives([*wrong, Reply(GOOD)], at_once=4), [task(0), task(1)])
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "plans by replies: 12 of 16 answers held no plan (8 only reasoning, 4 no steps); the "
+        "first for toy/door/0: '<think>hm'"
+    )
+    caplog.clear()
+    sample(tmp_path / "q", Replies([GOOD]), [task(0)])
+    assert not caplog.records
+
+
+def test_a_prompt_that_does_not_fit_the_planner_is_one_clear_line(tmp_path):
+    class Short(Replies):
+        async def chat(self, messages, **options):
+            raise ContextFull("maximum context length is 64 tokens,\nyou asked for 99")
+
+    with pytest.raises(
+        InputError, match=r"^toy/door/0: the planner's prompt does not fit"
+    ) as raised:
+        sample(tmp_path / "p", Short([]), [task()])
+    for part in ("replies", "models.X.max_model_len", "planner.max_tokens", "64 tokens, you asked"):
+        assert part in str(raised.value)
     assert (tmp_path / "p").read_bytes() == b""
 
 

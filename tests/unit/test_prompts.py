@@ -24,7 +24,7 @@ from mpo_core.reading import read_action
         ("", None),
     ],
 )
-def test_the_first_action_of_a_reply_is_its_action(reply, action):
+def test_the_action_of_a_reply_is_read(reply, action):
     assert read_action(reply).action == action
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from mpo_core.abstraction import RULES
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
+from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger
 from mpo_core.prompts import Prompts
 from mpo_core.teacher import ModelTeacher, RuleTeacher, make_seeds, seeds_of, trajectory
@@ -108,11 +109,32 @@ def test_unparseable_answers_are_drawn_again_and_then_fail_their_task_only(tmp_p
         tmp_path / "p", [task(0), task(1), task(2)], teacher(model), lessons=lessons
     )
     assert [p.task_id for p in plans] == ["toy/door/0"] * 2 + ["toy/door/2"] * 2
-    assert faults == {"toy/door/1": "too few of the teacher's answers held a plan"}
+    assert faults == {"toy/door/1": "too few of the teacher's answers held a plan (refusal)"}
     # What was paid for without success is counted too.
     assert sum(r.completion_tokens for lesson in lessons for r in lesson.replies) == 3 * 4
     # The failed one is tried again.
     assert seeds(tmp_path / "p", [task(1)], teacher(Replies([GOOD])))[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply("<think>I wonder", True), "only reasoning"),
+        (Reply("", fault="tool call"), "tool call"),
+        (Reply("Step 1: Go", True), "cut before the first step ended"),
+        (Reply("It knocks."), "no steps"),
+    ],
+)
+def test_a_tasks_failure_names_its_reason_and_the_log_counts_them(tmp_path, caplog, reply, reason):
+    class Same(Replies):
+        async def chat(self, messages, *, n=1, **options):
+            return [reply] * n
+
+    _, faults = seeds(tmp_path / "p", [task(0), task(1)], teacher(Same([])))
+    expected = f"too few of the teacher's answers held a plan ({reason})"
+    assert faults == {"toy/door/0": expected, "toy/door/1": expected}
+    [record] = caplog.records
+    assert f"8 of 8 answers held no plan (8 {reason}); the first for toy/door/" in record.message
 
 
 def test_an_episode_too_long_for_the_teacher_fails_its_task_only(tmp_path):

@@ -1,0 +1,416 @@
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mpo_core.reading import read_action
+from mpo_core.reasoning import split_reasoning
+
+GO = "go to desk 1"
+THOUGHT = "I could say Action: look\nAction: look around\n1. Draft."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>{THOUGHT}</think>\n\nAnswer.",
+        f"<think>\n{THOUGHT}\n</think>Answer.",
+        f"{THOUGHT}\n</think>\nAnswer.",
+        f"<THINK>{THOUGHT}</Think>Answer.",
+        f"<thinking>{THOUGHT}</thinking>\nAnswer.",
+        f"<thought>{THOUGHT}</thought>\nAnswer.",
+        f"<reasoning>{THOUGHT}</reasoning>\nAnswer.",
+        f"<reflection>{THOUGHT}</reflection>\nAnswer.",
+        f'<think effort="high">{THOUGHT}</think>\nAnswer.',
+        f"<seed:think>{THOUGHT}</seed:think>Answer.",
+        f"[THINK]{THOUGHT}[/THINK]Answer.",
+        f"◁think▷{THOUGHT}◁/think▷Answer.",
+        f"<|START_THINKING|>{THOUGHT}<|END_THINKING|><|START_RESPONSE|>Answer.<|END_RESPONSE|>",
+        f"<|begin_of_thought|>{THOUGHT}<|end_of_thought|>\n<|begin_of_solution|>\nAnswer.",
+        f"<|channel>thought\n{THOUGHT}<channel|>Answer.<turn|>",
+        f"Here is my thought process:\n{THOUGHT}\nHere is my response:\nAnswer.",
+        f"&lt;think&gt;{THOUGHT}&lt;/think&gt;Answer.",
+        f"<think>a</think><think>{THOUGHT}</think>Answer.",
+        f"<think>a <think>{THOUGHT}</think> b</think>Answer.",
+        f"<think>The tag <think> begins it. {THOUGHT}</think>Answer.",
+        f"{THOUGHT}</think> more of it </think>Answer.",
+        f"<think>{THOUGHT}</think>Answer.<think>And now {THOUGHT}",
+        f"<think></think>Answer.<think>{THOUGHT}</think>",
+        f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final"
+        "<|message|>Answer.<|return|>",
+        f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>commentary"
+        f"<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final <|constrain|>text"
+        "<|message|>Answer.",
+        f"{THOUGHT}<|end|><|start|>assistant<|channel|>final<|message|>Answer.",
+        f"analysis{THOUGHT}assistantfinalAnswer.",
+        f"{THOUGHT}assistantfinalAnswer.",
+        *(
+            f"Answer.{end}\n{after}"
+            for end in (
+                "<|im_end|>",
+                "<|eot_id|>",
+                "<|end|>",
+                "<|return|>",
+                "</s>",
+                "<|endoftext|>",
+                "<end_of_turn>",
+                "[/INST]",
+                "<|end_of_text|>",
+                "<｜end▁of▁sentence｜>",
+                "<eos>",
+                "[|endofturn|]",
+                "<|END_OF_TURN_TOKEN|>",
+                "<turn|>",
+            )
+            for after in ("", THOUGHT)
+        ),
+        f"<|im_start|>assistant\nAnswer.<|im_end|>\n<|im_start|>user\n{THOUGHT}",
+        f"<s>[/INST] Answer.</s>[INST] {THOUGHT}",
+        f"<think>{THOUGHT}</think>Answer.<|im_end|><|im_start|>user {THOUGHT}",
+    ],
+)
+def test_reasoning_and_others_turns_are_no_answer(text):
+    assert split_reasoning(text)[1] == "Answer."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>{THOUGHT}",
+        f"<think>{THOUGHT}</think>",
+        f"<think>{THOUGHT}</think>\n<|im_end|>",
+        f"<|channel|>analysis<|message|>{THOUGHT}",
+        "<|channel|>analysis",
+        f"analysisWe need it. {THOUGHT}",
+        f"[THINK]{THOUGHT}",
+        f"{THOUGHT}</think>",
+        f"<|im_end|>\n<|im_start|>user\n{THOUGHT}",
+    ],
+)
+def test_a_text_of_nothing_but_reasoning_has_no_answer(text):
+    assert split_reasoning(text)[1] == ""
+    assert read_action(text)[:2] == ("", None)
+    assert read_action(text).fault in ("only reasoning", "empty")
+
+
+def test_what_was_thought_is_kept():
+    assert split_reasoning("<think> a </think> b <think>c</think> d") == ("a\nc", "b\nd")
+    assert split_reasoning("a</think>b") == ("a", "b")
+    assert split_reasoning("<think>a") == ("a", "")
+
+
+@given(st.text())
+@example("a < b, [1] and x > y\r\n  ")
+@example("analysis of the finals: thinking </ b>")
+def test_a_text_without_marks_is_its_answer_byte_for_byte(text):
+    marks = ("<", "[", "&", "◁", "assistantfinal", "analysisA", "Here")
+    if not any(mark in text for mark in marks):
+        assert split_reasoning(text) == ("", text)
+
+
+WILD = st.lists(
+    st.sampled_from(
+        [
+            "<think>",
+            "</think>",
+            "<|",
+            "|>",
+            "<|im_end|>",
+            "</s>",
+            "[THINK]",
+            "[/THINK]",
+            "◁/think▷",
+            "<|channel|>",
+            "<|message|>",
+            "final",
+            "assistantfinal",
+            "analysisA",
+            "Action:",
+            "ACTION:",
+            "**Action:**",
+            "Thought:",
+            "Observation:",
+            "<action>",
+            "</action>",
+            '{"action":',
+            "```",
+            "`",
+            '"',
+            "'",
+            "**",
+            "*",
+            "_",
+            ".",
+            ",",
+            "[",
+            "]",
+            "(",
+            ")",
+            "<",
+            ">",
+            "Step",
+            "1:",
+            "1.",
+            "-",
+            "•",
+            "a",
+            "B",
+            "：",
+            "\n",
+            "\r",
+            "\x00",
+            " ",
+            "\ud83d",
+            "\u2028",
+        ]
+    )
+).map("".join)
+
+
+@given(WILD | st.text(st.characters()))
+def test_whatever_the_text_reading_it_ends_and_its_answer_reads_the_same(text):
+    _, answer = split_reasoning(text)
+    assert split_reasoning(answer) == ("", answer)
+    reading = read_action(text)
+    assert (reading.action is None) == bool(reading.fault)
+    assert reading.action is None or (reading.action.strip() and "\n" not in reading.action)
+    reading.said.encode()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"Action: {GO}",
+        f"**Action:** {GO}",
+        f"**Action**: {GO}",
+        f"__Action__: {GO}",
+        f"### Action: {GO}",
+        f"- Action: {GO}",
+        f"> Action: {GO}",
+        f"*Action: {GO}*",
+        f"**Action: {GO}**",
+        f"Action: **{GO}**.",
+        f"[Action]: {GO}",
+        f"1. Action: {GO}",
+        f"🎬 **Action:** {GO}",
+        f"action: {GO}",
+        "ACTION: GO TO DESK 1",
+        f"Action : {GO}",
+        f"Action：{GO}",
+        f"Action:{GO}",
+        f"Action 1: {GO}",
+        f"Action #1: {GO}",
+        f"Action - {GO}",
+        f"Action – {GO}",
+        f"Action => {GO}",
+        f"Next Action: {GO}",
+        f"动作：{GO}",
+        f"Action:\n{GO}",
+        f"Action:\n\n {GO}\n",
+        f"### Action\n\n{GO}",
+        f"Action:\n```\n{GO}\n```",
+        f"Action:\n```text\n{GO}\n```\nThat is all.",
+        f"Action: ```{GO}```",
+        f"```\nAction: {GO}\n```",
+        f'Action: "{GO}".',
+        f"Action: '{GO}.'",
+        f"Action: `{GO}`.",
+        f"Action: “{GO}”",
+        f'Action: {GO}"',
+        f"Action: {GO}。",
+        f"Action: Action: {GO}",
+        f"Action:Action: {GO}",
+        f"Action:\n**Action:** {GO}",
+        f"Action: [{GO}]",
+        f"Action: <{GO}>",
+        f"Action: ({GO})",
+        f"Action: - {GO}",
+        f"Action: {GO} Observation: You arrive at desk 1.",
+        f"Action: {GO}. Thought: Now I look.",
+        f"Action: {GO} **Observation:** You arrive.",
+        f"<action>{GO}</action>",
+        f"<action>\n{GO}\n</action>\n<observation>You</observation><action>look</action>",
+        f"I looked. <action>look</action> Now <action>{GO}</action>",
+        f'{{"action": "{GO}"}}',
+        f'```json\n{{"thought": "Not Action: look", "action": "{GO}"}}\n```',
+        f"{{'thought': 'I go', 'action': '{GO}'}}",
+        f'Action: {{"action": "{GO}"}}',
+        "Action: go to\nAction Input: desk 1",
+        f"Action: {GO}\nAction Input: None",
+        f"Action: {GO}<|im_end|>",
+        f"Action: {GO}</s><s>Action: look",
+        f"<think>{THOUGHT}</think>\nAction: {GO}",
+        f"{THOUGHT}</think>Thought: I go.\nAction: {GO}",
+        f"analysis{THOUGHT}assistantfinalThought: I go.\nAction: {GO}",
+        f"Thought: I go. Action: {GO}",
+        f"Thought: I go there Action: {GO}",
+        f'Thought: "Action: look around failed", so I go.\nAction: {GO}',
+        f"Thought: Since Action: look around failed, I go.\nAction: {GO}",
+        f"Thought: The last Action: look was no good. Action: {GO}",
+        f"Thought: It said\nAction: look\nwhich failed. So:\nAction: {GO}",
+        f"Action: look\nAction: {GO}",
+        f"Thought: a\nAction: {GO}\nObservation: You\nThought: b\nAction: look",
+        f"Thought: a\nAction: {GO}\nThought: b\nAction: look",
+        f"Thought 1: a\nAction 1: {GO}\nObservation 1: b\nThought 2: c\nAction 2: look",
+        f"Observation: a room.\nThought: I go.\nAction: {GO}",
+        f"Thought: I go. Action: {GO} Observation: You arrive. Thought: b Action: look",
+        f"Action:Thought: I go.\nAction: {GO}",
+        f"Action:<think>{THOUGHT}</think> {GO}",
+        f"Action:Thought: I go. Action: {GO}",
+        f"**Thought:** I go.\r\n\r\n**Action:** `{GO}`\r\n",
+    ],
+)
+def test_an_action_is_read_whatever_is_around_it(reply):
+    assert read_action(reply).action == GO
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("E", "no action line"),
+        ("I look around.", "no action line"),
+        ("Thought: The last Action: look around failed, so", "no action line"),
+        ('Thought: I said "Action: look" before.', "no action line"),
+        ("Action:", "empty action"),
+        ("Action: ...", "empty action"),
+        ("**Action:**\n```\n```", "empty action"),
+        ("Action:\nThought: I look.", "empty action"),
+        ("Action:\nObservation: You see nothing.", "empty action"),
+        ("Action:Thought: look", "empty action"),
+        ("<think>Action: look</think>", "only reasoning"),
+    ],
+)
+def test_why_a_reply_holds_no_action(reply, fault):
+    assert read_action(reply)[1:] == (None, fault)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("Thought: a\nAction: b\nObservation: c", "Thought: a\nAction: b"),
+        ("Thought: a. Action: b Observation: c", "Thought: a. Action: b"),
+        ("Action:\n```\ngo\n```\nNow I wait.", "Action:\n```\ngo\n```"),
+        ("```\nAction: go\n```\nNow I wait.", "```\nAction: go\n```"),
+        ("I go: <action>go</action> and see", "I go: <action>go</action>"),
+        ('{"action": "go", "why": "b"}', '{"action": "go", "why": "b"}'),
+        ("<think>x</think>\nThought: a\nAction: b  \n", "Thought: a\nAction: b"),
+        ("  I cannot. ", "  I cannot. "),
+    ],
+)
+def test_what_an_agent_said_ends_with_its_action(reply, said):
+    assert read_action(reply).said == said
+
+
+ACTIONS = st.from_regex(
+    r"(go to|take|open) [a-z]{1,8} [1-9]( from [a-z]{2,8} [1-9])?", fullmatch=True
+)
+AROUND_ACTION = st.lists(
+    st.sampled_from(
+        ["{}", '"{}"', "'{}'", "`{}`", "**{}**", "*{}*", "[{}]", "<{}>", "{}.", "“{}”"]
+    ),
+    max_size=3,
+)
+LABELS = st.sampled_from(
+    [
+        "Action:",
+        "action:",
+        "**Action:**",
+        "**Action**:",
+        "__Action:__",
+        "### Action:",
+        "- Action:",
+        "> Action:",
+        "Action :",
+        "Action：",
+        "Action 1:",
+        "Action -",
+        "Action: Action:",
+        "Action:Action:",
+        "Action:\n",
+        "Action:\n\n",
+    ]
+)
+BEFORE = st.sampled_from(
+    [
+        "",
+        "Thought: I go.\n",
+        "<think>Action: no</think>\n",
+        'Thought: "Action: no" failed.\n',
+        "\n\n",
+        "**Thought:** I go.\n\n",
+        "thoughts</think>",
+        "Action: no\nSo:\n",
+        "Observation: x\n",
+        "```\n",
+    ]
+)
+AFTER = st.sampled_from(
+    [
+        "",
+        "\n",
+        " Observation: You",
+        "\nObservation: You\nAction: no",
+        "<|im_end|>",
+        "</s>\nAction: no",
+        "\n\nThought: b\nAction: no",
+        "\n**Observation:** x",
+        "\r\n",
+        " Thought: and",
+        "\n```\n",
+    ]
+)
+
+
+@given(BEFORE, LABELS, AROUND_ACTION, ACTIONS, AFTER)
+@settings(max_examples=400)
+def test_any_action_in_any_decoration_is_read_back(before, label, around, action, after):
+    shown = action
+    for form in around:
+        shown = form.format(shown)
+    assert read_action(f"{before}{label} {shown}{after}").action == action
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<think>",
+        "</s>",
+        "<|a|> ",
+        "*",
+        "_",
+        " ",
+        "\n",
+        "\r\n",
+        "Action:",
+        "Action: ",
+        "Action:\n",
+        "Action",
+        'Action: "a" ',
+        'Action: .".',
+        "- ",
+        '"',
+        "[",
+        "`",
+        "<action> ",
+        '"action": "a',
+        "<",
+        "Thought:",
+        "\\",
+        "<|channel|>",
+        "assistantfinal",
+        "Action Input: ",
+        "#",
+        "(",
+        "\0",
+        "1. ",
+    ],
+)
+def test_long_texts_made_to_be_slow_are_read_at_once(unit):
+    for before in ("", "Action: ", "Thought: Action: x\n"):
+        text = before + unit * (100_000 // len(unit)) + "\nx"
+        started = time.perf_counter()
+        read_action(text)
+        assert time.perf_counter() - started < 5
