@@ -12,8 +12,9 @@ MLFLOW_LOGIN = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_INSECURE_TLS",
 )
-HUB_LOGIN = ("HF_TOKEN",)
+HUB_LOGIN = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 # Of a URL, who asks and by which password.
 LOGIN = re.compile(r"//[^/@\s'\"]*:[^/@\s'\"]*@")
 

@@ -44,6 +44,8 @@ ray_cluster() {
     rm -f "$logs/stop"
     echo "logs: $logs"
     local step code warned=''
+    # Where a job step submitted this job, its binding came along: those are not this job's CPUs.
+    unset "${!SLURM_CPU_BIND@}" "${!SLURM_MEM_BIND@}"
     # A second signal to srun would end the step at once, so the step is told by a file.
     trap 'warned=1; echo "warned by Slurm: stopping"; touch "$logs/stop"' USR1
     srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \

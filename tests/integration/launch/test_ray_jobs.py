@@ -138,7 +138,8 @@ def test_the_address_given_wins_over_the_environments(head, tmp_path, monkeypatc
 
 ADDRESSES = """
 import sys
-from cluster.address import Address, check_node, reach_cluster, reach_dashboard
+from cluster.address import Address
+from cluster.reach import check_node, reach_cluster, reach_dashboard
 from mpo_core.errors import InputError
 
 dashboard, gcs = sys.argv[1:]
