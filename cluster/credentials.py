@@ -15,8 +15,8 @@ MLFLOW_LOGIN = (
     "MLFLOW_TRACKING_INSECURE_TLS",
 )
 HUB_LOGIN = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-# Of a URL, who asks and by which password.
-LOGIN = re.compile(r"//[^/@\s'\"]*:[^/@\s'\"]*@")
+# Of a URL, who asks, and by which password.
+LOGIN = re.compile(r"//[^/@\s'\"]+@")
 
 
 def credentials(config: Config) -> list[str]:
@@ -39,7 +39,8 @@ def passwords(config: Config) -> Iterator[str]:
     """The settings whose URLs hold a password."""
     urls = {f"models.{name}.endpoint": model.endpoint for name, model in config.models.items()}
     for key, url in (urls | {"tracking.uri": config.tracking.uri}).items():
-        if url and LOGIN.search(url):
+        found = LOGIN.search(url or "")
+        if found and ":" in found[0]:
             yield key
 
 
