@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cluster.address import check_node, cluster_address, one_line, reach_cluster
+from cluster.address import cluster_address
+from cluster.reach import check_node, one_line, reach_cluster
 from cluster.resources import Need, check_fits, local_cpus, resource_plan, served_models
 from cluster.tempdir import shorten_temporary_folders
 from mpo_core.builtin_models import resolve_source

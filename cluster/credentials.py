@@ -12,10 +12,11 @@ MLFLOW_LOGIN = (
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_INSECURE_TLS",
 )
-HUB_LOGIN = ("HF_TOKEN",)
-# Of a URL, who asks and by which password.
-LOGIN = re.compile(r"//[^/@\s'\"]*:[^/@\s'\"]*@")
+HUB_LOGIN = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+# Of a URL, who asks, and by which password.
+LOGIN = re.compile(r"//[^/@\s'\"]+@")
 
 
 def credentials(config: Config) -> list[str]:
@@ -38,7 +39,8 @@ def passwords(config: Config) -> Iterator[str]:
     """The settings whose URLs hold a password."""
     urls = {f"models.{name}.endpoint": model.endpoint for name, model in config.models.items()}
     for key, url in (urls | {"tracking.uri": config.tracking.uri}).items():
-        if url and LOGIN.search(url):
+        found = LOGIN.search(url or "")
+        if found and ":" in found[0]:
             yield key
 
 

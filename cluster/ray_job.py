@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.address import Address, dashboard_address, job_client, one_line, reach_dashboard
+from cluster.address import Address, dashboard_address
 from cluster.credentials import credentials, model_keys, without_passwords
+from cluster.reach import job_client, one_line, reach_dashboard
 from mpo_core.config import Config
 from mpo_core.errors import InputError
 

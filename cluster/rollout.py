@@ -14,7 +14,7 @@ import ray
 from mpo_core.config import ClusterConfig
 from mpo_core.envs.base import Suite
 from mpo_core.episode import EpisodeRequest
-from mpo_core.errors import EnvironmentLost, InputError
+from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
 from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Player
@@ -69,8 +69,9 @@ class RolloutPool:
         except ray.exceptions.RayActorError as error:
             raise EnvironmentLost(f"rollout actor {index} died; it is started again") from error
         except ray.exceptions.RayTaskError as error:
-            # The user's mistake, such as a game that cannot be played, without the actor's trace.
-            if isinstance(error.cause, InputError):
+            # What is known to happen, such as a game that cannot be played, without the actor's
+            # trace.
+            if isinstance(error.cause, InputError | EnvironmentLost | ModelUnavailable):
                 raise error.cause from None
             raise
         finally:

@@ -30,10 +30,12 @@ def shorten_temporary_folders() -> Callable[[], None]:
     Raises:
         InputError: a folder is too long and no short name for it can be made.
     """
+    folders = {variable: os.environ.get(variable, "") for variable in ("RAY_TMPDIR", "TMPDIR")}
+    # Ray's processes run elsewhere than this one: a relative path needs another name, too.
     long = {
         variable: folder
-        for variable in ("RAY_TMPDIR", "TMPDIR")
-        if len(os.fsencode(folder := os.environ.get(variable, ""))) > LONGEST
+        for variable, folder in folders.items()
+        if folder and (len(os.fsencode(folder)) > LONGEST or not os.path.isabs(folder))
     }
     if not long:
         return lambda: None

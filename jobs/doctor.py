@@ -54,18 +54,20 @@ def _java(config: Config | None) -> Check:
     from mpo_core.envs.scienceworld.jvm import bundled_java
 
     section = config.envs.get("scienceworld") if config else None
+    asked = getattr(section, "java", None)
+    remedy = "set envs.scienceworld.java to Java 17+" if asked else REINSTALL_JAVA
     try:
-        java = getattr(section, "java", None) or bundled_java()
+        java = asked or bundled_java()
         answer = subprocess.run([java, "-version"], check=False, capture_output=True, timeout=30)
     except (InputError, OSError, subprocess.SubprocessError) as error:
-        return Check("Java", "fault", str(error), REINSTALL_JAVA)
+        return Check("Java", "fault", str(error), remedy)
     # Java says on the first lines which options it has picked up from the environment.
     said = answer.stderr.decode(errors="replace").strip().splitlines()
     versions = [line for line in said if " version " in line]
     if answer.returncode == 0 and versions:
         return Check("Java", "ok", versions[0])
-    options = [name for name in JAVA_OPTIONS if os.environ.get(name)]
-    remedy = f"mend or unset {' and '.join(options)}" if options else REINSTALL_JAVA
+    if options := [name for name in JAVA_OPTIONS if os.environ.get(name)]:
+        remedy = f"mend or unset {' and '.join(options)}"
     found = " | ".join(said[-3:]) or f"{java} -version: exit status {answer.returncode}"
     return Check("Java", "fault", found, remedy)
 

@@ -36,10 +36,20 @@ class _Loader(yaml.SafeLoader):
 def load(text: str | bytes) -> Any:
     """The value that a YAML document holds; bytes may be UTF-8 or UTF-16, with or without BOM.
 
+    What several aliases refer to is a value of its own at each place.
+
     Raises:
         yaml.YAMLError: it is not YAML, or a key is given twice.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return _own(yaml.load(text, Loader=_Loader))
+    except RecursionError as error:
+        raise yaml.YAMLError("a value holds itself, or is nested too deeply") from error
     except yaml.reader.ReaderError as error:
         raise yaml.YAMLError(f"{error}; it must be UTF-8 without control characters") from error
+
+
+def _own(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _own(inner) for key, inner in value.items()}
+    return [_own(inner) for inner in value] if isinstance(value, list) else value

@@ -44,6 +44,8 @@ ray_cluster() {
     rm -f "$logs/stop"
     echo "logs: $logs"
     local step code warned=''
+    # Where a job step submitted this job, its binding came along: those are not this job's CPUs.
+    unset "${!SLURM_CPU_BIND@}" "${!SLURM_MEM_BIND@}"
     # A second signal to srun would end the step at once, so the step is told by a file.
     trap 'warned=1; echo "warned by Slurm: stopping"; touch "$logs/stop"' USR1
     srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
@@ -167,21 +169,25 @@ fail() {
     end 1
 }
 
-# The path of a Unix socket has at most 107 bytes, of which Ray's own part takes 68 and that of
-# vLLM and Python's multiprocessing less: a job's long folder is reached by a short name.
-short_names() {
-    local LC_ALL=C most=39
-    [ ${#scratch} -le $most ] || fail "$scratch: too long for Ray's sockets; set MPO_TMPDIR to a \
-folder of at most $((most - ${#scratch} + ${#MPO_TMPDIR})) bytes"
-    if [ -n "${TMPDIR:-}" ] && [ ${#TMPDIR} -gt $most ]; then
+# The path of a Unix socket has at most 107 bytes, of which Ray's own part takes 68, and that of
+# vLLM and Python's multiprocessing less.
+LONGEST=39
+
+make_scratch() {
+    local LC_ALL=C
+    [ ${#scratch} -le $LONGEST ] || fail "$scratch: too long for Ray's sockets; set MPO_TMPDIR to \
+a folder of at most $((LONGEST - ${#scratch} + ${#MPO_TMPDIR})) bytes"
+    mkdir -m 700 "$scratch" 2>/dev/null || [ -O "$scratch" ] ||
+        fail "$scratch: cannot be made, or belongs to someone else; set MPO_TMPDIR"
+    # A job's long folder is reached by a short name.
+    if [ -n "${TMPDIR:-}" ] && [ ${#TMPDIR} -gt $LONGEST ]; then
         ln -sfn "$TMPDIR" "$scratch/t" && export TMPDIR=$scratch/t
     fi
 }
 
 # A node that is alone stays on loopback: else Ray takes 127.0.0.1 for its public address.
 export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=$((SLURM_STEP_NUM_NODES > 1))
-mkdir -m 700 "$scratch" 2>/dev/null || [ -O "$scratch" ] || fail "$scratch belongs to someone else"
-short_names
+make_scratch
 address=$(own_address)
 [ -n "$address" ] || fail "no address found; set MPO_INTERFACE"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$meeting.token

@@ -154,6 +154,20 @@ other: {<<: *inner, beta: 4}
     assert tree["other"] == {"lr": 1, "beta": 4}
 
 
+def test_a_setting_changes_nothing_but_its_own_section(tmp_path):
+    shared = "training: &same {workers: 2, batch_size: 4}\nplanner: {sft: *same}\n"
+    tree = strict_yaml.load(shared)
+    apply_override(tree, "training.workers=4", Config)
+    assert tree["planner"]["sft"]["workers"] == 2
+
+
+@pytest.mark.parametrize("text", ["&a {b: *a}", "[" * 2000 + "]" * 2000])
+def test_yaml_without_a_bottom_is_one_line(tmp_path, text):
+    (tmp_path / "deep.yaml").write_text(text)
+    with pytest.raises(InputError, match="not readable as YAML: a value holds itself"):
+        named_config(str(tmp_path / "deep.yaml"))
+
+
 keys = st.text("ab.é '\"-", min_size=1, max_size=3)
 
 

@@ -8,17 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import address as addresses
-from cluster.address import (
-    Address,
-    cluster_address,
-    dashboard_address,
-    host_and_port,
-    job_client,
-    reach_cluster,
-    reach_dashboard,
-)
+from cluster import reach
+from cluster.address import Address, cluster_address, dashboard_address, host_and_port
 from cluster.backend import ClusterBackend
+from cluster.reach import job_client, reach_cluster, reach_dashboard
 from jobs.configs import named_config
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
@@ -142,7 +135,7 @@ def dashboard():
 )
 @pytest.mark.parametrize("setting", ["RAY_ADDRESS", "cluster.address"])
 def test_where_no_cluster_is_a_run_ends_in_seconds(request, monkeypatch, server, says, setting):
-    monkeypatch.setattr(addresses, "ANSWER_S", 0.5)
+    monkeypatch.setattr(reach, "ANSWER_S", 0.5)
     port = request.getfixturevalue(server)
     variable = f"127.0.0.1:{port}" if setting == "RAY_ADDRESS" else "10.0.0.1:6379"
     monkeypatch.setenv("RAY_ADDRESS", variable)
@@ -168,7 +161,7 @@ def test_where_no_cluster_is_a_run_ends_in_seconds(request, monkeypatch, server,
 def test_where_no_dashboard_is_a_submission_ends_in_seconds(
     request, monkeypatch, server, says, scheme
 ):
-    monkeypatch.setattr(addresses, "ANSWER_S", 0.5)
+    monkeypatch.setattr(reach, "ANSWER_S", 0.5)
     address = f"{scheme}127.0.0.1:{request.getfixturevalue(server)}"
     with pytest.raises(InputError, match=f"^--address: {address}: n") as caught:
         reach_dashboard(Address(address, "--address"))

@@ -39,6 +39,14 @@ def test_a_long_folder_is_reached_by_a_name_short_enough_for_sockets(
     assert not Path(short).is_symlink() and not Path(short).parent.exists()
 
 
+def test_a_relative_folder_is_reached_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", "here")
+    undo = shorten_temporary_folders()
+    assert Path(os.environ["TMPDIR"]).resolve() == tmp_path / "here"
+    undo()
+
+
 def test_short_folders_are_left_as_they_are(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/tmp")
     shorten_temporary_folders()()

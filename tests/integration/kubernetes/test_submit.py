@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cluster.kubernetes import submit
-from cluster.manifest import job_name, pods, render
+from cluster.manifest import job_name, pods, ray_pods, render
 from jobs.configs import named_config
 from mpo_core.config import load_config
 from mpo_core.errors import InputError
@@ -87,6 +87,38 @@ def test_a_run_is_its_overlay_with_name_config_namespace_and_image(name):
     assert job["spec"]["entrypoint"] == one(overlay(name), "RayJob")["spec"]["entrypoint"]
 
 
+KEYS = (
+    "models.big={endpoint: https://big.example/v1, api_key_env: BIG_API_KEY}",
+    "models.other={endpoint: https://other.example/v1, api_key_env: OTHER_API_KEY}",
+)
+
+
+@pytest.mark.parametrize("name", set(NAMES) - {"serve"})
+def test_the_pods_of_a_run_are_given_the_keys_of_its_endpoints_by_name(name, monkeypatch):
+    monkeypatch.setenv("BIG_API_KEY", "a-secret")
+    objects = objects_of(*KEYS, f"launch.k8s.overlay={name}")
+    assert [fault for obj in objects for fault in schema_faults(obj)] == []
+    job = one(objects, "RayJob")
+    for pod in ray_pods(job):
+        keys = {v["name"]: v.get("valueFrom") for v in pod["containers"][0]["env"]}
+        for key in ("BIG_API_KEY", "OTHER_API_KEY"):
+            source = {"name": "mpo-secrets", "key": key, "optional": True}
+            assert keys[key] == {"secretKeyRef": source}
+    assert "a-secret" not in yaml.safe_dump_all(objects)
+
+
+def test_a_key_that_the_clusters_secret_lacks_is_named(ready, quick, kubectl):
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mpo-secrets"}}
+    secret |= {"data": {"BIG_API_KEY": "eA=="}}
+    kubectl("apply", "--namespace=mpo", "--filename=-", stdin=yaml.safe_dump(secret))
+    lines: list[str] = []
+    Operator(ready, [SUCCEEDED])
+    assert submit(config(*KEYS), lines.append) == 0
+    assert lines[0] == (
+        "rayjob demo: the secret mpo-secrets lacks OTHER_API_KEY (models.other.api_key_env)"
+    )
+
+
 def test_an_overlay_of_ones_own_stands_on_one_of_the_suites(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     over = {
@@ -115,6 +147,8 @@ WRONG = [
     ("launch.k8s.overlay=gpus", "launch.k8s.overlay: gpus"),
     ("launch.k8s.overlay=serve", "0 RayJobs"),
     ("prompts_dir=mine", "prompts_dir: mine: a path of this machine"),
+    ("tracking.uri=https://me:secret@mlflow.example", "tracking.uri: holds a password"),
+    ("models.x={endpoint: 'https://me:secret@x.example/v1'}", "models.x.endpoint: holds a pass"),
 ]
 
 

@@ -97,7 +97,10 @@ def test_a_sweep_that_is_done_starts_nothing_and_says_so(swept):
     assert done.stdout.count("done") == 2
 
 
-def test_in_this_terminal_a_point_runs_with_its_output(tmp_path):
+def test_in_this_terminal_a_point_runs_with_its_output(tmp_path, monkeypatch):
+    # A shell of salloc or srun is a terminal like any other.
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_PROCID", "1")
     config, *_ = sweep_command(tmp_path)[1:]
     one = ["evaluation.arms=[none]", "scoring.repetitions=1", "--over", "seed=0", "--on", "debug"]
     done = mpo("sweep", config, *one)

@@ -1,0 +1,36 @@
+import pytest
+
+from jobs.configs import named_config
+from jobs.doctor import JAVA_OPTIONS, examine
+
+
+@pytest.fixture(autouse=True)
+def no_options(monkeypatch):
+    for name in JAVA_OPTIONS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def java(config=None):
+    return examine(config)[0]
+
+
+@pytest.mark.parametrize("variable", ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"])
+def test_javas_version_is_shown_whatever_options_it_picks_up(monkeypatch, variable):
+    monkeypatch.setenv(variable, "-Xmx1g")
+    check = java()
+    assert check.status == "ok" and " version " in check.found and "Picked" not in check.found
+
+
+def test_options_that_java_does_not_take_are_named(monkeypatch):
+    monkeypatch.setenv("_JAVA_OPTIONS", "-Xbogus")
+    check = java()
+    assert check.status == "fault" and "-Xbogus" in check.found
+    assert check.remedy == "mend or unset _JAVA_OPTIONS"
+
+
+def test_the_configs_own_java_is_looked_at(tmp_path):
+    config = named_config(
+        "demo", [f"envs.scienceworld.java={tmp_path}/none", f"runs_dir={tmp_path}"]
+    )
+    check = java(config)
+    assert check.status == "fault" and "envs.scienceworld.java" in check.remedy
