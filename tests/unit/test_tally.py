@@ -143,7 +143,10 @@ def test_a_run_is_another_to_mlflow_where_its_results_may_be(tmp_path, monkeypat
     assert params != other_params
 
 
-def test_the_curves_of_all_trainings_stand_in_the_mlflow_run_that_a_run_ends_with(tmp_path):
+def test_the_curves_of_all_trainings_stand_in_the_mlflow_run_that_a_run_ends_with(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("jobs.evaluate.write_report", lambda *_: None)
     trained = tmp_path / "mine" / "planner" / "sft"
     trained.mkdir(parents=True)
     summary = {
