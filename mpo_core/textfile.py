@@ -55,7 +55,9 @@ def _decoded(path: Path, content: bytes) -> str:
     try:
         text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not readable as UTF-8 text ({error}); save it as UTF-8") from error
+        raise InputError(
+            f"{path}: not readable as UTF-8 text ({error}); save it as UTF-8"
+        ) from error
     return re.sub("\r\n?", "\n", text)
 
 

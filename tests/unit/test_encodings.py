@@ -108,7 +108,8 @@ def test_prompts_in_another_encoding_are_named(tmp_path, name):
     (tmp_path / "alfworld").mkdir()
     file = tmp_path / "alfworld" / name
     file.write_bytes("Für {task}".encode("latin-1"))
-    with pytest.raises(InputError, match=rf"{file}: not readable as UTF-8 text .*; save it as UTF-8"):
+    says = rf"{file}: not readable as UTF-8 text .*; save it as UTF-8"
+    with pytest.raises(InputError, match=says):
         load_prompts("alfworld", tmp_path)
 
 
