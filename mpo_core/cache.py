@@ -2,12 +2,14 @@
 
 import os
 import pwd
+import secrets
 import tempfile
 from pathlib import Path
 
 from mpo_core.errors import InputError
 from mpo_core.paths import at_home
 
+RAY_TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
 USER_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
 
@@ -68,6 +70,9 @@ def settle_libraries() -> None:
         os.environ.setdefault(name, str(place))
     if home is None or not home.is_dir():
         os.environ["HOME"] = str(cache / "home")
+    elif not (home / ".ray" / "auth_token").exists() and not any(map(os.environ.get, RAY_TOKEN)):
+        # Ray writes one there for each new cluster of its own, and has no other place for it.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def keep(path: Path, content: bytes) -> None:

@@ -123,12 +123,15 @@ def test_a_translation_goes_on_without_a_lock_and_without_a_word(
     assert len(entered) == 3 and caplog.text == ""
 
 
-@pytest.mark.parametrize(("mode", "shared"), [(0o2775, 0o664), (0o755, 0o600), (0o700, 0o600)])
-def test_what_a_groups_folder_holds_the_group_may_write(tmp_path, mode, shared):
+@pytest.mark.parametrize(
+    ("mode", "made", "shared"),
+    [(0o2775, 0o644, 0o664), (0o775, 0o600, 0o660), (0o755, 0o644, 0o644), (0o700, 0o600, 0o600)],
+)
+def test_what_a_groups_folder_holds_the_group_may_write(tmp_path, mode, made, shared):
     folder, file = tmp_path / "runs", tmp_path / "runs" / "file"
     folder.mkdir()
     folder.chmod(mode)
     file.touch()
-    file.chmod(0o600 | (shared & 0o004))
+    file.chmod(made)
     share(file)
     assert file.stat().st_mode & 0o777 == shared

@@ -162,7 +162,8 @@ def test_another_users_run_is_one_line_that_names_the_file(shared):
 def no_libraries(monkeypatch):
     """An environment that says nothing of where libraries keep their things."""
     before = dict(os.environ)
-    for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "TRITON_HOME", "HF_HOME", "MPO_CACHE"):
+    libraries = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "TRITON_HOME", "HF_HOME", "MPO_CACHE")
+    for name in (*libraries, *cache.RAY_TOKEN):
         monkeypatch.delenv(name, raising=False)
     yield
     os.environ.clear()
@@ -191,6 +192,7 @@ def test_where_home_cannot_be_written_libraries_use_the_cache(
     assert os.environ["XDG_CACHE_HOME"] == str(tmp_path / "libraries")
     assert os.environ["TRITON_HOME"] == "/mine"
     assert os.environ["HOME"] == ("/proc" if home == "/proc" else str(tmp_path / "home"))
+    assert ("RAY_AUTH_TOKEN" in os.environ) == (home == "/proc"), "Ray writes one at home"
 
 
 def test_models_in_a_home_that_can_only_be_read_are_found(no_libraries, monkeypatch, tmp_path):
