@@ -178,7 +178,7 @@ def test_a_trained_planner_can_have_an_engine_of_its_own(backend, adapter):
     assert answers(own) != answers(backend.model("tiny"))
 
 
-HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4, "temperature": 0}
 
 
 def post(backend, body: dict, path: str = "chat/completions", **options) -> httpx.Response:
@@ -222,8 +222,7 @@ def test_every_version_is_listed_and_answers_under_each_of_its_names(backend, ad
     }
     for card in cards:
         assert httpx.get(f"{backend.url}/models/{card['id']}").json() == card
-    asked = {"messages": [{"role": "user", "content": "What is water?"}], "max_tokens": 12}
-    asked |= {"temperature": 0, "seed": 1}
+    asked = HELLO | {"max_tokens": 12}
     [base, readable, named] = [said(post(backend, asked | {"model": card["id"]})) for card in cards]
     assert readable == named != base
 
@@ -278,7 +277,6 @@ IMAGE = {"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}
         ({"structured_outputs": {"regex": "("}}, "structured_outputs"),
         ({"request_id": "one"}, "request_id"),
         (schema(**{"$ref": "#"}), "response_format"),
-        (schema(**{"$ref": "file:///etc/passwd"}), ...),
         (schema(type="string", pattern="((("), ...),
     ],
 )
@@ -302,7 +300,7 @@ def test_what_is_no_json_object_of_text_is_refused(backend):
             )
             assert answer.status_code == 400, body
             error_of(answer)
-        answer = httpx.post(f"{backend.url}/{path}", data=HELLO)
+        answer = httpx.post(f"{backend.url}/{path}", data={"model": "tiny"})
         assert answer.status_code == 415
         error_of(answer)
 
