@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mpo_core.config import Config, ModelConfig
+from mpo_core.endpoint import switch_of
 from mpo_core.errors import InputError
 from mpo_core.types import Message
 
@@ -38,7 +39,7 @@ EMPTY_THOUGHT = re.compile("|".join(rf"{begin}\s*{end}\s*" for begin, end in TAG
 THOUGHT_BEGINS = re.compile(r"\s*(?:" + "|".join(begin for begin, _ in TAGS) + r")\n?")
 THOUGHT_ENDS = re.compile("|".join(end for _, end in TAGS))
 OTHER_TEMPLATE = "models.NAME.engine_kwargs.chat_template=FILE"
-NO_THOUGHTS = {"enable_thinking": False}
+NO_THOUGHTS = {"enable_thinking": False, "thinking": False}
 
 
 @dataclass
@@ -151,7 +152,9 @@ def template_text(given: str) -> str:
 
 def template_settings(model: ModelConfig) -> dict[str, Any]:
     """What a served model's template is given at every request."""
-    return dict(model.engine_kwargs.get("default_chat_template_kwargs") or {})
+    default = model.engine_kwargs.get("default_chat_template_kwargs") or {}
+    sent = switch_of(model) | model.extra_body
+    return default | (sent.get("chat_template_kwargs") or {})
 
 
 def no_template(model: str) -> InputError:
@@ -281,10 +284,7 @@ def _without_thoughts(template: ChatTemplate) -> str:
         template.model, template.text, template.special_tokens, template.settings | NO_THOUGHTS
     )
     if quiet.render(probe, ask=True) != ask:
-        return (
-            "switch its thoughts off (models.NAME.engine_kwargs.default_chat_template_kwargs="
-            "{enable_thinking: false})"
-        )
+        return "switch its thoughts off (models.NAME.reasoning=off)"
     return f"give it a template that begins no thought ({OTHER_TEMPLATE})"
 
 

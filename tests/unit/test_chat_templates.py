@@ -80,7 +80,13 @@ TRAINED = "evaluation.arms=[none, mpo]"
         (ONE_TURN, [], "refuses a conversation of user, assistant, user (one turn)"),
         (THINKS, [], None),
         (THINKS, [TRAINED], "give it a template that begins no thought"),
-        (SWITCHED, [TRAINED], "switch its thoughts off (models.tiny.engine_kwargs.default_chat"),
+        (SWITCHED, [TRAINED], "switch its thoughts off (models.tiny.reasoning=off)"),
+        (SWITCHED, [TRAINED, "models.tiny.reasoning=off"], None),
+        (
+            SWITCHED,
+            [TRAINED, "models.tiny.extra_body.chat_template_kwargs={enable_thinking: false}"],
+            None,
+        ),
         (
             SWITCHED,
             [TRAINED, "models.tiny.engine_kwargs.default_chat_template_kwargs.enable_thinking=no"],
