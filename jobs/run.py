@@ -137,7 +137,8 @@ class Run:
         """A client for a model of the config; an endpoint is known by then (`probe_endpoint`)."""
         model = self.backend.model(name)
         if isinstance(model, EndpointModel):
-            model.lacks |= self.probe_endpoint(name).lacks
+            found = self.probe_endpoint(name)
+            model.know(found.lacks, found.asked - found.lacks)
         return model
 
     def probe_endpoints(self) -> None:

@@ -8,8 +8,9 @@ are asked for one by one, an answer's beginning that cannot be prescribed is ask
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -55,13 +56,15 @@ class EndpointModel:
         config: ModelConfig,
         fingerprint: str,
         address: Address | None = None,
+        *,
         lacks: frozenset[str] = frozenset(),
+        proven: frozenset[str] = frozenset(),
     ) -> None:
         """
         Args:
             name: key in `models`.
             address: with the key, where this process's environment does not have it.
-            lacks: of `SAID`, what the server is known not to take.
+            lacks, proven: of `SAID`, what the server is known not to take, and to take.
 
         Raises:
             InputError: the key cannot be sent.
@@ -71,14 +74,22 @@ class EndpointModel:
         self.config = config
         self.fingerprint = fingerprint
         self.address = address or address_of(name, config)
-        self.lacks = lacks | ({"prefill"} if config.prefill == "ask" else set())
-        self._proven: set[str] = {"prefill"} if config.prefill == "continue" else set()
+        self.lacks, self.proven = lacks, proven
+        if config.prefill != "auto":
+            self.know(
+                {"prefill"} if config.prefill == "ask" else set(),
+                {"prefill"} if config.prefill == "continue" else set(),
+            )
         self._client: Any = None
         self._slots: asyncio.Semaphore | None = None
 
     def __reduce__(self):
-        known = (self.key, self.config, self.fingerprint, self.address, frozenset(self.lacks))
-        return (EndpointModel, known)
+        made = partial(EndpointModel, lacks=self.lacks, proven=self.proven)
+        return (made, (self.key, self.config, self.fingerprint, self.address))
+
+    def know(self, lacks: Set[str], proven: Set[str]) -> None:
+        """Take over what is known of the server."""
+        self.lacks, self.proven = self.lacks | lacks, self.proven | proven
 
     @property
     def where(self) -> str:
@@ -153,12 +164,12 @@ class EndpointModel:
                     raise InputError(f"{self.where}: {first}{self._advice(first)}") from refusal
                 dropped |= more
                 continue
-            began_anew = "prefill" in sent - self._proven and any(r.whole for r in replies)
+            began_anew = "prefill" in sent - self.proven and any(r.whole for r in replies)
             if began_anew and self.config.prefill == "auto":
                 dropped |= {"prefill"}
                 continue
             self._lack(dropped)
-            self._proven |= sent
+            self.know(set(), sent)
             return replies
 
     def _sent(self, messages: Sequence[Message], lacks: frozenset[str], asked: dict) -> set[str]:
@@ -180,7 +191,7 @@ class EndpointModel:
             return set(named)
         if refusal.status not in (400, 422, 501) or _DECIDES.search(refusal.body):
             return set()
-        untried = [f for f in ("n", "prefill", "stop", "seed") if f in sent - self._proven]
+        untried = [f for f in ("n", "prefill", "stop", "seed") if f in sent - self.proven]
         return set(untried[:1])
 
     def _advice(self, refusal: Refused) -> str:
@@ -197,7 +208,7 @@ class EndpointModel:
     def _lack(self, fields: set[str]) -> None:
         for field in sorted(fields - self.lacks):
             logger.warning("%s %s", self.where, SAID[field])
-        self.lacks = frozenset(self.lacks | fields)
+        self.know(fields, set())
 
     async def _with_retries(self, once: Callable[[], Awaitable[Any]]) -> Any:
         """What a request gives, tried again with backoff while that may help."""
@@ -246,7 +257,7 @@ class EndpointModel:
             "POST", "/chat/completions", {"model": self.name} | body, headers
         )
         # A server that has gone on from a beginning once does so always, whatever its words.
-        unsure = "prefill" not in self._proven or "prefill" in lacks
+        unsure = "prefill" not in self.proven or "prefill" in lacks
         kind = response.headers.get("content-type", "application/json")
         replies = read_completion(response.text, kind, prefix if unsure else "")
         if "prefill" in lacks and prefix and not prefix.rstrip().endswith(":"):

@@ -39,7 +39,9 @@ class Finding:
     """What an endpoint was found to be."""
 
     asked: frozenset[str]
+    """What of `endpoint.SAID` the config's requests hold."""
     lacks: frozenset[str]
+    """What of these the server does not take."""
     context: int | None
     """Tokens, where the server says."""
     thinks: bool
@@ -109,7 +111,7 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
         raise InputError(f"{model.where}: not even a short prompt fits: {error}") from error
     except ModelUnavailable as error:
         raise InputError(f"{error}; is the server up, and the address right?") from error
-    return Finding(frozenset(asked), frozenset(model.lacks), context, thinks)
+    return Finding(frozenset(asked), model.lacks, context, thinks)
 
 
 def for_probing(model: EndpointModel, timeout_s: float | None = None) -> EndpointModel:
@@ -119,7 +121,7 @@ def for_probing(model: EndpointModel, timeout_s: float | None = None) -> Endpoin
     if timeout_s is not None:
         limits["timeout_s"] = min(config.timeout_s, timeout_s)
     hasty = config.model_copy(update=limits)
-    return EndpointModel(model.key, hasty, model.fingerprint, model.address, model.lacks)
+    return EndpointModel(model.key, hasty, model.fingerprint, model.address)
 
 
 async def _context(model: EndpointModel) -> int | None:
