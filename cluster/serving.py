@@ -16,7 +16,8 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ class Engines:
         )
         names = ", ".join(engine.name for engine in engines)
         folders = {engine.name: self._folder(engine.name) for engine in engines}
-        application = openai_app(engines, folders)
+        with _own_logging():
+            application = openai_app(engines, folders)
         app = _app(route)
         target = serve.RunTarget(application, name=app, route_prefix=f"/{route}")
         serve.run_many([target], wait_for_applications_running=False)
@@ -277,6 +279,19 @@ def _wait_until_running(app: str, names: str, timeout_s: float) -> None:
         f"engine {names} was not ready within {timeout_s:g} s; raise "
         "cluster.engine_start_timeout_s, or see the replica's log under /tmp/ray/session_latest"
     )
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """Keep this process's log as it is: at its import `ray.serve.llm` makes the root logger write
+    JSON."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _app(route: str) -> str:
