@@ -6,8 +6,10 @@ not even equal itself, as `test_the_stock_orders_like_objects_by_chance` shows.
 The stock's `info` lists all valid actions at every step, and to tell like things apart by name it
 draws from the world's random numbers. What happens by chance afterwards then differs, which is:
 - the names in the answer to `objects` (left out here);
-- in `grow-fruit`, which flowers the bees pollinate, some 50 actions into the gold path. Played
-  with that list switched off, the stock equals ours here too.
+- where the bees fly once someone opens their hive, which can be done in a task of any type, and so
+  which flowers they pollinate. Of the gold paths, that of `grow-fruit` does it, some 50 actions in;
+  random actions do it now and then. Played with that list switched off, the stock equals ours here
+  too.
 
 SCIENCEWORLD_FULL=1 plays whole gold paths instead of their first 40 actions.
 """
@@ -36,7 +38,7 @@ from mpo_core.types import Task
 
 FULL = bool(os.environ.get("SCIENCEWORLD_FULL"))
 GOLD_ACTIONS, RANDOM_ACTIONS = (None, 40) if FULL else (40, 20)
-DRAWS_RANDOM_NUMBERS = {"grow-fruit"}
+LETS_BEES_FLY = "open bee hive"
 OTHER_ACTIONS = ("help", "task", "fly to the moon", "", "wait", "inventory", "0", "look around")
 
 
@@ -87,7 +89,28 @@ def test_interleaved_sessions_answer_as_the_stock_does_alone(scripts, interleave
     for script in unequal:
         assert same(*played[script.task.id], play_stock(env, script)), script.task.id
     env.close()
-    assert {script.task.type for script in unequal} <= DRAWS_RANDOM_NUMBERS
+    assert all(LETS_BEES_FLY in script.actions for script in unequal)
+
+
+@pytest.mark.parametrize("name", ["lifespan-longest-lived-then-shortest-lived", "boil"])
+def test_bees_fly_elsewhere_after_the_stocks_list_of_valid_actions(name, tmp_path):
+    suite = ScienceWorld(ScienceWorld.Config(task_types=[name], tasks={"unseen": 1}))
+    [task] = suite.tasks("unseen")
+    script = Script(task, ["teleport to greenhouse", LETS_BEES_FLY, *["look around"] * 5])
+    [(ours, best)] = asyncio.run(play_interleaved([script], seed=1))
+    env = stock_environment(hashed_by_id(tmp_path))
+    listing = play_stock(env, script)
+    env.get_valid_action_object_combinations = list
+    silent = play_stock(env, script)
+    env.close()
+    assert same(ours, best, silent)
+    assert not same(ours, best, listing)
+    # Nothing but bees differs.
+    here = [line.strip() for line in ours.observations[-1].splitlines()]
+    there = [line.strip() for line in listing.observations[-1].splitlines()]
+    assert {line for line in here if "bee" not in line} == {
+        line for line in there if "bee" not in line
+    }
 
 
 def same(ours: Trace, best: list[float], theirs: Trace) -> bool:
