@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jobs.configs import named_config, preset_names, run_name, settings
@@ -464,8 +465,9 @@ def doctor(
     checks = examine(named_config(config, overrides or []) if config else None)
     for check in checks:
         mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fault": "[red]no  [/]"}
-        line = f"{mark[check.status]} {check.name}: {check.found}"
-        console.print(line + (f"\n     [bold]{check.remedy}[/]" if check.remedy else ""))
+        line = f"{mark[check.status]} {check.name}: {escape(check.found)}"
+        remedy = f"\n     [bold]{escape(check.remedy)}[/]" if check.remedy else ""
+        console.print(line + remedy, soft_wrap=True, highlight=False)
     if any(check.status == "fault" for check in checks):
         raise typer.Exit(2)
 

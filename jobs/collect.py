@@ -129,6 +129,7 @@ def _teacher(run: Run, model: ChatModel | None = None) -> Teacher:
         max_tokens=seeds.max_tokens,
         seed=run.config.seed,
         resamples=seeds.resamples,
+        asked="teacher",
     )
     return ModelTeacher(run.backend.fingerprint(seeds.teacher), run.prompts, sampling, model)
 

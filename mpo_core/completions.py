@@ -125,24 +125,31 @@ def _reply(choice: Mapping[str, Any], prefix: str) -> Reply | None:
     reasoning = "\n".join(part for part in (thought, within) if part)
     answer, whole = _after(prefix, answer)
     ended = str(choice.get("finish_reason") or "").lower()
+    truncated = ended in ("length", "max_tokens", "model_length")
+    # An answer that was cut before it began: some servers hide what their models think.
+    thought = bool(reasoning) or (truncated and not said)
     return Reply(
         answer,
-        truncated=ended in ("length", "max_tokens", "model_length"),
+        truncated=truncated,
         reasoning=reasoning,
-        fault="" if answer.strip() else _fault(message, ended, reasoning),
+        fault="" if answer.strip() else _fault(message, ended, thought),
         whole=whole,
     )
 
 
-def _fault(message: Mapping[str, Any], ended: str, reasoning: str) -> str:
-    """Why a message has no words."""
+def _fault(message: Mapping[str, Any], ended: str, thought: bool) -> str:
+    """Why a message has no words.
+
+    Args:
+        thought: the model has thought.
+    """
     if ended in ("content_filter", "safety", "recitation", "blocklist", "prohibited_content"):
         return "content filter"
     if message.get("refusal") or ended == "refusal":
         return "refusal"
     if message.get("tool_calls") or message.get("function_call") or ended == "tool_calls":
         return "tool call"
-    return "only reasoning" if reasoning else "empty"
+    return "only reasoning" if thought else "empty"
 
 
 def _words(content: Any) -> tuple[str, str]:

@@ -27,12 +27,32 @@ ROLES = {
     "chatgpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "ai": "assistant",
+    "developer": "system",
 }
 """A speaker's name, in any case, -> the role of chat messages."""
 ANSWERS = ("completion", "chosen", "rejected")
 # Parts of a conversation that no chat message of this suite holds.
-ROW_PARTS = ("tools", "functions", "documents", "images", "image", "videos", "audios")
-TURN_PARTS = ("tool_calls", "function_call", "tool_call_id", "reasoning_content", "images")
+ROW_PARTS = (
+    "tools",
+    "functions",
+    "documents",
+    "images",
+    "image",
+    "videos",
+    "audios",
+    "chat_template_kwargs",
+)
+TURN_PARTS = (
+    "tool_calls",
+    "function_call",
+    "tool_call_id",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "images",
+)
+SYSTEM = ("system", "system_prompt", "system_message")
 EMPTY = (None, "", "[]", "{}", "null", [], {})
 
 
@@ -220,15 +240,16 @@ def _instructed(row: Mapping) -> list[Message]:
 
 def _with_system(prompt: Any, row: Mapping) -> Any:
     """The prompt after the row's system text, where it has one."""
-    system = row.get("system")
-    if system in EMPTY or not _are_turns(prompt):
+    column = next((name for name in SYSTEM if row.get(name) not in EMPTY), None)
+    if column is None or not _are_turns(prompt):
         return prompt
+    system = row[column]
     if not isinstance(system, str):
-        raise _fault("system: expected a text")
+        raise _fault(f"{column}: expected a text")
     if prompt[0]["role"] != "system":
         return [{"role": "system", "content": system}, *prompt]
     if prompt[0]["content"] != system:
-        raise _fault("system: the conversation begins with another one")
+        raise _fault(f"{column}: the conversation begins with another one")
     return prompt
 
 

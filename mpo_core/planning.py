@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mpo_core.aio import together
 from mpo_core.envs.base import Host
@@ -22,11 +23,15 @@ log = logging.getLogger(__name__)
 class NoPlan(InputError):
     """A model's answers held too few plans."""
 
-    def __init__(self, message: str, replies: Sequence[Reply] = (), fault: str = "") -> None:
+    def __init__(
+        self, message: str, replies: Sequence[Reply] = (), fault: str = "", remedy: str = ""
+    ) -> None:
         super().__init__(message)
         self.replies = replies
         self.fault = fault
         """The most frequent reason why an answer held none."""
+        self.remedy = remedy
+        """What to set."""
 
 
 def plan_ledger(path: Path) -> Ledger[Plan]:
@@ -44,6 +49,8 @@ class Sampling:
     seed: int
     resamples: int = 3
     """Further draws after one that brought no plan."""
+    asked: Literal["planner", "teacher"] = "planner"
+    """Whose settings these are, for what is said of its answers."""
 
     def origin(self, fingerprint: str, prompts: Mapping[str, Prompts]) -> str:
         """Names a planner and how it was sampled: plans of another origin are never mistaken."""
@@ -188,7 +195,7 @@ async def draw_plans(
     draws = failed = 0
     while len(texts) < count:
         if failed > sampling.resamples:
-            raise _no_plan(task_id, model.fingerprint, replies, count, sampling.max_tokens)
+            raise _no_plan(task_id, model.fingerprint, replies, count, sampling)
         # A greedy answer without a plan would only come again.
         again = len(replies) > len(texts)
         drawn = await model.chat(
@@ -208,7 +215,7 @@ async def draw_plans(
 
 
 def _no_plan(
-    task_id: str, fingerprint: str, replies: Sequence[Reply], count: int, max_tokens: int
+    task_id: str, fingerprint: str, replies: Sequence[Reply], count: int, sampling: Sampling
 ) -> NoPlan:
     """The error of a task short of plans: what its answers were, and what to set."""
     unread = [(reply, fault) for reply in replies if (fault := plan_of(reply).fault)]
@@ -217,26 +224,30 @@ def _no_plan(
     beginning = f"; the first: {_beginning(unread[0][0])}" if unread else ""
     cut = any(reply.truncated for reply, reason in unread if reason == fault)
     found = len(replies) - len(unread)
+    remedy = _remedy(fault, cut, sampling)
     return NoPlan(
         f"{task_id}: only {found} of {count} plans: {found} of {len(replies)} answers of "
-        f"{fingerprint} held a plan ({_counted(faults) or fault}{beginning}). "
-        f"{_remedy(fault, cut, max_tokens)}",
+        f"{fingerprint} held a plan ({_counted(faults) or fault}{beginning}). {remedy}",
         replies,
         fault,
+        remedy,
     )
 
 
-def _remedy(fault: str, cut: bool, max_tokens: int) -> str:
+def _remedy(fault: str, cut: bool, sampling: Sampling) -> str:
     """What to set where answers hold no plan for this reason."""
+    most, whose = sampling.max_tokens, sampling.asked
+    setting = {"planner": "planner.max_tokens", "teacher": "seeds.max_tokens"}[whose]
     if fault in ("only reasoning", "empty") and cut:
         # Some servers hide what the model thinks.
         return (
-            f"The model's thought took all {max_tokens} tokens: raise planner.max_tokens, or set "
+            f"The model's thought took all {most} tokens: raise {setting}, or set "
             "models.X.reasoning=off"
         )
     if cut:
-        return f"The answers were cut at {max_tokens} tokens: raise planner.max_tokens"
-    return _REMEDIES.get(fault, "Check the planner's prompt and the model's chat template")
+        return f"The answers were cut at {most} tokens: raise {setting}"
+    remedy = _REMEDIES.get(fault, "Check the {whose}'s prompt and the model's chat template")
+    return remedy.format(whose=whose)
 
 
 _REMEDIES = {
@@ -244,8 +255,8 @@ _REMEDIES = {
     "its chat template",
     "empty": "The answers are empty: check the model's chat template and its server's log",
     "no answer": "The server gave no answers: check its log",
-    "refusal": "The model refuses: change the planner's prompt, or take another model",
-    "content filter": "The server's content filter stopped the answers: change the planner's "
+    "refusal": "The model refuses: change the {whose}'s prompt, or take another model",
+    "content filter": "The server's content filter stopped the answers: change the {whose}'s "
     "prompt, or take another server",
     "tool call": "The model calls a tool: switch tools off at its server (models.X.extra_body), or "
     "check its chat template",

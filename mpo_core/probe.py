@@ -34,6 +34,10 @@ class Need:
     """Of the later answers; the probe's own are cut at `TOKENS`."""
 
 
+# Of an endpoint that the loop does not ask, such as a teacher without SFT.
+ANY = Need(({"role": "user", "content": PLAN},), 1, 0.7, (), TOKENS)
+
+
 @dataclass(frozen=True)
 class Finding:
     """What an endpoint was found to be."""
@@ -89,7 +93,7 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
     thinks = False
     try:
         context = await _context(model)
-        for need in needs:
+        for need in needs or (ANY,):
             if context is not None and need.max_tokens >= context:
                 raise InputError(
                     f"{model.where}: an answer of {need.max_tokens} tokens (max_tokens) does not "
@@ -103,7 +107,7 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
                 seed=1,
                 stop=need.stop,
             )
-            thinks = thinks or any(reply.reasoning for reply in replies)
+            thinks = thinks or any(r.reasoning or r.fault == "only reasoning" for r in replies)
             asked |= {"seed"} | ({"n"} if need.n > 1 else set())
             asked |= {"stop"} if need.stop else set()
             asked |= {"prefill"} if need.messages[-1]["role"] == "assistant" else set()

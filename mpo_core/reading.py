@@ -7,6 +7,7 @@ and takes time in proportion to its length.
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -18,14 +19,16 @@ _ACTION = (
     r"(?:(?:next|final|my|chosen)[ \t]+)?"
     r"(?:action|aktion|acción|действие|动作|行动|操作|アクション|행동)"
 )
-_OBSERVATION = r"(?:observations?|obs|environment|user|human|system)"
-_THINKING = r"(?:thoughts?|think|reasoning)"
+_OBSERVATION = (
+    r"(?:observations?|obs|environment|user|human|system|results?|response|output|feedback|game)"
+)
+_THINKING = r"(?:thoughts?|think|reason(?:ing)?|rationale|explanation)"
 _DECORATION = r"(?:[^\w\n\r]|_){0,30}(?:answer>)?(?:\d{1,2}[.)])?(?:[^\w\n\r]|_){0,5}"
-_NUMBER = r"[ \t]{0,4}#?\d{0,3}[ \t]{0,4}[*_`\]]{0,4}[ \t]{0,4}"
-_COLON = rf"{_NUMBER}[:：]"
+_NUMBER = r"[ \t]{0,4}[\[(]?(?:step[ \t])?#?\d{0,3}[ \t]{0,4}[*_`\])]{0,4}[ \t]{0,4}"
+_COLON = rf"{_NUMBER}[:：]{{1,2}}"
 _LINE = re.compile(
     rf"^{_DECORATION}(?:(?P<action>{_ACTION})"
-    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|[-–—](?=[ \t]))|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
+    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|=(?=[ \t])|[-–—](?=[ \t]))|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
     rf"|(?P<next>{_OBSERVATION}|{_THINKING}){_COLON})",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -39,7 +42,12 @@ _SPOKEN_OF = re.compile(
     r"(?:[`\"'“‘(]|\b(?:the|an?|my|last|previous|first|that|this|of|with|from|like|an?other)\s*)\Z",
     re.IGNORECASE,
 )
-_TAGGED = re.compile(r"<action>\s*+(?P<text>[^<\n\r]*)(?:\s*+</action>)?", re.IGNORECASE)
+_TAGGED = re.compile(
+    r"<action>\s*+(?P<text>[^<\n\r]*)(?:\s*+</action>)?"
+    r"|\[action\]\s*+(?P<bracketed>[^\[\n\r]*)\[/action\]"
+    r"|(?P<boxed>\\boxed\{[^\n\r]*)",
+    re.IGNORECASE,
+)
 _FIELD = re.compile(
     r"""["'](?:next_|final_)?action["']\s{0,9}:\s{0,9}"""
     r"""(?:"(?P<text>(?:[^"\\\n]|\\.)*)"|'(?P<other>[^'\n]*)')""",
@@ -51,7 +59,18 @@ _INPUT = re.compile(
 _REST = re.compile(r"[^\n\r]*")
 _FENCE = re.compile(r"[ \t]*+`{3,}[ \t]*\w*[ \t]*\Z")
 _CLOSING_FENCE = re.compile(r"\s*+`{3,}")
-_TAGS = re.compile(r"</?(?:action|answer|command)>|\*\*", re.IGNORECASE)
+_TAGS = re.compile(
+    r"</?(?:action|answer|command|p|b|i|em|strong|code|end|eos|stop)>|<br\s?/?>|\[/?(?:action|end)\]"
+    r"|(?:\\n)+\Z|\*\*",
+    re.IGNORECASE,
+)
+_BOXED = re.compile(r"\\boxed\{(?:\\text\{)?(?P<text>[^{}\n\r]*+)\}")
+# A command in code marks, and what is said of it.
+_CODE = re.compile(r"`{1,3}(?P<text>[^`]*\w[^`]*)`{1,3}\s*+(?=[^`\s])")
+_MARKED = re.compile(r"`([^`]*)`")
+# Emoji, halves of characters, marks without a width: no command begins or ends with them.
+_SIGNS = ("So", "Sk", "Cs", "Co", "Cn", "Cf")
+_JOINERS = "\ufe0f\u20e3"
 _BULLET = re.compile(r"(?:(?:[-•>]|\d{1,2}[.)])\s++)+")
 _PAIRS = {"“": "”", "‘": "’", "«": "»", "「": "」", "[": "]", "<": ">", "(": ")", "{": "}"}
 
@@ -124,8 +143,8 @@ def _labelled(answer: str, label: re.Match) -> tuple[int, str] | None:
 
 
 def _from_tags(answer: str) -> tuple[int, str] | None:
-    """Where the last <action> of the turn ends, and its action."""
-    told = ((tag.end(), _command(tag["text"])) for tag in _TAGGED.finditer(answer))
+    """Where the last <action>, [ACTION] or boxed text of the turn ends, and its action."""
+    told = ((tag.end(), _command(tag[tag.lastgroup])) for tag in _TAGGED.finditer(answer))
     return _last(answer, told)
 
 
@@ -198,16 +217,35 @@ def _command(text: str, *, shouted: bool = False) -> str:
     """
     if field := _FIELD.search(text):
         text = _field_value(field)
-    text, before = " ".join(_TAGS.sub("", text).splitlines()), None
+    if boxed := _BOXED.search(text):
+        text = boxed["text"]
+    text, before = " ".join(_TAGS.sub("", text).splitlines()).strip(), None
+    if code := _CODE.match(text):
+        text = code["text"]
+    text = _MARKED.sub(r"\1", text)
     while text != before:
         before = text
-        text = text.strip().strip(".。…").strip("*_` \t\0")
+        text = _without_signs(text.strip().strip(".。…").strip("*_`| \t\0").rstrip(";!"))
         if bullet := _BULLET.match(text):
             text = text[bullet.end() :]
         text = _unquoted(text)
     if not re.search(r"\w", text):
         return ""
     return text.lower() if shouted and text.isupper() else text
+
+
+def _without_signs(text: str) -> str:
+    """Without emoji and the like around it."""
+
+    def is_sign(character: str) -> bool:
+        return unicodedata.category(character) in _SIGNS or character in _JOINERS
+
+    begin, end = 0, len(text)
+    while begin < end and is_sign(text[begin]):
+        begin += 1
+    while begin < end and is_sign(text[end - 1]):
+        end -= 1
+    return text[begin:end]
 
 
 def _unquoted(text: str) -> str:

@@ -97,7 +97,7 @@ class ModelTeacher:
                 task.id, asked, self._model, self._sampling, self.origin, count=count
             )
         except NoPlan as error:
-            fault = f"too few of the teacher's answers held a plan ({error.fault})"
+            fault = f"too few of the teacher's answers held a plan ({error.fault}). {error.remedy}"
             return Lesson([], fault, error.replies)
         except ContextFull:
             return Lesson([], "the expert's episode does not fit the teacher's context")

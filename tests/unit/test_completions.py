@@ -213,6 +213,10 @@ def test_the_servers_own_words_are_found_wherever_they_stand(body, says):
         ({"content": None, "reasoning_content": "b"}, "length", "", "b", "only reasoning"),
         ({"content": "<think>b"}, "length", "", "b", "only reasoning"),
         ({"content": None}, "stop", "", "", "empty"),
+        # All tokens were spent, and on nothing that is shown.
+        ({"content": None}, "length", "", "", "only reasoning"),
+        ({"content": ""}, "MAX_TOKENS", "", "", "only reasoning"),
+        ({"content": "\n\n"}, "length", "\n\n", "", "empty"),
         ({}, "stop", "", "", "empty"),
         ({"content": ""}, "content_filter", "", "", "content filter"),
         ({"content": None, "refusal": "No."}, "stop", "", "", "refusal"),

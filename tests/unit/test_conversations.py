@@ -182,6 +182,16 @@ def test_every_form_of_a_preference_is_read(row, expected, tmp_path):
             id="sharegpt with a system text",
         ),
         pytest.param(
+            {"prompt": ASKED, "completion": GOOD, "system_prompt": "Be brief."},
+            with_system(SHOWN),
+            id="a system text by its other name",
+        ),
+        pytest.param(
+            {"messages": [system() | {"role": "developer"}, user(), assistant() | {"role": "ai"}]},
+            with_system(SHOWN),
+            id="roles by their other names",
+        ),
+        pytest.param(
             {"messages": [system(), user(), assistant()], "system": "Be brief."},
             with_system(SHOWN),
             id="the system text twice",
@@ -251,6 +261,8 @@ SHAREGPT = {"conversations": [human(), gpt()]}
             "sft",
             "reasoning_content in a turn",
         ),
+        ({"messages": [user(), assistant() | {"thinking": "Hm."}]}, "sft", "thinking in a turn"),
+        (SHOWN | {"chat_template_kwargs": {"x": 1}}, "sft", "chat_template_kwargs: not trained"),
         ({"messages": [user(), assistant(None)]}, "sft", "the content of a turn is 'None'"),
         (
             {"messages": [user([{"type": "image_url"}]), assistant()]},

@@ -238,6 +238,28 @@ def test_whatever_the_text_reading_it_ends_and_its_answer_reads_the_same(text):
         f'Action: {{"action": "{GO}"}}',
         "Action: go to\nAction Input: desk 1",
         f"Action: {GO}\nAction Input: None",
+        f"Action: {GO} 👍",
+        f"Action: 🚪 {GO} ✔️.",
+        f"Action: {GO} \ud83d",
+        f"\u200bAction: {GO}\u200b",
+        f"Action: {GO}!",
+        f"Action: {GO};",
+        f"Action: {GO}\\n",
+        f"Action: {GO}<br>",
+        f"Action: <b>{GO}</b> [END]",
+        f"| Action: {GO} |",
+        f"Action: `{GO}` (it is near)",
+        "Action: go to `desk 1`",
+        f"Action: $\\boxed{{{GO}}}$",
+        f"So I go.\n\\boxed{{\\text{{{GO}}}}}",
+        f"[ACTION]{GO}[/ACTION]",
+        f"Action [1]: {GO}",
+        f"Action (step 1): {GO}",
+        f"Action:: {GO}",
+        f"Action = {GO}",
+        f"Action: {GO}. Reason: It is near.",
+        f"Action: {GO}\nResponse: You arrive.\nAction: look",
+        f"Action: {GO}\nResult: You arrive. Action: look",
         f"Action: {GO}<|im_end|>",
         f"Action: {GO}</s><s>Action: look",
         f"<think>{THOUGHT}</think>\nAction: {GO}",
@@ -263,6 +285,14 @@ def test_whatever_the_text_reading_it_ends_and_its_answer_reads_the_same(text):
 )
 def test_an_action_is_read_whatever_is_around_it(reply):
     assert read_action(reply).action == GO
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["open f(x)", "search[red mug]", "दरवाज़ा खोलो", "take mug (empty)", "print(1)"],
+)
+def test_what_belongs_to_an_action_is_kept(action):
+    assert read_action(f"Action: {action}").action == action
 
 
 @pytest.mark.parametrize(
@@ -309,7 +339,7 @@ ACTIONS = st.from_regex(
 )
 AROUND_ACTION = st.lists(
     st.sampled_from(
-        ["{}", '"{}"', "'{}'", "`{}`", "**{}**", "*{}*", "[{}]", "<{}>", "{}.", "“{}”"]
+        ["{}", '"{}"', "'{}'", "`{}`", "**{}**", "*{}*", "[{}]", "<{}>", "{}.", "“{}”", "{} ✅"]
     ),
     max_size=3,
 )
@@ -406,6 +436,12 @@ def test_any_action_in_any_decoration_is_read_back(before, label, around, action
         "(",
         "\0",
         "1. ",
+        "👍",
+        "\\boxed{",
+        "`a",
+        "[action]",
+        ";!",
+        "Action [",
     ],
 )
 def test_long_texts_made_to_be_slow_are_read_at_once(unit):

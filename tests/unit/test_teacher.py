@@ -13,7 +13,9 @@ from mpo_core.types import Episode, Task, Turn
 from tests.fakes import PROMPTS, Replies, task
 
 GOOD = "Step 1: Look around.\nStep 2: Act."
-SAMPLING = Sampling(per_task=2, temperature=0.7, max_tokens=64, seed=1, resamples=1)
+SAMPLING = Sampling(
+    per_task=2, temperature=0.7, max_tokens=64, seed=1, resamples=1, asked="teacher"
+)
 ASKED = replace(PROMPTS, teacher="Task: {task}\nDone:\n{trajectory}\nPlan?")
 
 
@@ -109,7 +111,8 @@ def test_unparseable_answers_are_drawn_again_and_then_fail_their_task_only(tmp_p
         tmp_path / "p", [task(0), task(1), task(2)], teacher(model), lessons=lessons
     )
     assert [p.task_id for p in plans] == ["toy/door/0"] * 2 + ["toy/door/2"] * 2
-    assert faults == {"toy/door/1": "too few of the teacher's answers held a plan (refusal)"}
+    assert list(faults) == ["toy/door/1"]
+    assert faults["toy/door/1"].startswith("too few of the teacher's answers held a plan (refusal)")
     # What was paid for without success is counted too.
     assert sum(r.completion_tokens for lesson in lessons for r in lesson.replies) == 3 * 4
     # The failed one is tried again.
@@ -117,22 +120,26 @@ def test_unparseable_answers_are_drawn_again_and_then_fail_their_task_only(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("reply", "reason"),
+    ("reply", "reason", "remedy"),
     [
-        (Reply("<think>I wonder", True), "only reasoning"),
-        (Reply("", fault="tool call"), "tool call"),
-        (Reply("Step 1: Go", True), "cut before the first step ended"),
-        (Reply("It knocks."), "no steps"),
+        (Reply("<think>I wonder", True), "only reasoning", "all 64 tokens: raise seeds.max_tokens"),
+        (Reply("", fault="tool call"), "tool call", "switch tools off"),
+        (Reply("Step 1: Go", True), "cut before the first step ended", "raise seeds.max_tokens"),
+        (Reply("It knocks."), "no steps", "Check the teacher's prompt"),
     ],
 )
-def test_a_tasks_failure_names_its_reason_and_the_log_counts_them(tmp_path, caplog, reply, reason):
+def test_a_tasks_failure_names_reason_and_remedy_and_the_log_counts_them(
+    tmp_path, caplog, reply, reason, remedy
+):
     class Same(Replies):
         async def chat(self, messages, *, n=1, **options):
             return [reply] * n
 
     _, faults = seeds(tmp_path / "p", [task(0), task(1)], teacher(Same([])))
-    expected = f"too few of the teacher's answers held a plan ({reason})"
-    assert faults == {"toy/door/0": expected, "toy/door/1": expected}
+    assert list(faults) == ["toy/door/0", "toy/door/1"]
+    [told] = set(faults.values())
+    assert told.startswith(f"too few of the teacher's answers held a plan ({reason}). ")
+    assert remedy in told
     [record] = caplog.records
     assert f"8 of 8 answers held no plan (8 {reason}); the first for toy/door/" in record.message
 
