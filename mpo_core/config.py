@@ -243,7 +243,7 @@ class TrainingConfig(Section):
     """Optimizer steps between checkpoints."""
     max_failures: int = Field(2, ge=0)
     """Times that Ray Train restarts the workers from the last checkpoint."""
-    seed: int | None = None
+    seed: int | None = Field(None, ge=0, lt=2**32)
     """By default the run's seed."""
 
     @model_validator(mode="after")
@@ -361,8 +361,8 @@ class PairsConfig(Section):
 
 
 class EvaluationConfig(Section):
-    splits: list[Split] = ["seen", "unseen"]
-    arms: list[str] = ["none", "base", "mpo"]
+    splits: list[Split] = Field(["seen", "unseen"], min_length=1)
+    arms: list[str] = Field(["none", "base", "mpo"], min_length=1)
     """Plans to compare: `none`; those of the planner untrained (`base`), fine-tuned on seed plans
     (`sft`), on the best scored plan of each task as well (`rft`), trained on preferences (`mpo`);
     `expert` is the environment's own solution, as an upper bound; or a name of `plan_files`."""
@@ -483,7 +483,7 @@ class Config(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run and of its folder."""
     runs_dir: Path = Path("runs")
-    seed: int = 42
+    seed: int = Field(42, ge=0, lt=2**32)
     envs: dict[str, SerializeAsAny[BaseModel]] = Field(min_length=1)
     """Environment name -> its settings."""
     models: dict[str, ModelConfig] = Field(min_length=1)
