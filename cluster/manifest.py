@@ -15,6 +15,7 @@ import yaml
 
 from cluster.credentials import model_keys, passwords
 from cluster.kubectl import run_kubectl
+from mpo_core import strict_yaml
 from mpo_core.config import Config
 from mpo_core.errors import InputError
 from mpo_core.types import content_hash
@@ -106,7 +107,7 @@ def manifest(config: Config) -> list[dict[str, Any]]:
         (here / "kustomization.yaml").write_text(yaml.safe_dump(over), encoding="utf-8")
         objects = list(yaml.safe_load_all(run_kubectl("kustomize", str(here))))
     inside = in_cluster(config)
-    text = yaml.safe_dump(inside.model_dump(mode="json"), sort_keys=False)
+    text = strict_yaml.dump(inside.model_dump(mode="json"))
     decisive = inside.model_dump(mode="json", exclude={"launch"})
     job = ray_job(objects, settings.overlay)
     name = job_name(config.name)

@@ -19,6 +19,7 @@ from cluster.credentials import credentials, model_keys, without_passwords
 from cluster.reach import job_client, one_line, reach_dashboard
 from mpo_core.config import Config
 from mpo_core.errors import InputError
+from mpo_core.overrides import quoted
 
 LOST_AFTER_S = 600
 # Never sent along, wherever they lie in the working directory.
@@ -69,7 +70,11 @@ def ray_job(
         raise InputError(f"launch.ray.working_dir: {home}: no such folder")
     # A job runs in a copy of the working directory, which is gone afterwards.
     settled = [override for override in overrides if not override.startswith("runs_dir=")]
-    arguments = [_seen_by_job(source, home, runs_dir), *settled, f"runs_dir={runs_dir}"]
+    arguments = [
+        _seen_by_job(source, home, runs_dir),
+        *settled,
+        f"runs_dir={quoted(str(runs_dir))}",
+    ]
     names = dict.fromkeys([*settings.env_vars, *credentials(config)])
     runtime_env: dict[str, Any] = {
         "env_vars": {name: environment[name] for name in names if environment.get(name)}

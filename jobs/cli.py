@@ -3,7 +3,6 @@ anything else."""
 
 import contextlib
 import io
-import json
 import logging
 import os
 import signal
@@ -28,6 +27,7 @@ from mpo_core.errors import (
     ModelUnavailable,
     remedy,
 )
+from mpo_core.overrides import quoted
 from mpo_core.paths import homes_filled_in
 from mpo_core.types import Split
 
@@ -217,7 +217,7 @@ def train(
         config, overrides = "demo", [config, *(overrides or [])]
     if given is not None:
         # A run of its own, beside those of the config.
-        overrides = [f"name={run_name(given)}", *(overrides or [])]
+        overrides = [f"name={quoted(run_name(given))}", *(overrides or [])]
     with _run(config, overrides) as opened:
         summary, folder = train_method(opened, method, round_number, given)
     console.print(
@@ -247,7 +247,7 @@ def evaluate(
     from jobs.tasks import collect_tasks
 
     if plans:
-        files = json.dumps({"file": [str(path) for path in plans]})
+        files = quoted({"file": [str(path) for path in plans]})
         given = [f"evaluation.plan_files={files}", "evaluation.arms=[none, file]"]
         overrides = [*given, *(overrides or [])]
     with _run(config, overrides) as opened:

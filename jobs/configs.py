@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from mpo_core.config import Config, load_config
 from mpo_core.errors import InputError
+from mpo_core.overrides import quoted
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -18,7 +19,7 @@ def named_config(source: str, overrides: Sequence[str] = ()) -> Config:
     path = _find(source)
     if path.parent == Path(source):
         run = path.parent.resolve()
-        overrides = [f"name={run.name}", f"runs_dir={run.parent}", *overrides]
+        overrides = [f"name={quoted(run.name)}", f"runs_dir={quoted(str(run.parent))}", *overrides]
     return load_config(path, overrides)
 
 

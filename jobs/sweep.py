@@ -280,7 +280,7 @@ def _label(settings: dict[str, Any]) -> str:
 
 def _in_one_line(value: Any) -> str:
     """As a key's value is written on the command line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
+    text = strict_yaml.dump(value, default_flow_style=True, width=float("inf"))
     return text.removesuffix("...\n").strip()
 
 

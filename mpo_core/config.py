@@ -7,7 +7,8 @@ to the folder the command is run in; `~` and `~user` are home folders. `load_con
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import yaml
@@ -18,9 +19,11 @@ from pydantic import (
     PositiveInt,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from mpo_core import strict_yaml
 from mpo_core.envs.base import suite_class
@@ -47,7 +50,25 @@ DpoLoss = Literal[
     "discopop",
 ]
 SMOOTHED_LOSSES = ("exo_pair", "robust", "aot", "aot_unpaired")
+ALL_SAID = "all_said"
+"""A fault whose message names the keys itself."""
+EXPECTED = {
+    "string_type": "a text (a number, a day or a switch is one in quotes)",
+    "path_type": "a path",
+    "list_type": "a list, such as [a, b]",
+    "dict_type": "settings below it (key: value)",
+    "model_type": "settings below it (key: value)",
+}
 S = TypeVar("S", bound=BaseModel)
+
+
+def _is_number(kind: Any) -> bool:
+    """Whether an annotation is that of a number, which may be left out."""
+    if get_origin(kind) is Annotated:
+        return _is_number(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return all(_is_number(one) for one in get_args(kind) if one is not NoneType)
+    return kind in (int, float)
 
 
 class Section(BaseModel):
@@ -64,6 +85,16 @@ class Section(BaseModel):
             return homes_filled_in(value)
         except InputError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _switches_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """`seed: yes` is no 1."""
+        if isinstance(value, bool) and _is_number(cls.model_fields[info.field_name].annotation):
+            raise ValueError(
+                f"expected a number, found {str(value).lower()} (yes and on, no and off)"
+            )
+        return value
 
     @field_validator("*", mode="after")
     @classmethod
@@ -212,7 +243,7 @@ class TrainingConfig(Section):
     """Optimizer steps between checkpoints."""
     max_failures: int = Field(2, ge=0)
     """Times that Ray Train restarts the workers from the last checkpoint."""
-    seed: int | None = None
+    seed: int | None = Field(None, ge=0, lt=2**32)
     """By default the run's seed."""
 
     @model_validator(mode="after")
@@ -330,8 +361,8 @@ class PairsConfig(Section):
 
 
 class EvaluationConfig(Section):
-    splits: list[Split] = ["seen", "unseen"]
-    arms: list[str] = ["none", "base", "mpo"]
+    splits: list[Split] = Field(["seen", "unseen"], min_length=1)
+    arms: list[str] = Field(["none", "base", "mpo"], min_length=1)
     """Plans to compare: `none`; those of the planner untrained (`base`), fine-tuned on seed plans
     (`sft`), on the best scored plan of each task as well (`rft`), trained on preferences (`mpo`);
     `expert` is the environment's own solution, as an upper bound; or a name of `plan_files`."""
@@ -452,7 +483,7 @@ class Config(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run and of its folder."""
     runs_dir: Path = Path("runs")
-    seed: int = 42
+    seed: int = Field(42, ge=0, lt=2**32)
     envs: dict[str, SerializeAsAny[BaseModel]] = Field(min_length=1)
     """Environment name -> its settings."""
     models: dict[str, ModelConfig] = Field(min_length=1)
@@ -481,12 +512,19 @@ class Config(Section):
     def _env_sections(cls, envs: Any) -> Any:
         if not isinstance(envs, dict):
             return envs
-        return {
-            name: section
-            if isinstance(section, BaseModel)
-            else suite_class(name).Config.model_validate(section or {})
-            for name, section in envs.items()
-        }
+        found, faults = {}, []
+        for name, section in envs.items():
+            try:
+                found[name] = (
+                    section
+                    if isinstance(section, BaseModel)
+                    else suite_class(name).Config.model_validate({} if section is None else section)
+                )
+            except ValidationError as error:
+                faults += [_fault(fault, f"envs.{name}") for fault in error.errors()]
+        if faults:
+            raise PydanticCustomError(ALL_SAID, "{faults}", {"faults": "; ".join(faults)})
+        return found
 
     @model_validator(mode="after")
     def _models_exist(self) -> "Config":
@@ -596,17 +634,24 @@ def validated(section: type[S], tree: dict[str, Any], where: str) -> S:
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved config, from which the run can be started again."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    text = strict_yaml.dump(config.model_dump(mode="json"))
     path.write_text(text, encoding="utf-8")
 
 
-def _fault(error: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+def _fault(error: ErrorDetails, section: str = "") -> str:
+    """A fault in words; the section is what its key stands in."""
+    key = ".".join(str(part) for part in (section, *error["loc"]) if part not in ("", "[key]"))
+    if error["type"] == ALL_SAID:
+        return error["msg"]
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key"
     if error["type"] == "missing":
         return f"{key}: missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in EXPECTED:
+        given = error["input"]
+        found = "nothing" if given is None else " ".join(str(given).split())[:40]
+        message = f"expected {EXPECTED[error['type']]}, found {found}"
     return f"{key}: {message}" if key else message
 
 

@@ -25,6 +25,7 @@ class EnvironmentLost(Exception):
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOENT}
 OF_THE_WORLD = FULL | FORBIDDEN | {errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ESTALE}
 """What the operating system refuses because of where a run is, not because of a bug."""
 
@@ -35,4 +36,6 @@ def remedy(error: OSError) -> str:
         return "free some space and run the same command again, it goes on from here"
     if error.errno in FORBIDDEN:
         return "let its owner give you access, or use another folder"
+    if error.errno in IN_THE_WAY:
+        return "a file, a folder or a link that leads nowhere is in the way; use another folder"
     return "mend that and run the same command again, it goes on from here"

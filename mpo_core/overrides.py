@@ -5,6 +5,7 @@ ends is decided by, in this order: quotes (`models."qwen2.5-7b".endpoint`), the 
 the tree has already, and the fields that may come after it.
 """
 
+import json
 import re
 import types
 from collections.abc import Sequence
@@ -67,6 +68,15 @@ def apply_override(tree: dict[str, Any], override: str, section: type[BaseModel]
             raise InputError(f"{override!r}: {parent} is a value, not a section")
         node = child
     node[last] = value
+
+
+def quoted(value: Any) -> str:
+    """A value as an override holds it, whatever signs are in its texts."""
+    try:
+        plain = isinstance(value, str) and strict_yaml.load(value) == value
+    except yaml.YAMLError:
+        plain = False
+    return value if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _path(words: Sequence[str], node: Any, kind: Any, value: Any) -> list[str]:

@@ -12,7 +12,7 @@ from jobs.configs import PRESETS, named_config, preset_names
 from mpo_core import strict_yaml
 from mpo_core.config import Config, load_config, save_config
 from mpo_core.errors import InputError
-from mpo_core.overrides import apply_override
+from mpo_core.overrides import apply_override, quoted
 from tests.commandline import ROOT
 
 
@@ -66,7 +66,21 @@ def test_overrides_reach_every_depth():
         ("training.bet=0.1", "training.bet: unknown key"),
         ("envs.scienceworld.taks=1", "envs.*taks: unknown key"),
         ("envs.nethack={}", "envs.nethack: no such environment; installed: "),
+        ("envs.scienceworld.tasks.train=-1", "envs.scienceworld.tasks.train: .*0"),
+        ("envs.scienceworld=5", "envs.scienceworld: expected settings below it"),
         ("seed=many", "seed: .*integer"),
+        ("seed=-1", "seed: .*0"),
+        ("training.seed=4294967296", "training.seed: .*4294967296"),
+        ("evaluation.arms=[]", "evaluation.arms: .*at least 1"),
+        ("evaluation.splits=[]", "evaluation.splits: .*at least 1"),
+        ("seed=yes", "seed: expected a number, found true"),
+        ("training.learning_rate=on", "learning_rate: expected a number, found true"),
+        ("launch.slurm.hours=24:00:00", "launch.slurm.hours: .*number"),
+        ("name=123", "name: expected a text .*in quotes.*found 123"),
+        ("name=", "name: expected a text .*found nothing"),
+        ("training=", "training: expected settings below it .*found nothing"),
+        ("evaluation.arms=none,expert", "evaluation.arms: expected a list, .*found none,expert"),
+        ("runs_dir=5", "runs_dir: expected a path, found 5"),
         ("training.zero_stage=4", "training.zero_stage: "),
         ("training.loss_type=sigmiod", "training.loss_type: .*'sigmoid'"),
         ("training.loss_type=sft", "training.loss_type: "),
@@ -138,6 +152,61 @@ def test_a_key_given_twice_is_named_with_its_lines(tmp_path, text, says):
     with pytest.raises(InputError) as caught:
         named_config(str(path))
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("010", 10),
+        ("08", 8),
+        ("-7", -7),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1e-5", 1e-5),
+        ("5.", 5.0),
+        (".5E+3", 500.0),
+        ("-.inf", float("-inf")),
+        ("24:00:00", "24:00:00"),
+        ("12:30.5", "12:30.5"),
+        ("2026-01-01", "2026-01-01"),
+        ("1.2.3", "1.2.3"),
+        ("1_000", "1_000"),
+        ("yes", True),
+        ("~", None),
+        ("=", "="),
+    ],
+)
+def test_numbers_are_what_they_look_like_and_times_are_texts(text, value):
+    assert (strict_yaml.load(text), type(strict_yaml.load(text))) == (value, type(value))
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8"))
+    | st.from_regex(r"[-+.0-9eExo:_]{1,12}", fullmatch=True)
+    | st.sampled_from(
+        ["2026-01-01", "24:00:00", "1e-5", "010", "yes", "null", "<<", "=", "a: b #"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("a.1e:", max_size=5), inner)
+    ),
+    max_leaves=5,
+)
+
+
+@given(values)
+def test_whatever_is_saved_is_read_again(value):
+    assert strict_yaml.load(strict_yaml.dump(value)) == value
+
+
+@given(st.text("ab 1:#[]{},&*!|>'\"%@`-~ü🙂", min_size=1))
+def test_a_text_in_an_override_is_that_text(text):
+    tree = {}
+    apply_override(tree, f"tracking.experiment={quoted(text)}", Config)
+    assert tree == {"tracking": {"experiment": text}}
 
 
 def test_what_a_mapping_takes_over_may_be_stated_anew():
@@ -260,6 +329,15 @@ def test_presets_hold_no_secrets():
     for path in PRESETS.glob("*.yaml"):
         text = str(yaml.safe_load(path.read_text())).lower()
         assert "api_key'" not in text and "token'" not in text
+
+
+@pytest.mark.parametrize("name", ["123", "1e5", "on", "2026-01-01"])
+@pytest.mark.parametrize("place", ["my #1", "a: b", "[ü🙂]", "010"])
+def test_a_runs_folder_is_continued_whatever_its_path_looks_like(tmp_path, name, place):
+    given = [f"name={quoted(name)}", f"runs_dir={quoted(str(tmp_path / place))}"]
+    config = named_config("demo", given)
+    save_config(config, config.run_dir / "config.yaml")
+    assert named_config(str(tmp_path / place / name)) == config
 
 
 def test_a_runs_folder_is_continued_where_it_lies(tmp_path):
