@@ -5,6 +5,7 @@ The same methods as `mpo_core.local.LocalBackend`, plus training and the trained
 
 import logging
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -77,7 +78,7 @@ class ClusterBackend:
             have = Need(cpus, local_gpus())
             self._free_engines = check_fits(self._plan, have, cluster.free_engines_for_training)
             _stay_on_loopback()
-            self._undo = shorten_temporary_folders()
+            self._undo = _own_token(shorten_temporary_folders())
             # Within Serve's own five seconds a busy machine does not start the HTTP proxy, which
             # Serve then kills and starts again.
             os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "50")
@@ -225,6 +226,43 @@ def _stay_on_loopback() -> None:
 
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # For Ray's processes,
     ray_constants.ENABLE_RAY_CLUSTER = False  # and for this one, which has read it already.
+
+
+def _own_token(undo: Callable[[], None]) -> Callable[[], None]:
+    """Give a private cluster a token where the user has none.
+
+    Ray would write one into the user's home, which may be one that cannot be written.
+
+    Args:
+        undo: called where it fails, and by what is returned.
+
+    Raises:
+        InputError: RAY_AUTH_TOKEN_PATH names no file with a token.
+    """
+    from ray._raylet import AuthenticationTokenLoader
+    from ray.exceptions import AuthenticationError
+
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return undo
+    loader = AuthenticationTokenLoader.instance()
+    try:
+        if loader.has_token(ignore_auth_mode=True):
+            return undo
+    except AuthenticationError as error:
+        undo()
+        path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+        raise InputError(
+            f"RAY_AUTH_TOKEN_PATH: {path}: no token can be read there; mend or unset it"
+        ) from error
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    loader.reset_cache()
+
+    def undo_both() -> None:
+        os.environ.pop("RAY_AUTH_TOKEN", None)
+        loader.reset_cache()
+        undo()
+
+    return undo_both
 
 
 def local_gpus() -> int:

@@ -28,14 +28,26 @@ def reach_cluster(address: Address) -> str:
         with _settled("RAY_ADDRESS", None):
             try:
                 gcs = canonicalize_bootstrap_address_or_die("auto")
-            except (ConnectionError, ValueError) as error:
+            except ConnectionError as error:
+                raise InputError(
+                    f"{address}: no Ray cluster is found on this machine; start one by ray start "
+                    f"--head, or give a cluster's HOST:PORT{_or_unset(address)}"
+                ) from error
+            except ValueError as error:
                 raise InputError(f"{address}: no Ray cluster: {one_line(error)}") from error
     fault = _fault_of_cluster(gcs)
     if fault:
         where = "" if gcs == address.text else f" at {gcs}"
-        unset = "; unset it for a private cluster" if address.setting == "RAY_ADDRESS" else ""
-        raise InputError(f"{address}: no Ray cluster{where}: {fault}{unset}")
+        raise InputError(
+            f"{address}: no Ray cluster{where}: {fault}; give a cluster's HOST:PORT"
+            f"{_or_unset(address)}"
+        )
     return gcs
+
+
+def _or_unset(address: Address) -> str:
+    """Where no cluster was asked for by the config, that a run needs none."""
+    return ", or unset it for a private cluster" if address.setting == "RAY_ADDRESS" else ""
 
 
 def check_node(address: Address) -> None:

@@ -581,9 +581,11 @@ def _print_work(opened) -> None:
     console.print(f"evaluation {evaluation} episodes: {', '.join(config.evaluation.arms)}")
     console.print(f"trainings  {', '.join(trainings) or 'none'}")
     if config.cluster.enabled:
+        from cluster.address import cluster_address
         from cluster.resources import resource_plan
 
-        plan = resource_plan(config)
+        plan, address = resource_plan(config), cluster_address(config.cluster.address)
+        console.print(f"cluster    {address or 'a private one on this machine'}", soft_wrap=True)
         console.print(f"serving    {plan.serving}")
         console.print(f"rollouts   {plan.rollout}")
         console.print(f"training   {plan.training}")

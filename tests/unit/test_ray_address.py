@@ -12,6 +12,7 @@ from cluster import reach
 from cluster.address import Address, cluster_address, dashboard_address, host_and_port
 from cluster.backend import ClusterBackend
 from cluster.reach import job_client, reach_cluster, reach_dashboard
+from jobs.cli import main
 from jobs.configs import named_config
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
@@ -189,3 +190,52 @@ def test_the_client_asks_the_address_given_whatever_the_environment_says(monkeyp
         job_client(there.url)
         assert dict(os.environ) == before
         assert there.asked and not elsewhere.asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "unset"), [("auto", False), ("", True)], ids=["cluster.address", "RAY_ADDRESS"]
+)
+def test_where_none_runs_auto_is_one_line_that_says_what_else_to_give(monkeypatch, asked, unset):
+    def nothing(*_):
+        raise ConnectionError("Please specify the one to connect to by setting `--address`")
+
+    services = "ray._private.services.canonicalize_bootstrap_address_or_die"
+    monkeypatch.setattr(services, nothing)
+    address = cluster_address(asked, {"RAY_ADDRESS": "" if asked else "auto"})
+    with pytest.raises(InputError, match=r": auto: no Ray cluster .*HOST:PORT") as said:
+        reach_cluster(address)
+    assert "--address" not in str(said.value)
+    assert ("unset it" in str(said.value)) == unset
+
+
+def dry_run(tmp_path, *overrides: str) -> int | None:
+    settings = [
+        f"runs_dir={tmp_path}",
+        "envs={scienceworld: {}}",
+        "models={m: {endpoint: http://127.0.0.1:1/v1}}",
+        "planner.model=m",
+        "agent.model=m",
+        "evaluation.arms=[none]",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "demo", *settings, *overrides, "--dry-run"])
+    return ended.value.code or 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [("", "a private one on this machine"), ("10.0.0.1:6379", "RAY_ADDRESS: 10.0.0.1:6379")],
+)
+def test_a_dry_run_says_which_cluster_would_be_joined(
+    monkeypatch, tmp_path, capsys, variable, says
+):
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert dry_run(tmp_path) == 0
+    assert f"cluster    {says}\n" in capsys.readouterr().out
+
+
+def test_a_dry_run_refuses_an_address_that_the_run_would(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    assert dry_run(tmp_path) == 2
+    assert "this is a dashboard's address" in capsys.readouterr().err
+    assert dry_run(tmp_path, "cluster.enabled=false") == 0
