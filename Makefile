@@ -20,6 +20,7 @@ SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgr
 .PHONY: demo test test-all unit bench lint lock install system clean help
 
 help:
+	@echo "make install  the virtual environment in .venv, with the mpo command"
 	@echo "make demo     the whole loop on this machine, a quarter of an hour; report in runs/demo/report"
 	@echo "make test     the tests, forty minutes on two cores"
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"

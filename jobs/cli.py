@@ -90,10 +90,11 @@ def run(
         raise typer.Exit(_run_on_ray(config, overrides or [], address, dry_run))
     if on == "k8s":
         raise typer.Exit(_run_on_k8s(config, overrides or [], dry_run))
-    with _run(config, overrides) as opened:
-        if dry_run:
-            _print_work(opened)
-            return
+    opened = _run(config, overrides)
+    if dry_run:
+        _print_work(opened)
+        return
+    with opened:
         summary = run_pipeline(opened)
     _print_report(opened.dir / "report", summary)
 

@@ -35,7 +35,7 @@ DECIDE_NOTHING = {"runs_dir", "cluster", "tracking", "launch"}
 class Run:
     """Everything is checked on the way in: a Run that was made can be started.
 
-    Use as a context manager; what it started is stopped at the end.
+    Use as a context manager to work in it; what it started is stopped at the end.
     """
 
     def __init__(self, config: Config) -> None:
@@ -60,7 +60,10 @@ class Run:
                 )
         for split in self.splits:
             if not self.tasks(split):
-                raise InputError(f"envs: no {split} task is left by the settings")
+                advice = f"leave {split} out of evaluation.splits, or raise envs.*.tasks.{split}"
+                if split == "train":
+                    advice = "raise envs.*.tasks.train"
+                raise InputError(f"envs: no {split} task is left by the settings; {advice}")
         given = {
             f"evaluation.plan_files.{arm}": files
             for arm, files in config.evaluation.plan_files.items()
@@ -77,16 +80,17 @@ class Run:
                 fault = template_fault(config, name, self.backend.source(name), asked)
                 if fault:
                     raise InputError(fault)
+
+    def __enter__(self) -> "Run":
+        """Begin the work: only now is something written. Raises InputError where that cannot be."""
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
-            save_config(config, self.dir / "config.yaml")
+            save_config(self.config, self.dir / "config.yaml")
         except OSError as error:
             raise InputError(
                 f"runs_dir: {error.filename or self.dir}: cannot be written: {error.strerror}; "
                 f"{remedy(error)}"
             ) from error
-
-    def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:

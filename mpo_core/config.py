@@ -5,6 +5,7 @@ to the folder the command is run in; `~` and `~user` are home folders. `load_con
 `InputError` with one line per fault.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -28,7 +29,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from mpo_core import strict_yaml
 from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
-from mpo_core.overrides import apply_override
+from mpo_core.overrides import apply_override, like
 from mpo_core.paths import check_paths, homes_filled_in
 from mpo_core.types import PlanMode, Split
 
@@ -160,6 +161,16 @@ class ModelConfig(Section):
                 + (f" (got {', '.join(kinds)})" if kinds else "")
             )
         return self
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise ValueError(
+                "names an environment variable, and this cannot be one; if it is the key itself, "
+                "put it into the environment"
+            )
+        return name
 
     @field_validator("reasoning", mode="before")
     @classmethod
@@ -363,7 +374,8 @@ class PairsConfig(Section):
 class EvaluationConfig(Section):
     splits: list[Split] = Field(["seen", "unseen"], min_length=1)
     arms: list[str] = Field(["none", "base", "mpo"], min_length=1)
-    """Plans to compare: `none`; those of the planner untrained (`base`), fine-tuned on seed plans
+    """Plans to compare, by default `none`, `base` and, where the planner can be trained, `mpo`:
+    `none`; those of the planner untrained (`base`), fine-tuned on seed plans
     (`sft`), on the best scored plan of each task as well (`rft`), trained on preferences (`mpo`);
     `expert` is the environment's own solution, as an upper bound; or a name of `plan_files`."""
     plan_files: dict[str, list[Path]] = {}
@@ -550,12 +562,25 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _arms_that_can_be(self) -> "Config":
+        source = self.models[self.planner.model].source
+        if "arms" not in self.evaluation.model_fields_set and source is None:
+            self.evaluation = self.evaluation.model_copy(update={"arms": ["none", "base"]})
+        return self
+
+    @model_validator(mode="after")
     def _trainable(self) -> "Config":
         planner, agent, arms = self.planner, self.agent, self.evaluation.arms
         for arm in {"sft", "rft"} & set(arms):
             if planner.sft is None:
                 raise ValueError(f"evaluation.arms: {arm} needs planner.sft (such as `sft: {{}}`)")
         trained = self.trainings
+        if "training" in trained and self.models[planner.model].source is None:
+            raise ValueError(
+                f"evaluation.arms: mpo trains the planner, and models.{planner.model} has no "
+                "source to train; leave mpo out (such as evaluation.arms=[none,base,expert]), or "
+                "give that model a source (a model folder)"
+            )
         for name in trained:
             role, key = (
                 ("agent", agent.model) if name == "agent.sft" else ("planner", planner.model)
@@ -627,7 +652,7 @@ def validated(section: type[S], tree: dict[str, Any], where: str) -> S:
     try:
         return section.model_validate(tree)
     except ValidationError as error:
-        faults = [_fault(e) for e in error.errors()]
+        faults = [_fault(e) + _advice(e, section) for e in error.errors()]
         raise InputError(f"{where}: " + "; ".join(faults)) from error
 
 
@@ -653,6 +678,16 @@ def _fault(error: ErrorDetails, section: str = "") -> str:
         found = "nothing" if given is None else " ".join(str(given).split())[:40]
         message = f"expected {EXPECTED[error['type']]}, found {found}"
     return f"{key}: {message}" if key else message
+
+
+def _advice(error: ErrorDetails, section: type[BaseModel]) -> str:
+    """What an unknown key may have been meant for."""
+    if error["type"] != "extra_forbidden" or not error["loc"]:
+        return ""
+    if error["loc"][-1] == "api_key":
+        return " (a key comes from the environment: name its variable in api_key_env)"
+    meant = like(section, error["loc"])
+    return f" (did you mean {meant}?)" if meant else ""
 
 
 def _one_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ import json
 import re
 import types
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
@@ -68,6 +69,16 @@ def apply_override(tree: dict[str, Any], override: str, section: type[BaseModel]
             raise InputError(f"{override!r}: {parent} is a value, not a section")
         node = child
     node[last] = value
+
+
+def like(section: type[BaseModel], path: Sequence[str | int]) -> str | None:
+    """The key of the section that an unknown key, the last of the path, may have been meant for."""
+    *parents, name = map(str, path)
+    kind: Any = section
+    for parent in parents:
+        kind = _below(kind, parent)
+    known = kind.model_fields if _is_section(kind) else ()
+    return next(iter(get_close_matches(name, known, 1)), None)
 
 
 def quoted(value: Any) -> str:

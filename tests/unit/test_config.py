@@ -345,3 +345,42 @@ def test_a_runs_folder_is_continued_where_it_lies(tmp_path):
     save_config(named_config("demo", ["name=mine", "runs_dir=/gone/runs"]), folder / "config.yaml")
     assert named_config(str(folder)).run_dir == folder
     assert named_config(str(folder), ["name=other"]).name == "other"
+
+
+ENDPOINT = """
+name: mine
+envs: {alfworld: {}}
+models: {llm: {endpoint: 'http://127.0.0.1:8000/v1'}}
+planner: {model: llm}
+agent: {model: llm}
+cluster: {enabled: false}
+"""
+
+
+def at_endpoint(tmp_path, *overrides):
+    path = tmp_path / "mine.yaml"
+    path.write_text(ENDPOINT)
+    return load_config(path, overrides)
+
+
+def test_a_planner_at_an_endpoint_is_compared_without_being_trained(tmp_path):
+    assert at_endpoint(tmp_path).evaluation.arms == ["none", "base"]
+    with pytest.raises(InputError, match=r"evaluation\.arms: mpo trains the planner"):
+        at_endpoint(tmp_path, "evaluation.arms=[none,mpo]")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("agent.max_step=3", r"agent\.max_step: unknown key \(did you mean max_steps\?\)"),
+        ("models.llm.endpont=x", r"models\.llm\.endpont: unknown key \(did you mean endpoint\?\)"),
+        ("agnet={}", r"agnet: unknown key \(did you mean agent\?\)"),
+        ("models.llm.zzz=1", r"models\.llm\.zzz: unknown key$"),
+        ("models.llm.api_key=sk-secret", "name its variable in api_key_env"),
+        ("models.llm.api_key_env=sk-secret", "names an environment variable"),
+    ],
+)
+def test_a_misspelt_key_is_met_with_what_may_have_been_meant(override, says, tmp_path):
+    with pytest.raises(InputError, match=says) as raised:
+        at_endpoint(tmp_path, override)
+    assert "secret" not in str(raised.value)

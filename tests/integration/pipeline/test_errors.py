@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from jobs.configs import PRESETS
 from mpo_core.hardware import free_port
 from tests.commandline import mpo
 
@@ -169,4 +171,15 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
     answer = mpo("run", "demo", f"runs_dir={tmp_path}", "--dry-run")
     assert answer.returncode == 0
     assert "6 train, 12 unseen" in answer.stdout and "48 scoring" in answer.stdout
-    assert not list(tmp_path.glob("*/episodes"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_changes_no_run_that_is_there(tmp_path):
+    config = tmp_path / "mine" / "config.yaml"
+    config.parent.mkdir()
+    shutil.copy(PRESETS / "demo.yaml", config)
+    before = config.read_bytes()
+    answer = mpo("run", str(config.parent), "scoring.repetitions=3", "--dry-run")
+    assert answer.returncode == 0, answer.stderr
+    assert [path.name for path in config.parent.iterdir()] == ["config.yaml"]
+    assert config.read_bytes() == before
