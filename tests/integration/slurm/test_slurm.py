@@ -169,7 +169,7 @@ def test_the_jobs_of_an_array_share_a_node_undisturbed_and_a_cancelled_one_leave
     plans = runs / "plans.jsonl"
     plans.write_text(
         "".join(
-            json.dumps({"id": task.id, "task": "", "workflow": "Look around."}) + "\n"
+            json.dumps({"id": task.id, "task": "", "workflow": "Step 1: Look around."}) + "\n"
             for task in ScienceWorld(suite).tasks("unseen")
         )
     )
