@@ -67,7 +67,7 @@ class RolloutPool:
         try:
             return await self._actors[index].play.remote(request)
         except ray.exceptions.RayActorError as error:
-            raise EnvironmentLost(f"rollout actor {index} died; it is started again") from error
+            raise EnvironmentLost(f"rollout actor {index} died") from error
         except ray.exceptions.RayTaskError as error:
             # What is known to happen, such as a game that cannot be played, without the actor's
             # trace.

@@ -29,8 +29,6 @@ PACKAGES = (
     "textworld",
 )
 REINSTALL_JAVA = "install the package again: make clean install"
-# Variables whose options Java adds to every command line.
-JAVA_OPTIONS = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def examine(config: Config | None = None) -> list[Check]:
 
 
 def _java(config: Config | None) -> Check:
-    from mpo_core.envs.scienceworld.jvm import bundled_java
+    from mpo_core.envs.scienceworld.jvm import bundled_java, options_remedy
 
     section = config.envs.get("scienceworld") if config else None
     asked = getattr(section, "java", None)
@@ -66,10 +64,8 @@ def _java(config: Config | None) -> Check:
     versions = [line for line in said if " version " in line]
     if answer.returncode == 0 and versions:
         return Check("Java", "ok", versions[0])
-    if options := [name for name in JAVA_OPTIONS if os.environ.get(name)]:
-        remedy = f"mend or unset {' and '.join(options)}"
     found = " | ".join(said[-3:]) or f"{java} -version: exit status {answer.returncode}"
-    return Check("Java", "fault", found, remedy)
+    return Check("Java", "fault", found, options_remedy() or remedy)
 
 
 def _compiler() -> Check:

@@ -23,6 +23,7 @@ from mpo_core.local import LocalBackend
 from mpo_core.models import ChatModel
 from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
+from mpo_core.textfile import read_notes
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
 from mpo_core.types import Record, Split, Task, content_hash
 
@@ -182,8 +183,7 @@ class Run:
 
     def training_summary(self, version: str) -> dict[str, Any]:
         """What a version's training wrote; empty before it ended."""
-        path = self.trained_folder(version) / "training.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_notes(self.trained_folder(version) / "training.json")
 
     def records(self, name: str, kind: type[R]) -> list[R]:
         """What one of the run's files holds; nothing before it is written."""
@@ -223,8 +223,7 @@ class Run:
 
     def timings(self) -> dict[str, dict[str, float]]:
         """Stage -> seconds and amounts, summed over all attempts at the run."""
-        path = self.dir / "timings.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_notes(self.dir / "timings.json")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from mpo_core.errors import InputError
 
 HOME = re.compile(r"(sqlite:///)?(~[\w.-]*(?:/.*)?)", re.ASCII | re.DOTALL)
 """A path that starts in a home folder, alone or as that of a database."""
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""What a path begins with that was written as a URL: it has lost one of its slashes."""
 VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 
@@ -52,6 +54,12 @@ def check_paths(value: Any) -> None:
             raise InputError(
                 f"{path}: variables are not filled in; write it out, or give it on the command "
                 "line unquoted, where the shell does"
+            )
+        if len(path.parts) > 1 and URL.fullmatch(path.parts[0]):
+            scheme, *rest = path.parts
+            raise InputError(
+                f"{scheme}//{'/'.join(rest)}: a URL, where a file or folder of this machine is "
+                "asked for; mount or copy it, and give its path here"
             )
         if not _can_be(path):
             raise InputError(f"{str(path)!a}: no name that a file can have; use another")

@@ -43,6 +43,25 @@ def read_values(path: Path) -> list[Any]:
     return values[0] if len(values) == 1 and isinstance(values[0], list) else values
 
 
+def read_notes(path: Path) -> dict[str, Any]:
+    """What a run has noted in a JSON file of its own; nothing before it has.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        notes = json.loads(read_text(path))
+        if not isinstance(notes, dict):
+            raise ValueError("not a JSON object")
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: damaged ({error}); delete it, and what it held is made anew"
+        ) from error
+    return notes
+
+
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()

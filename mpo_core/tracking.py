@@ -29,6 +29,8 @@ IDENTITY = "mpo.identity"
 """The tag of an MLflow run that says which config's it is."""
 STORE_WAIT_S = 600
 """As long as many runs that start together may take to open a store one after the other."""
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+"""MLflow's own variable: how often it asks a server again, waiting twice as long each time."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND")
 SERVERS = ("http", "postgresql", "mysql", "mssql", "databricks")
 REFUSED_LOGIN = re.compile(r"\b40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED")
@@ -86,7 +88,8 @@ class MlflowTracker:
         self._config, self._runs_dir, self._run_dir = config, runs_dir, run_dir
         self._params, self._identity = params, identity
         self._lost = ""
-        with self._reached():
+        # With MLflow's own number it is minutes until a server is known not to be there.
+        with self._reached(), _retries("2"):
             # Runs that start together would each make the store's tables, and the experiment.
             with self._alone():
                 prepare(self._uri, runs_dir, config.experiment)
@@ -200,7 +203,7 @@ class MlflowTracker:
     def _resume(self, experiment_id: str) -> str | None:
         """The MLflow run to go on in, set running again; None where a new one must be made."""
         id_file = self._run_dir / "mlflow_run_id"
-        run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else ""
+        run_id = id_file.read_text("utf-8", "replace").strip() if id_file.is_file() else ""
         state = self._state(run_id) if run_id else None
         if state == "deleted":
             self._say_deleted(run_id)
@@ -242,6 +245,18 @@ class MlflowTracker:
             self._client.log_batch(run_id, params=entries[start : start + 100])
         write_text(self._run_dir / "mlflow_run_id", run_id)
         return run_id
+
+
+@contextmanager
+def _retries(number: str) -> Iterator[None]:
+    """As often is a server asked again, where the environment does not say how often."""
+    said = os.environ.get(RETRIES)
+    os.environ[RETRIES] = said or number
+    try:
+        yield
+    finally:
+        if said is None:
+            del os.environ[RETRIES]
 
 
 def _advice(error: Exception, uri: str) -> str:

