@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError, remedy
@@ -30,6 +31,7 @@ IDENTITY = "mpo.identity"
 STORE_WAIT_S = 600
 """As long as many runs that start together may take to open a store one after the other."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND")
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 SERVERS = ("http", "postgresql", "mysql", "mssql", "databricks")
 REFUSED_LOGIN = re.compile(r"\b40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED")
 PASSWORD = re.compile(r"(?<=://)[^/@]*@")
@@ -77,12 +79,16 @@ class MlflowTracker:
                 version, or the experiment was deleted.
         """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # Half a minute for a server that is started again; by default it is two, for one that is
+        # not there as well.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")
         import mlflow  # Seconds of imports.
 
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         uri = config.uri or homes_filled_in(os.environ.get("MLFLOW_TRACKING_URI"))
         self._uri = uri or sqlite_uri((runs_dir / DATABASE).resolve())
+        _check_address(self._uri)
         self._config, self._runs_dir, self._run_dir = config, runs_dir, run_dir
         self._params, self._identity = params, identity
         self._lost = ""
@@ -188,6 +194,12 @@ class MlflowTracker:
             local = self._uri.startswith("sqlite")
             return self._client.create_experiment(name, artifacts if local else None)
         number = experiment.experiment_id
+        if not number:
+            uri = PASSWORD.sub("***@", self._uri)
+            raise InputError(
+                f"tracking.uri: {uri}: answers, but not as MLflow does; check the address, or set "
+                "tracking.enabled=false"
+            )
         if experiment.lifecycle_stage != "active":
             raise InputError(
                 f"tracking.experiment: {name!r} was deleted in MLflow; restore it by "
@@ -242,6 +254,25 @@ class MlflowTracker:
             self._client.log_batch(run_id, params=entries[start : start + 100])
         write_text(self._run_dir / "mlflow_run_id", run_id)
         return run_id
+
+
+def _check_address(uri: str) -> None:
+    """Raises InputError for a server's address without a host, or a login that cannot be sent."""
+    if not uri.startswith(("http:", "https:")):
+        return
+    try:
+        host = urlsplit(uri).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise InputError(
+            f"tracking.uri: {PASSWORD.sub('***@', uri)}: no host in it; set it to http://HOST:PORT"
+        )
+    for name in LOGIN:
+        if not os.environ.get(name, "").isprintable():
+            raise InputError(
+                f"{name}: holds a line break or another sign that cannot be sent; set it anew"
+            )
 
 
 def _advice(error: Exception, uri: str) -> str:

@@ -201,6 +201,11 @@ def test_every_form_of_a_preference_is_read(row, expected, tmp_path):
             {"prompt": [user("a"), assistant("b"), user("c")], "completion": [assistant("d")]},
             id="an answer without weight",
         ),
+        pytest.param(
+            {"messages": [user("a"), assistant("b") | {"train": False}, user("c"), assistant("d")]},
+            {"prompt": [user("a"), assistant("b"), user("c")], "completion": [assistant("d")]},
+            id="an answer not trained",
+        ),
         pytest.param({"instruction": ASKED, "input": "", "output": GOOD}, SHOWN, id="alpaca"),
         pytest.param(
             {
