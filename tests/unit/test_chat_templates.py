@@ -13,6 +13,7 @@ from mpo_core.chat_templates import template_fault
 from mpo_core.config import load_config
 from mpo_core.errors import InputError
 from tests.small_run import write_config
+from tests.tiny_chat import WEIGHTS
 
 CHATML = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
@@ -37,7 +38,8 @@ def make_model(folder: Path, template: str | None, file: str = "tokenizer_config
     """A model's folder without weights to speak of."""
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    (folder / "tokenizer.json").write_text("{}")
     settings = {"eos_token": {"content": "</s>"}, "bos_token": "<s>"}
     if template and file == "tokenizer_config.json":
         settings["chat_template"] = template
