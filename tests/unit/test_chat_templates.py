@@ -126,6 +126,27 @@ def test_a_model_that_has_several_templates_is_asked_by_its_default(tmp_path):
     assert fault(config_with(tmp_path, model), model) is None
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("chat_template.jinja", b"\xff{{ x }}", "chat_template.jinja: not readable as UTF-8"),
+        ("chat_template.jinja", b"", "the model has no chat template"),
+        ("chat_template.jinja", b" \n", "its chat template drops what the user says"),
+        ("chat_template.json", b"{", "chat_template.json: not JSON"),
+        ("chat_template.json", b"\xe4", "chat_template.json: not readable as UTF-8"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json: not JSON settings"),
+        ("tokenizer_config.json", b'{"chat_template": 5}', "the model has no chat template"),
+        ("tokenizer_config.json", b'{"chat_template": [1, {"nom": "x"}]}', "no chat template"),
+        ("tokenizer_config.json", b'{"chat_template": {"tool_use": "x"}}', "no chat template"),
+    ],
+)
+def test_files_that_hold_no_template_are_one_line(tmp_path, file, content, says):
+    model = make_model(tmp_path / "model", None)
+    (model / file).write_bytes(content)
+    found = fault(config_with(tmp_path, model), model)
+    assert found and says in found and "\n" not in found
+
+
 def test_a_base_model_that_is_given_a_template_can_be_asked(tmp_path):
     model = make_model(tmp_path / "model", None)
     (tmp_path / "chat.jinja").write_text(CHATML)
