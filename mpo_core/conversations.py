@@ -68,6 +68,11 @@ def message(turn: Any) -> Message:
     """
     if not isinstance(turn, Mapping):
         raise _fault(f"a turn is {str(turn)[:40]!r}; expected one with role and content")
+    if not {"role", "from"} & turn.keys():
+        raise _fault(
+            f"a turn has {', '.join(map(str, turn)) or 'nothing'}; expected role and content, or "
+            "from and value"
+        )
     name, text = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
     if str(name).strip().casefold() not in ROLES:
         raise _fault(f"unknown role {name!r}; known: {', '.join(ROLES)}")
@@ -89,7 +94,7 @@ def demonstration(row: Any) -> Any:
     """A row's `prompt` and `completion`, or one of them where it has none of the forms.
 
     Of a conversation, all that the assistant says is learnt, but for first answers whose `weight`
-    is 0.
+    is 0, or `train` false.
 
     Raises:
         PydanticCustomError: the row's text is not wholly in its prompt and completion.
@@ -202,11 +207,15 @@ def _parted(turns: Sequence[Any]) -> tuple[list[Message], list[Message]]:
     learnt = [
         k
         for k, turn in enumerate(turns)
-        if messages[k]["role"] == "assistant" and turn.get("weight") != 0
+        if messages[k]["role"] == "assistant"
+        and turn.get("weight") != 0
+        and turn.get("train") is not False
     ]
     answers = [k for k, m in enumerate(messages) if m["role"] == "assistant"]
     if learnt != answers[len(answers) - len(learnt) :] or not learnt:
         raise _fault("weight: an answer that is not to be learnt follows one that is, or none is")
+    if learnt[0] == 0:
+        raise _fault("the conversation begins with an answer; expected what it answers before it")
     return messages[: learnt[0]], messages[learnt[0] :]
 
 

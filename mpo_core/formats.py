@@ -290,6 +290,11 @@ def _validated(path: Path, rows: Sequence[Any], kind: type[R]) -> list[R]:
     """The rows of a file as records. Raises InputError naming the row at fault."""
     found = []
     for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(
+                f"{path}: row {number}: expected an object with columns, found {str(row)[:40]!r}; "
+                f"{ADVICE}"
+            )
         try:
             found.append(kind.model_validate(row))
             # What cannot be written again, half of an emoji, no model can be given.
@@ -299,7 +304,10 @@ def _validated(path: Path, rows: Sequence[Any], kind: type[R]) -> list[R]:
         except ValidationError as error:
             fault = error.errors()[0]
             field = f"{'.'.join(map(str, fault['loc']))}: " if fault["loc"] else ""
-            raise InputError(f"{path}: row {number}: {field}{fault['msg']}; {ADVICE}") from error
+            said = fault["msg"]
+            if fault["type"] == "missing":
+                said = f"missing; the row has {', '.join(map(str, row))[:80] or 'nothing'}"
+            raise InputError(f"{path}: row {number}: {field}{said}; {ADVICE}") from error
     if not found:
         raise InputError(f"{path}: no rows")
     return found

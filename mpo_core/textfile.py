@@ -11,6 +11,15 @@ from typing import Any
 from mpo_core.errors import InputError
 
 PARQUET = b"PAR1"
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip or Excel",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"ARROW1": "Arrow",
+}
+"""How files begin that hold rows in a form that is not read -> what they are."""
 
 # Files put one after the other have their byte order marks in the middle.
 _SPACE = re.compile(r"[ \t\n\ufeff]*")
@@ -35,12 +44,16 @@ def read_values(path: Path) -> list[Any]:
     if content.startswith(PARQUET):
         return _table(path)
     try:
-        values = list(_values(_decoded(path, content)))
+        text = _decoded(path, content)
+        values = list(_values(text))
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: not JSON ({error}); expected a JSON list, JSON lines or Parquet"
+            f"{path}: not JSON ({error}; the file begins {text[:30]!r}); expected a JSON list, "
+            "JSON lines or Parquet"
         ) from error
-    return values[0] if len(values) == 1 and isinstance(values[0], list) else values
+    if all(isinstance(value, list) for value in values):
+        return [row for rows in values for row in rows]
+    return values
 
 
 def read_notes(path: Path) -> dict[str, Any]:
@@ -70,6 +83,9 @@ def _content(path: Path) -> bytes:
 
 
 def _decoded(path: Path, content: bytes) -> str:
+    for beginning, kind in PACKED.items():
+        if content.startswith(beginning):
+            raise InputError(f"{path}: a {kind} file; unpack it, or save it as JSON lines")
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = content.decode("utf-16" if utf16 else "utf-8-sig")
@@ -81,10 +97,20 @@ def _decoded(path: Path, content: bytes) -> str:
 
 
 def _values(text: str) -> Iterator[Any]:
-    decoder, position = json.JSONDecoder(), 0
+    decoder, position = json.JSONDecoder(object_pairs_hook=_each_key_once), 0
     while (position := _SPACE.match(text, position).end()) < len(text):
         value, position = decoder.raw_decode(text, position)
         yield value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; JSON's own reader lets the last of two equal keys win without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{twice!r} is given twice in one object")
+    return found
 
 
 def _table(path: Path) -> list[Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError, remedy
@@ -31,7 +32,11 @@ STORE_WAIT_S = 600
 """As long as many runs that start together may take to open a store one after the other."""
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 """MLflow's own variable: how often it asks a server again, waiting twice as long each time."""
+AT_THE_START, LATER = "2", "5"
+"""Some seconds for a server that is perhaps not there, half a minute for one that is started again;
+by MLflow's own number it is two minutes."""
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND")
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 SERVERS = ("http", "postgresql", "mysql", "mssql", "databricks")
 REFUSED_LOGIN = re.compile(r"\b40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED")
 PASSWORD = re.compile(r"(?<=://)[^/@]*@")
@@ -85,11 +90,11 @@ class MlflowTracker:
             logging.getLogger(noisy).setLevel(logging.WARNING)
         uri = config.uri or homes_filled_in(os.environ.get("MLFLOW_TRACKING_URI"))
         self._uri = uri or sqlite_uri((runs_dir / DATABASE).resolve())
+        _check_address(self._uri)
         self._config, self._runs_dir, self._run_dir = config, runs_dir, run_dir
         self._params, self._identity = params, identity
         self._lost = ""
-        # With MLflow's own number it is minutes until a server is known not to be there.
-        with self._reached(), _retries("2"):
+        with self._reached(AT_THE_START):
             # Runs that start together would each make the store's tables, and the experiment.
             with self._alone():
                 prepare(self._uri, runs_dir, config.experiment)
@@ -149,10 +154,10 @@ class MlflowTracker:
             return action(self.run_id)
 
     @contextmanager
-    def _reached(self) -> Iterator[None]:
+    def _reached(self, retries: str = LATER) -> Iterator[None]:
         """Make a store's failure an InputError, and every later call fail at once by the same.
 
-        MLflow has then tried for two minutes, which is not worth doing again for every metric.
+        MLflow has then tried for a while, which is not worth doing again for every metric.
         """
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -160,7 +165,8 @@ class MlflowTracker:
         if self._lost:
             raise InputError(self._lost)
         try:
-            yield
+            with _retries(retries):
+                yield
         except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
             what = " ".join(str(error).split())
             # An HTTP client says all that it tried, and last what it failed of.
@@ -191,6 +197,12 @@ class MlflowTracker:
             local = self._uri.startswith("sqlite")
             return self._client.create_experiment(name, artifacts if local else None)
         number = experiment.experiment_id
+        if not number:
+            uri = PASSWORD.sub("***@", self._uri)
+            raise InputError(
+                f"tracking.uri: {uri}: answers, but not as MLflow does; check the address, or set "
+                "tracking.enabled=false"
+            )
         if experiment.lifecycle_stage != "active":
             raise InputError(
                 f"tracking.experiment: {name!r} was deleted in MLflow; restore it by "
@@ -257,6 +269,25 @@ def _retries(number: str) -> Iterator[None]:
     finally:
         if said is None:
             del os.environ[RETRIES]
+
+
+def _check_address(uri: str) -> None:
+    """Raises InputError for a server's address without a host, or a login that cannot be sent."""
+    if not uri.startswith(("http:", "https:")):
+        return
+    try:
+        host = urlsplit(uri).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise InputError(
+            f"tracking.uri: {PASSWORD.sub('***@', uri)}: no host in it; set it to http://HOST:PORT"
+        )
+    for name in LOGIN:
+        if not os.environ.get(name, "").isprintable():
+            raise InputError(
+                f"{name}: holds a line break or another sign that cannot be sent; set it anew"
+            )
 
 
 def _advice(error: Exception, uri: str) -> str:

@@ -8,6 +8,8 @@ TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
+WEIGHTS = b"\x08" + b"\0" * 7 + b"{}" + b" " * 6
+"""A file of weights, of no tensors."""
 SPECIAL = ["<s>", "</s>"]
 
 

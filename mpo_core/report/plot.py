@@ -1,5 +1,6 @@
 """The report's picture: mean reward by arm, and the differences from the reference arm."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ def plot(summary: Mapping[str, Any], path: Path) -> None:
     """A row of panels for each environment and split: the arms' mean rewards with their intervals
     and, where arms are compared, their paired differences. Of several seeds, the interval is that
     of all together and a pale dot below it is one seed."""
+    # A notebook's, or one of another installation, would be read at the import.
+    os.environ["MPLBACKEND"] = "agg"
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     table, paired = summary["table"], summary["paired"]

@@ -30,11 +30,15 @@ def load_tokenizer(job: TrainingJob) -> tuple[Any, ChatTemplate]:
     """The tokenizer of the model to train, and the chat template that it is served with.
 
     Raises:
-        InputError: it has none.
+        InputError: it has none, or one that cannot be read.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(job.weights)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(job.weights)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{job.model}: its tokenizer cannot be loaded: {reason}") from error
     if job.chat_template:
         tokenizer.chat_template = template_text(job.chat_template)
     return tokenizer, of_tokenizer(tokenizer, job.model, job.template_settings)

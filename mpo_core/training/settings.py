@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mpo_core.builtin_models import model_folder_fault
 from mpo_core.config import DpoConfig, SftConfig, TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.hardware import multiplies_bf16
+from mpo_core.model_folder import model_folder_fault
 from mpo_core.models import weights_fingerprint
 from mpo_core.types import content_hash
 

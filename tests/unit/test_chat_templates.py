@@ -13,6 +13,7 @@ from mpo_core.chat_templates import template_fault
 from mpo_core.config import load_config
 from mpo_core.errors import InputError
 from tests.small_run import write_config
+from tests.tiny_chat import WEIGHTS
 
 CHATML = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
@@ -37,7 +38,8 @@ def make_model(folder: Path, template: str | None, file: str = "tokenizer_config
     """A model's folder without weights to speak of."""
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    (folder / "tokenizer.json").write_text("{}")
     settings = {"eos_token": {"content": "</s>"}, "bos_token": "<s>"}
     if template and file == "tokenizer_config.json":
         settings["chat_template"] = template
@@ -128,6 +130,27 @@ def test_a_model_that_has_several_templates_is_asked_by_its_default(tmp_path):
     several = [{"name": n, "template": t} for n, t in (("tool_use", ONE_TURN), ("default", CHATML))]
     (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": several}))
     assert fault(config_with(tmp_path, model), model) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("chat_template.jinja", b"\xff{{ x }}", "chat_template.jinja: not readable as UTF-8"),
+        ("chat_template.jinja", b"", "the model has no chat template"),
+        ("chat_template.jinja", b" \n", "its chat template drops what the user says"),
+        ("chat_template.json", b"{", "chat_template.json: not JSON"),
+        ("chat_template.json", b"\xe4", "chat_template.json: not readable as UTF-8"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json: not JSON settings"),
+        ("tokenizer_config.json", b'{"chat_template": 5}', "the model has no chat template"),
+        ("tokenizer_config.json", b'{"chat_template": [1, {"nom": "x"}]}', "no chat template"),
+        ("tokenizer_config.json", b'{"chat_template": {"tool_use": "x"}}', "no chat template"),
+    ],
+)
+def test_files_that_hold_no_template_are_one_line(tmp_path, file, content, says):
+    model = make_model(tmp_path / "model", None)
+    (model / file).write_bytes(content)
+    found = fault(config_with(tmp_path, model), model)
+    assert found and says in found and "\n" not in found
 
 
 def test_a_base_model_that_is_given_a_template_can_be_asked(tmp_path):

@@ -211,6 +211,11 @@ def test_every_form_of_a_preference_is_read(row, expected, tmp_path):
             {"prompt": [user("a"), assistant("b"), user("c")], "completion": [assistant("d")]},
             id="an answer without weight",
         ),
+        pytest.param(
+            {"messages": [user("a"), assistant("b") | {"train": False}, user("c"), assistant("d")]},
+            {"prompt": [user("a"), assistant("b"), user("c")], "completion": [assistant("d")]},
+            id="an answer not trained",
+        ),
         pytest.param({"instruction": ASKED, "input": "", "output": GOOD}, SHOWN, id="alpaca"),
         pytest.param(
             {
@@ -249,7 +254,7 @@ SHAREGPT = {"conversations": [human(), gpt()]}
             "unknown role 'observation'; known: system, human, user",
         ),
         ({"messages": [user(), {"role": "tool", "content": ""}]}, "sft", "unknown role 'tool'"),
-        ({"messages": [user(), {"content": GOOD}]}, "sft", "unknown role None"),
+        ({"messages": [user(), {"content": GOOD}]}, "sft", "a turn has content; expected role and"),
         ({"messages": [user(), GOOD]}, "sft", "a turn is 'Step 1: Heat it.'"),
         (
             {"messages": [user(), {"role": "assistant", "content": None, "tool_calls": [{}]}]},
@@ -271,7 +276,14 @@ SHAREGPT = {"conversations": [human(), gpt()]}
         ),
         ({"messages": [user(), assistant(), user("more")]}, "sft", "a turn that nobody answers"),
         ({"conversations": [human()], "chosen": gpt(), "rejected": gpt()}, "sft", "nobody answers"),
-        ({"conversations": [gpt(), human(), gpt()]}, "sft", "prompt: "),
+        ({"conversations": [gpt(), human(), gpt()]}, "sft", "begins with an answer"),
+        ({"messages": [{"user": "Go"}, assistant()]}, "sft", "a turn has user; expected role"),
+        (SHOWN | {"chat_template_kwargs": {"a": 1}}, "sft", "chat_template_kwargs: not trained"),
+        ({"messages": [user(), assistant() | {"thinking": "Hm."}]}, "sft", "thinking in a turn"),
+        ({"messages": [user(), assistant() | {"train": False}]}, "sft", "or none is"),
+        (None, "sft", "expected an object with columns, found 'None'"),
+        ([PAIR], "dpo", "expected an object with columns, found"),
+        ({"data": [PAIR]}, "dpo", "missing; the row has data"),
         (
             {"messages": [user(), user(), assistant()]},
             "sft",
@@ -307,11 +319,11 @@ SHAREGPT = {"conversations": [human(), gpt()]}
         ({"prompt": "", "completion": GOOD}, "sft", "prompt: blank"),
         ({"prompt": None, "completion": GOOD}, "sft", "prompt: "),
         ({"prompt": 7, "completion": [user(), assistant()]}, "sft", "prompt: "),
-        ({"text": f"{ASKED} {GOOD}"}, "sft", "prompt: Field required"),
-        ({"prompt": ASKED, "response": GOOD}, "sft", "completion: Field required"),
-        ({"prompt": ASKED, "chosen": GOOD}, "dpo", "rejected: Field required"),
-        (PAIR, "sft", "completion: Field required"),
-        (SHOWN, "dpo", "chosen: Field required"),
+        ({"text": f"{ASKED} {GOOD}"}, "sft", "prompt: missing; the row has "),
+        ({"prompt": ASKED, "response": GOOD}, "sft", "completion: missing; the row has "),
+        ({"prompt": ASKED, "chosen": GOOD}, "dpo", "rejected: missing; the row has "),
+        (PAIR, "sft", "completion: missing; the row has "),
+        (SHOWN, "dpo", "chosen: missing; the row has "),
         (
             SHOWN | {"completion": [user("other"), assistant()]},
             "sft",
@@ -394,6 +406,7 @@ def lines(rows):
         ("joined.jsonl", as_text(lambda rows: "".join(f"\ufeff{lines([r])}" for r in rows)), 2),
         ("utf16.jsonl", as_text(lines, "utf-16"), 2),
         ("table.parquet", as_parquet, 2),
+        ("lists.json", as_text(lambda rows: "".join(json.dumps([row]) for row in rows)), 2),
     ],
 )
 def test_rows_are_read_from_files_as_people_save_them(name, write, n, tmp_path):
@@ -407,7 +420,13 @@ def test_rows_are_read_from_files_as_people_save_them(name, write, n, tmp_path):
     [
         (b"prompt,chosen,rejected\na,b,c\n", "not JSON"),
         (b'{"prompt": "a"\n', "not JSON"),
-        (b"\x1f\x8b\x08\x00", "not readable as UTF-8"),
+        (b"\x1f\x8b\x08\x00", "a gzip file; unpack it"),
+        (b"PK\x03\x04\x14", "a zip or Excel file; unpack it, or save it as JSON lines"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "not JSON"),
+        (
+            b'{"prompt": "a", "chosen": "b", "rejected": "c", "chosen": "d"}',
+            "not JSON ('chosen' is",
+        ),
         (b"PAR1 and no more", "not readable as Parquet"),
         (b"\xef\xbb\xbf", "no rows"),
         (b"[[[" * 100_000, "not JSON"),

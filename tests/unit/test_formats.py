@@ -292,7 +292,7 @@ def test_a_plan_after_an_example_is_the_only_one_learnt_again(tmp_path):
         ("[1, 2", SftRow, "not JSON"),
         ("[1, 2]", SftRow, "row 1"),
         ('[{"conversations": []}]', PreferenceRow, "row 1: conversations"),
-        ('{"task": "T"}\n', PlanRow, "row 1: workflow: Field required"),
+        ('{"task": "T"}\n', PlanRow, "row 1: workflow: missing; the row has task"),
         ('[{"conversations": [{"from": "me", "value": ""}]}]', PreferenceRow, "conversations.0"),
     ],
 )

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 from jobs.evaluate import metrics_of
 from mpo_core.evaluation import compare
@@ -6,6 +9,7 @@ from mpo_core.ledger import read_records
 from mpo_core.report import write_report
 from mpo_core.report.page import markdown, paired_rows, table_rows, type_rows
 from mpo_core.types import TaskResult
+from tests.commandline import ROOT
 
 
 def results(env: str, arm: str, rewards: dict[str, float], seed: int = 1) -> list[TaskResult]:
@@ -112,6 +116,16 @@ def test_a_report_is_a_page_a_picture_a_summary_and_the_tasks_results(tmp_path):
     assert "Control" not in page
     assert (tmp_path / "report" / "arms.png").read_bytes().startswith(b"\x89PNG")
     assert read_records(tmp_path / "report" / "results.jsonl", TaskResult) == RESULTS
+
+
+def test_a_picture_needs_no_backend_of_the_environment(tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom mpo_core.report.plot import plot\n"
+        "from tests.unit.test_report import summary\nplot(summary(), Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
+    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"MPLBACKEND": "not here"})
+    assert (tmp_path / "a.png").stat().st_size > 0
 
 
 def test_a_run_with_shuffled_scores_is_marked_as_the_control():

@@ -221,6 +221,27 @@ def test_a_refused_login_names_the_variables_and_no_password(tmp_path):
     assert "secret" not in str(refused.value)
 
 
+class Another(Refusing):
+    """A server of something else than MLflow, to which all is well."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+
+def test_a_server_of_something_else_is_named(tmp_path):
+    server = HTTPServer(("127.0.0.1", 0), Another)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(InputError, match="answers, but not as MLflow does"):
+            tracker(tmp_path, uri=f"http://127.0.0.1:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_a_server_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = f"http://me:secret@127.0.0.1:{free_port()}"
@@ -246,3 +267,18 @@ def test_an_address_of_no_store_says_what_one_looks_like(tmp_path, monkeypatch, 
     with pytest.raises(InputError, match=r"; set tracking\.uri to http://HOST:PORT or sqlite:///"):
         tracker(tmp_path, uri=uri)
     assert {path.name for path in tmp_path.iterdir()} == {"mine", ".mlflow.lock"}
+
+
+@pytest.mark.parametrize("uri", ["http://", "https:///x", "http:x", "http://:5000", "http://[::1"])
+def test_an_address_without_a_host_is_named_at_once(tmp_path, uri):
+    with pytest.raises(InputError, match=r"tracking\.uri: .*no host in it; set it to http://HOST"):
+        tracker(tmp_path, uri=uri)
+
+
+@pytest.mark.parametrize("name", ["USERNAME", "PASSWORD", "TOKEN"])
+@pytest.mark.parametrize("sign", ["\n", "\r", "\t", "\x7f"])
+def test_a_login_that_cannot_be_sent_is_named_and_not_shown(tmp_path, monkeypatch, name, sign):
+    monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", f"se{sign}ret")
+    with pytest.raises(InputError, match=f"MLFLOW_TRACKING_{name}: holds a line break") as raised:
+        tracker(tmp_path, uri=f"http://127.0.0.1:{free_port()}")
+    assert "ret" not in str(raised.value)

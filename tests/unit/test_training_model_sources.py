@@ -5,12 +5,16 @@ import pytest
 from mpo_core import builtin_models
 from mpo_core.builtin_models import resolve_source
 from mpo_core.errors import InputError
+from tests.tiny_chat import WEIGHTS
+
+NOTE = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n"
 
 
 def make_model_folder(folder):
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    (folder / "tokenizer.json").write_text("{}")
     return folder
 
 
@@ -26,12 +30,53 @@ def test_a_hub_id_is_passed_on():
 
 @pytest.mark.parametrize(
     ("missing", "fault"),
-    [("config.json", "no config.json"), ("model.safetensors", r"no \*\.safetensors")],
+    [
+        ("config.json", "no config.json"),
+        ("model.safetensors", r"no \*\.safetensors"),
+        ("tokenizer.json", "no tokenizer"),
+    ],
 )
 def test_a_folder_without_a_model_says_what_it_lacks(tmp_path, missing, fault):
     folder = make_model_folder(tmp_path / "model")
     (folder / missing).unlink()
     with pytest.raises(InputError, match=fault):
+        resolve_source(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("config.json", b"", "config.json is empty, not JSON"),
+        ("config.json", b"[]", r"config.json holds '\[\]', not JSON settings"),
+        ("config.json", b"{", "config.json holds '{', not JSON"),
+        ("config.json", b"\xff\xfe{", "config.json holds .*, not JSON"),
+        ("tokenizer.json", NOTE, "tokenizer.json is a note of Git LFS .*git lfs pull"),
+        ("tokenizer_config.json", b"null", "tokenizer_config.json holds 'null'"),
+        ("model.safetensors", b"", "model.safetensors is empty, not weights"),
+        ("model.safetensors", NOTE, "model.safetensors is a note of Git LFS"),
+        ("model.safetensors", WEIGHTS[:-1], "model.safetensors is cut off or damaged"),
+        ("model.safetensors", b"<html>" * 20, "model.safetensors is cut off or damaged"),
+        ("model-2.safetensors", b"", "model-2.safetensors is empty"),
+        ("model.safetensors.index.json", b"{", "index.json holds"),
+        (
+            "model.safetensors.index.json",
+            b'{"weight_map": {"a": "model-00002.safetensors"}}',
+            "model-00002.safetensors is missing",
+        ),
+    ],
+)
+def test_a_download_that_is_not_whole_is_told_by_its_file(tmp_path, name, content, fault):
+    folder = make_model_folder(tmp_path / "model")
+    (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"not a model folder: .*{fault}") as raised:
+        resolve_source(str(folder))
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_in_another_format_are_named(tmp_path):
+    folder = make_model_folder(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"no \*.safetensors \(only pytorch_model.bin\)"):
         resolve_source(str(folder))
 
 

@@ -13,6 +13,7 @@ from mpo_core.errors import InputError
 from mpo_core.training import settings
 from mpo_core.training.__main__ import main
 from mpo_core.training.settings import TrainingJob, accumulation_steps, deepspeed_config
+from tests.tiny_chat import WEIGHTS
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,8 @@ def make_adapter(folder: Path, rank: int = 16, alpha: int = 32, weights: bytes =
 def make_model(folder: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    (folder / "tokenizer.json").write_text("{}")
     return folder
 
 
