@@ -218,7 +218,11 @@ _CONTEXT = re.compile(
     r"|exceed[a-z]*\W[^.]{0,60}\bcontext\b|\bcontext\b[^.]{0,30}\b(?:exceed|overflow)"
     r"|context shift is disabled"
     r"|max(?:imum)?[\s_-]*(?:model|prompt|input|sequence|seq|position)[a-z]*[\s_-]*(?:len|embed)"
-    r"|session_len|kv[\s_-]?cache size"
+    r"|session_len|kv[\s_-]?(?:cache[\s_-])?size|range of input length|max input characters"
+    r"|(?:larg|long|great|bigg)er than (?:the |its )?(?:model'?s )?context"
+    r"|(?:prompt|input) exceeds (?:the )?max|tokens in the prompt[^.]{0,20} exceeds"
+    r"|tokens exceed limit|exceed[a-z]* (?:the )?(?:model )?token limit"
+    r"|max_(?:completion_)?tokens must be at least 1, got -\d"
     r"|(?:prompt|inputs?|messages?|conversation|query|text|request)`?\s+(?:is|are|was)?\s*too\s+"
     r"(?:long|large|big)"
     r"|too many (?:input |prompt )?tokens|reduce the length of"
@@ -353,8 +357,8 @@ def _line(text: str, most: int = LONGEST_WORDS) -> str:
 
 FIELDS: dict[str, re.Pattern] = {
     "prefill": re.compile(
-        r"continue_final_message|add_generation_prompt|prefill|(?:last|final) message"
-        r"|assistant message|must (?:end|alternate)|ends? with (?:a )?[\"'`]?user",
+        r"continue_final_message|add_generation_prompt|prefill"
+        r"|(?:last|final) (?:message|role|assistant)|assistant message|must (?:end|alternate)|ends? with (?:a )?[\"'`]?user|user last",
         re.IGNORECASE,
     ),
     "n": re.compile(
@@ -377,4 +381,8 @@ FIELDS: dict[str, re.Pattern] = {
 
 def refused_fields(body: str, sent: Sequence[str]) -> list[str]:
     """Which of the sent fields in `FIELDS` a refusal names."""
-    return [field for field in sent if FIELDS[field].search(body)]
+    named = [field for field in sent if FIELDS[field].search(body)]
+    # Words for any unknown field mean the one that is named beside them.
+    if len(named) > 1 and "chat_template_kwargs" not in body:
+        return [field for field in named if field != "reasoning"]
+    return named
