@@ -358,7 +358,8 @@ def _line(text: str, most: int = LONGEST_WORDS) -> str:
 FIELDS: dict[str, re.Pattern] = {
     "prefill": re.compile(
         r"continue_final_message|add_generation_prompt|prefill"
-        r"|(?:last|final) (?:message|role|assistant)|assistant message|must (?:end|alternate)|ends? with (?:a )?[\"'`]?user|user last",
+        r"|(?:last|final) (?:message|role|assistant)|assistant message"
+        r"|must (?:end|alternate)|ends? with (?:a )?[\"'`]?user|user last",
         re.IGNORECASE,
     ),
     "n": re.compile(

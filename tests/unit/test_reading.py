@@ -311,6 +311,10 @@ def test_what_belongs_to_an_action_is_kept(action):
         ("Action:\nObservation: You see nothing.", "empty action"),
         ("Action:Thought: look", "empty action"),
         ("<think>Action: look</think>", "only reasoning"),
+        ("I'm sorry, but I can't assist with that.", "refusal"),
+        ("Action: I'm sorry, I can't help with that", "refusal"),
+        ("As an AI, I cannot participate in this.", "refusal"),
+        ("I can't open the drawer, it is locked.", "no action line"),
     ],
 )
 def test_why_a_reply_holds_no_action(reply, fault):
