@@ -73,6 +73,7 @@ def read_completion(
         TryAgain: the body is cut, or holds no sample.
     """
     kind = content_type.partition(";")[0].strip().lower()
+    text = text.removeprefix("\ufeff")
     begins = text.lstrip()[:1]
     if kind in ("text/html", "text/event-stream") or begins == "<" or text.startswith("data:"):
         raise Refused(
@@ -88,7 +89,7 @@ def read_completion(
 
 def replies_of(body: Any, prefix: str = "") -> list[Reply]:
     """The samples of a chat completion, as `read_completion` gives them."""
-    body = body if isinstance(body, dict) else {}
+    whole, body = body, body if isinstance(body, dict) else {}
     choices = body.get("choices")
     found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
     failed = body if body.get("error") else next((c for c in found if c.get("error")), None)
@@ -96,7 +97,9 @@ def replies_of(body: Any, prefix: str = "") -> list[Reply]:
         raise failure_of(_error_status(failed["error"]), json.dumps(failed))
     replies = [reply for choice in found if (reply := _reply(choice, prefix)) is not None]
     if not replies:
-        raise TryAgain(f"the answer holds no sample; it began: {_beginning(json.dumps(body))}")
+        asked = "" if "choices" in body else " (is the endpoint an OpenAI-compatible base URL?)"
+        began = _beginning(json.dumps(whole))
+        raise TryAgain(f"the answer holds no sample{asked}; it began: {began}")
     # Servers give the tokens of all samples as one sum: the first reply carries it.
     usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
     prompt, completion = (_count(usage.get(f"{kind}_tokens")) for kind in ("prompt", "completion"))

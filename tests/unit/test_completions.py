@@ -297,6 +297,18 @@ def test_a_body_without_a_sample_is_one_line(text, kind, error):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("body", [3, [], "hello", {"response": "Step 1: Go", "done": True}])
+def test_an_answer_of_another_api_is_shown_and_the_address_doubted(body):
+    with pytest.raises(TryAgain, match="is the endpoint an OpenAI-compatible base URL") as raised:
+        read_completion(json.dumps(body))
+    assert json.dumps(body) in str(raised.value)
+
+
+def test_an_answer_may_begin_with_a_byte_order_mark():
+    [reply] = read_completion("\ufeff" + json.dumps(completion({"content": "a"})))
+    assert reply.text == "a"
+
+
 FIELDS = [
     *("choices", "message", "content", "usage", "error", "code", "text", "tool_calls"),
     *("prompt_tokens", "finish_reason", "reasoning", "refusal", "type"),
