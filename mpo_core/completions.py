@@ -73,6 +73,7 @@ def read_completion(
         TryAgain: the body is cut, or holds no sample.
     """
     kind = content_type.partition(";")[0].strip().lower()
+    text = text.removeprefix("\ufeff")
     begins = text.lstrip()[:1]
     if kind in ("text/html", "text/event-stream") or begins == "<" or text.startswith("data:"):
         raise Refused(
@@ -88,7 +89,7 @@ def read_completion(
 
 def replies_of(body: Any, prefix: str = "") -> list[Reply]:
     """The samples of a chat completion, as `read_completion` gives them."""
-    body = body if isinstance(body, dict) else {}
+    whole, body = body, body if isinstance(body, dict) else {}
     choices = body.get("choices")
     found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
     failed = body if body.get("error") else next((c for c in found if c.get("error")), None)
@@ -96,7 +97,9 @@ def replies_of(body: Any, prefix: str = "") -> list[Reply]:
         raise failure_of(_error_status(failed["error"]), json.dumps(failed))
     replies = [reply for choice in found if (reply := _reply(choice, prefix)) is not None]
     if not replies:
-        raise TryAgain(f"the answer holds no sample; it began: {_beginning(json.dumps(body))}")
+        asked = "" if "choices" in body else " (is the endpoint an OpenAI-compatible base URL?)"
+        began = _beginning(json.dumps(whole))
+        raise TryAgain(f"the answer holds no sample{asked}; it began: {began}")
     # Servers give the tokens of all samples as one sum: the first reply carries it.
     usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
     prompt, completion = (_count(usage.get(f"{kind}_tokens")) for kind in ("prompt", "completion"))
@@ -218,7 +221,11 @@ _CONTEXT = re.compile(
     r"|exceed[a-z]*\W[^.]{0,60}\bcontext\b|\bcontext\b[^.]{0,30}\b(?:exceed|overflow)"
     r"|context shift is disabled"
     r"|max(?:imum)?[\s_-]*(?:model|prompt|input|sequence|seq|position)[a-z]*[\s_-]*(?:len|embed)"
-    r"|session_len|kv[\s_-]?cache size"
+    r"|session_len|kv[\s_-]?(?:cache[\s_-])?size|range of input length|max input characters"
+    r"|(?:larg|long|great|bigg)er than (?:the |its )?(?:model'?s )?context"
+    r"|(?:prompt|input) exceeds (?:the )?max|tokens in the prompt[^.]{0,20} exceeds"
+    r"|tokens exceed limit|exceed[a-z]* (?:the )?(?:model )?token limit"
+    r"|max_(?:completion_)?tokens must be at least 1, got -\d"
     r"|(?:prompt|inputs?|messages?|conversation|query|text|request)`?\s+(?:is|are|was)?\s*too\s+"
     r"(?:long|large|big)"
     r"|too many (?:input |prompt )?tokens|reduce the length of"
@@ -353,8 +360,9 @@ def _line(text: str, most: int = LONGEST_WORDS) -> str:
 
 FIELDS: dict[str, re.Pattern] = {
     "prefill": re.compile(
-        r"continue_final_message|add_generation_prompt|prefill|(?:last|final) message"
-        r"|assistant message|must (?:end|alternate)|ends? with (?:a )?[\"'`]?user",
+        r"continue_final_message|add_generation_prompt|prefill"
+        r"|(?:last|final) (?:message|role|assistant)|assistant message"
+        r"|must (?:end|alternate)|ends? with (?:a )?[\"'`]?user|user last",
         re.IGNORECASE,
     ),
     "n": re.compile(
@@ -377,4 +385,8 @@ FIELDS: dict[str, re.Pattern] = {
 
 def refused_fields(body: str, sent: Sequence[str]) -> list[str]:
     """Which of the sent fields in `FIELDS` a refusal names."""
-    return [field for field in sent if FIELDS[field].search(body)]
+    named = [field for field in sent if FIELDS[field].search(body)]
+    # Words for any unknown field mean the one that is named beside them.
+    if len(named) > 1 and "chat_template_kwargs" not in body:
+        return [field for field in named if field != "reasoning"]
+    return named

@@ -396,6 +396,9 @@ class EvaluationConfig(Section):
         for arm in get_args(Arm):
             if arm in self.plan_files:
                 raise ValueError(f"plan_files: {arm} is an arm already; choose another name")
+        for arm in self.plan_files:
+            if arm not in self.arms:
+                raise ValueError(f"plan_files: no arm plays the plans of {arm}; add it to arms")
         return self
 
 

@@ -37,7 +37,7 @@ SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt"}
 ADVICE = "see mpo_core/formats.py and mpo_core/conversations.py for the formats"
 
 _STEP = re.compile(r"Step (\d+): .*\w")
-_ERROR = re.compile(r"\W*(?:\w*error|exception|traceback)\b", re.IGNORECASE)
+_ERROR = re.compile(r"\W*+(?:(?:\w+\.)*\w*(?:error|exception)|traceback)\b", re.IGNORECASE)
 _SUB_STEP = re.compile(r"\s+\S|[-*•] ")
 
 
@@ -237,14 +237,16 @@ def _plan(text: str) -> tuple[str | None, str | None]:
     """The plan in a text, or what is wrong. One in the suite's form is taken as it is."""
     _, answer = split_reasoning(text)
     bare = untagged(answer)
-    if _is_plan(bare):
-        return bare, None
-    return (None, "an error") if _ERROR.match(bare) else tuple(read_plan(text))
+    if _ERROR.match(bare.removeprefix("Step 1:")):
+        return None, "an error"
+    return (bare, None) if _is_plan(bare) else tuple(read_plan(text))
 
 
 def _is_plan(text: str) -> bool:
     """Whether a text is lines `Step k: ...`, at most with sub-steps under them."""
     n_steps = 0
+    if "\\nStep " in text:
+        return False
     for line in text.split("\n"):
         step = _STEP.match(line)
         if step and int(step[1]) == n_steps + 1:

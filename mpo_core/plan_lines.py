@@ -39,7 +39,7 @@ _ORDINAL = (
 _LABELLED = re.compile(
     rf"{_BEFORE}(?:{_STEP}[ \t_#-]{{0,3}}(?:#|number|no\.?|nr\.?|n[°º])?[ \t]?"
     rf"(?P<n>{_NUMBER}){_SUB}"
-    r"(?:[ \t]?[-–&][ \t]?\d{1,2}(?=[ \t]?[*_]{0,2}[:：.)]))?"
+    r"(?:[ \t]?(?:[-–&/]|of)[ \t]?\d{1,2}(?=[ \t]?[*_]{0,2}[:：.)]))?"
     rf"|第[ \t]?(?P<nth>{_NUMBER})[ \t]?(?:步骤?|步驟|歩|段階)"
     rf"|(?P<count>{_ORDINAL})(?:st|nd|rd|th|\.|º|ª|er|e)?[ \t]?(?!steps){_STEP}"
     r"(?=[ \t]?[*_]{0,2}[:：\-–—]))"
@@ -52,7 +52,7 @@ _NUMBERED = re.compile(
     rf"{_BEFORE}(?:no\.[ \t]?)?(?:(?P<n>\d{{1,2}})(?!\d)"
     r"(?:(?P<sub>(?:[.．]\d{1,2}(?!\d))+)(?:[.):]|(?=[ \t]))"
     rf"|[*_]{{0,2}}[ \t]?(?:{_COLON}{{1,2}}|[-–—](?=[ \t*_])|\ufe0f?\u20e3))"
-    rf"|(?P<circled>[{_CIRCLED}])){_END}",
+    rf"|(?P<circled>[{_CIRCLED}]|[一二三四五六七八九十]{{1,2}}(?=、))、?){_END}",
     re.IGNORECASE,
 )
 _ROMAN = re.compile(r"(?P<before>[\s#>*_(\[-]{0,20})(?P<n>[IVX]{1,5})[.)\]][*_]{0,3}(?=\s)")

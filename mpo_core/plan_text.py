@@ -81,7 +81,14 @@ _TAGGED = re.compile(
 )
 _CLOSING = re.compile(rf"</{_TAG}>", re.IGNORECASE)
 _ITEM = re.compile(r"<(?:step|li|item)\b[^<>]{0,80}>", re.IGNORECASE)
-_BREAK = re.compile(r"<br\s?/?>|</?(?:step|li|item|ol|ul|answer|response|output|solution)>", re.I)
+_BREAK = re.compile(
+    r"<br\s?/?>|</?(?:step|li|item|ol|ul|p|h[1-6]|answer|response|output|solution)>"
+    # A line break as it is written in a string.
+    r"|\\n(?=\W{0,4}(?:Step\s?\d|\d{1,2}[.)]\s|[-*•]\s))",
+    re.IGNORECASE,
+)
+_BOLD = re.compile(r"</?(?:b|i|u|em|strong|code|span)>", re.IGNORECASE)
+_FIRST = re.compile(r"\W{0,4}1([.)])[ \t]")
 _INLINE_STEP = re.compile(r"(?<=[.!?;,:：|])[ \t]+(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?[:：])")
 
 
@@ -101,7 +108,8 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
     """
     if steps := steps_of_values(body.text, _nested):
         return _Steps(steps, finished=True)
-    text = _BREAK.sub("\n", _ITEM.sub("\n- ", body.text))
+    text = _BREAK.sub("\n", _ITEM.sub("\n- ", _BOLD.sub("", body.text)))
+    text = "\n".join(_inline_numbers(line) for line in text.split("\n"))
     lines = _final_version(lines_of(_INLINE_STEP.sub("\n", text)))
     for kind in ("step", "number", "roman", "letter", "bullet")[: 5 if lenient else 4]:
         found = listed(lines, kind)
@@ -110,6 +118,24 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
     if body.tagged and (told := [line.text for line in lines if line.kind == "words"]):
         return _Steps(told, body.closed)
     return None
+
+
+def _inline_numbers(line: str) -> str:
+    """A whole list on one line (`1. Look. 2. Go.`) as lines."""
+    first = _FIRST.match(line)
+    if first is None:
+        return line
+    parts, rest = [], line
+    for number in range(2, 31):
+        # After a sentence's end only: `cabinet 2. Then`.
+        before, *after = re.split(
+            rf"(?<=[.!?;])[ \t]+(?={number}{re.escape(first[1])}[ \t])", rest, maxsplit=1
+        )
+        if not after:
+            break
+        parts.append(before)
+        rest = after[0]
+    return "\n".join([*parts, rest])
 
 
 def _nested(text: str) -> list[str]:

@@ -56,6 +56,12 @@ _FIELD = re.compile(
 _INPUT = re.compile(
     rf"[ \t\r]*+\n\s*+{_DECORATION}action[ \t]+input{_COLON}(?P<text>[^\n\r]*)", re.IGNORECASE
 )
+# A model that will not play; what cannot be done in the game is told in other words.
+_REFUSAL = re.compile(
+    r"\W*+[^.\n]{0,60}?\b(?:can(?:'|’|no)?t|can not|won't|(?:unable|not able) to)\s+"
+    r"(?:help with|assist|comply|fulfil|participate|engage|provide|continue with)",
+    re.IGNORECASE,
+)
 _REST = re.compile(r"[^\n\r]*")
 _FENCE = re.compile(r"[ \t]*+`{3,}[ \t]*\w*[ \t]*\Z")
 _CLOSING_FENCE = re.compile(r"\s*+`{3,}")
@@ -82,7 +88,8 @@ class ActionReading(NamedTuple):
     """The answer up to the end of its action; whole when it holds none."""
     action: str | None
     fault: str
-    """Why there is no action: `empty`, `only reasoning`, `no action line`, `empty action`."""
+    """Why there is no action: `empty`, `only reasoning`, `refusal`, `no action line`,
+    `empty action`."""
 
 
 def read_action(reply: str) -> ActionReading:
@@ -99,10 +106,14 @@ def read_action(reply: str) -> ActionReading:
     for read in (_from_lines, _from_tags, _from_json, _from_mention):
         if found := read(answer):
             end, action = found
+            if _REFUSAL.match(action):
+                return ActionReading(answer, None, "refusal")
             fence = _CLOSING_FENCE.match(answer, end)
             if fence and answer.count("```", 0, end) % 2:
                 end = fence.end()
             return ActionReading(answer[:end].rstrip(), action, "")
+    if _REFUSAL.match(answer):
+        return ActionReading(answer, None, "refusal")
     labelled = any(label["action"] for label in _LINE.finditer(answer))
     return ActionReading(answer, None, "empty action" if labelled else "no action line")
 

@@ -14,13 +14,13 @@ _THOUGHT = (
     r"|(?:inner|internal|hidden)_?(?:monologue|thoughts?)|chain_of_thought)"
 )
 _ANGLE_OPEN, _ANGLE_CLOSE = r"(?:<|&lt;)", r"(?:>|&gt;)"
-_WORD = rf"(?:\w{{1,20}}[:|])?{_THOUGHT}"
+_WORD = rf"(?:\w{{1,20}}[:|_]|ant)?{_THOUGHT}"
 _OPENS = "|".join(
     (
         rf"{_ANGLE_OPEN}{_WORD}(?:\s[^<>\n]{{0,80}}|:\w{{1,20}})?(?<!/){_ANGLE_CLOSE}",
         rf"\[{_THOUGHT}\]",
         rf"◁{_THOUGHT}▷",
-        rf"<\|(?:(?:start|begin)_(?:of_)?)?{_THOUGHT}\|>",
+        rf"<[|｜](?:(?:start|begin)[_▁](?:of[_▁])?)?{_THOUGHT}[|｜]>",
         rf"<\|open\|>\s*{_THOUGHT}\s*<\|sep\|>",
         r"<\|inner_prefix\|>|<\|channel>|<unused94>",
         r"\A\s*Here(?:'s| is) my thought process:",
@@ -31,7 +31,7 @@ _CLOSES = "|".join(
         rf"{_ANGLE_OPEN}/\s?{_WORD}(?::\w{{1,20}})?\s?{_ANGLE_CLOSE}",
         rf"\[/{_THOUGHT}\]",
         rf"◁/{_THOUGHT}▷",
-        rf"<\|(?:/|end_(?:of_)?){_THOUGHT}\|>",
+        rf"<[|｜](?:/|end[_▁](?:of[_▁])?){_THOUGHT}[|｜]>",
         rf"<\|close\|>\s*{_THOUGHT}\s*<\|sep\|>",
         r"<\|inner_suffix\|>|<channel\|>|<unused95>",
         r"\bHere(?:'s| is) my response:",

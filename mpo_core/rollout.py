@@ -111,7 +111,8 @@ def mostly_unusable(episode: Episode) -> bool:
 
 REMEDIES = {
     "empty": "look at the server's chat template, or set models.*.prefill=ask",
-    "only reasoning": "raise agent.max_tokens, or set models.*.reasoning=off",
+    "only reasoning": "its thought took all tokens, or no answer followed it: raise "
+    "agent.max_tokens, or set models.*.reasoning=off",
     "refusal": "choose another model, or prompts of your own (prompts_dir)",
     "content filter": "choose another model, or prompts of your own (prompts_dir)",
     "tool call": "set models.*.extra_body={tool_choice: none}, or switch the server's tools off",

@@ -131,6 +131,19 @@ FULL = {
     "cohere": (400, "too many tokens: total number of tokens in the prompt cannot exceed 64"),
     "xai": (400, "This model's maximum prompt length is 64 but the request contains 90 tokens."),
     "litellm": (400, "litellm.ContextWindowExceededError: ContextWindowExceededError: xyz"),
+    "vllm no room": (400, "max_tokens must be at least 1, got -92."),
+    "koboldcpp": (400, "The prompt is larger than the context"),
+    "mlx": (400, "Prompt exceeds max_kv_size"),
+    "dashscope": (400, "Range of input length should be [1, 64]"),
+    "zhipu": (400, {"error": {"code": "1261", "message": "Prompt exceeds max length"}}),
+    "moonshot": (400, {"error": {"message": "Your request exceeded model token limit: 64"}}),
+    "baidu": (400, {"error_code": 336007, "error_msg": "the max input characters is 64"}),
+    "perplexity": (400, {"error": {"message": "Requested tokens exceed limit"}}),
+    "together": (400, "The number of tokens in the prompt (90) exceeds the model's limit"),
+    "watsonx": (
+        400,
+        {"errors": [{"message": "the number of input tokens 90 cannot exceed the total tokens"}]},
+    ),
     "in a 200": (0, {"error": {"message": "This endpoint's maximum context length is 64 tokens."}}),
 }
 
@@ -152,6 +165,8 @@ def test_a_full_context_is_known_whoever_says_so(server):
         "Extra inputs are not permitted",
         "Rate limit reached for requests",
         "Image input is not supported",
+        "You exceeded your monthly token limit",
+        "max_tokens must be at least 1, got 0",
     ],
 )
 def test_other_refusals_are_no_full_context(words):
@@ -282,6 +297,18 @@ def test_a_body_without_a_sample_is_one_line(text, kind, error):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("body", [3, [], "hello", {"response": "Step 1: Go", "done": True}])
+def test_an_answer_of_another_api_is_shown_and_the_address_doubted(body):
+    with pytest.raises(TryAgain, match="is the endpoint an OpenAI-compatible base URL") as raised:
+        read_completion(json.dumps(body))
+    assert json.dumps(body) in str(raised.value)
+
+
+def test_an_answer_may_begin_with_a_byte_order_mark():
+    [reply] = read_completion("\ufeff" + json.dumps(completion({"content": "a"})))
+    assert reply.text == "a"
+
+
 FIELDS = [
     *("choices", "message", "content", "usage", "error", "code", "text", "tool_calls"),
     *("prompt_tokens", "finish_reason", "reasoning", "refusal", "type"),
@@ -344,11 +371,18 @@ def test_halves_of_one_character_are_joined():
         ("extra_forbidden continue_final_message", "prefill"),
         ("This model does not support assistant message prefill.", "prefill"),
         ("Expected last role User or Tool for serving; the last message is assistant", "prefill"),
+        ("Expected last role User or Tool for serving but got assistant", "prefill"),
+        ("final assistant content cannot end with trailing whitespace", "prefill"),
+        ("'messages' must contain user last", "prefill"),
+        ("Assistant response prefill is incompatible with enable_thinking.", "prefill"),
         ("unknown field max_completion_tokens", "max_completion_tokens"),
+        ("Unrecognized request argument supplied: chat_template_kwargs", "reasoning"),
+        ("Extra inputs are not permitted", "reasoning"),
     ],
 )
 def test_what_a_refusal_names_is_found(words, field):
-    assert field in refused_fields(words, ["n", "prefill", "stop", "seed", "max_completion_tokens"])
+    sent = ["n", "prefill", "stop", "seed", "max_completion_tokens", "reasoning"]
+    assert refused_fields(words, sent) == [field]
 
 
 @pytest.mark.parametrize(

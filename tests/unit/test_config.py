@@ -38,6 +38,7 @@ def test_the_papers_settings_are_the_papers():
         ("evaluation.arms=[none, nonsense]", "unknown arm 'nonsense'"),
         ("evaluation.arms=[none, none]", "listed twice"),
         ("evaluation.plan_files={mpo: [plans.jsonl]}", "mpo is an arm already"),
+        ("evaluation.plan_files={mine: [plans.jsonl]}", "no arm plays the plans of mine"),
     ],
 )
 def test_arms_are_known_ones_each_once(override, says):

@@ -173,6 +173,7 @@ GO = "Step 1: Go.\nStep 2: Look."
         ["1. Go.", "2. Look."],
         [f"<workflow>\n{GO}\n</workflow>"],
         f"{GO}<|eot_id|>",
+        GO.replace("\n", "\\n"),
     ],
 )
 def test_a_plan_as_a_model_wrote_it_is_read_like_a_planners_answer(workflow, tmp_path):
@@ -196,6 +197,8 @@ def test_unnumbered_lines_between_tags_are_a_plan(tmp_path):
         "<workflow>\nERROR\n</workflow>",
         "RateLimitError: 1. Wait. 2. Try again.",
         "Traceback (most recent call last):\n1: x",
+        "openai.RateLimitError: busy\nStep 1: x",
+        "Step 1: Error: 429 Too Many Requests",
         "Error code: 500 - {'error': {'message': 'overloaded'}}",
         "<workflow>\n\n</workflow>",
         "<think>Step 1: I wonder",

@@ -55,6 +55,7 @@ def test_home_folders_are_filled_in_within_lists():
     overrides = [
         "planner.sampled=[~/a.jsonl, b.jsonl]",
         "evaluation.plan_files={mine: [~/c.jsonl]}",
+        "evaluation.arms=[none, mine]",
         "tracking.uri=sqlite:///~/mlflow.db",
     ]
     config = named_config("demo", overrides)

@@ -94,6 +94,15 @@ def test_steps_are_read_in_many_notations(form):
         f"Step I: {A}\nStep II: {B}",
         f"Step A: {A}\nStep B: {B}",
         f"①{A}\n② {B}",
+        f"一、{A}\n二、{B}",
+        f"Step 1 of 2: {A}\nStep 2 of 2: {B}",
+        f"Step 1/2: {A}\nStep 2/2: {B}",
+        f"<b>Step 1:</b> {A}<br><b>Step 2:</b> {B}",
+        f"<p>1. {A}</p><p>2. {B}</p>",
+        f"Step 1: {A}\\nStep 2: {B}",
+        f"1. {A}\\n2. {B}",
+        f"1. {A} 2. {B}",
+        f"Sure:\n1) {A} 2) {B}",
         f"１．{A}\n２．{B}",
         f"I. {A}\nII. {B}",
         f"a) {A}\nb) {B}",
@@ -157,6 +166,7 @@ def test_what_follows_the_plan_is_not_appended(more):
 @pytest.mark.parametrize(
     ("answer", "plan"),
     [
+        ("1. Go to desk 2. Then look.\n2. Take", "Step 1: Go to desk 2. Then look.\nStep 2: Take"),
         ("1. Prepare\n1.1 Go\n1.2 Take\n2. Cook", "Step 1: Prepare: Go; Take\nStep 2: Cook"),
         ("1. Prepare:\n   - go\n   - take.\n2. Cook", "Step 1: Prepare: go; take.\nStep 2: Cook"),
         ("1. Prepare\n- go\n- take\n2. Cook", "Step 1: Prepare: go; take\nStep 2: Cook"),

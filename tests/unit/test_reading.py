@@ -24,6 +24,9 @@ THOUGHT = "I could say Action: look\nAction: look around\n1. Draft."
         f"<reflection>{THOUGHT}</reflection>\nAnswer.",
         f'<think effort="high">{THOUGHT}</think>\nAnswer.',
         f"<seed:think>{THOUGHT}</seed:think>Answer.",
+        f"<longcat_think>{THOUGHT}</longcat_think>Answer.",
+        f"<antThinking>{THOUGHT}</antThinking>Answer.",
+        f"<｜begin▁of▁thinking｜>{THOUGHT}<｜end▁of▁thinking｜>Answer.",
         f"[THINK]{THOUGHT}[/THINK]Answer.",
         f"◁think▷{THOUGHT}◁/think▷Answer.",
         f"<|START_THINKING|>{THOUGHT}<|END_THINKING|><|START_RESPONSE|>Answer.<|END_RESPONSE|>",
@@ -311,6 +314,10 @@ def test_what_belongs_to_an_action_is_kept(action):
         ("Action:\nObservation: You see nothing.", "empty action"),
         ("Action:Thought: look", "empty action"),
         ("<think>Action: look</think>", "only reasoning"),
+        ("I'm sorry, but I can't assist with that.", "refusal"),
+        ("Action: I'm sorry, I can't help with that", "refusal"),
+        ("As an AI, I cannot participate in this.", "refusal"),
+        ("I can't open the drawer, it is locked.", "no action line"),
     ],
 )
 def test_why_a_reply_holds_no_action(reply, fault):

@@ -86,7 +86,8 @@ def test_a_run_is_the_same_whatever_the_server_does_its_own_way(mode, overrides,
     ("mode", "overrides", "says"),
     [
         (Mode(action=""), [], "agent.unusable_limit"),
-        (Mode(action="<think>hm"), ["agent.thoughts=true"], "models.*.reasoning=off"),
+        (Mode(action="I'm sorry, I can't help with it."), ["agent.thoughts=true"], "12 refusal"),
+        (Mode(action="<think>hm"), ["agent.thoughts=true"], "its thought took all tokens"),
         (
             Mode(fails=(400, "the request exceeds the available context size"), fails_after=6),
             [],
