@@ -72,7 +72,7 @@ def read_completion(
         ContextFull, Refused: the body is an error that says so.
         TryAgain: the body is cut, or holds no sample.
     """
-    kind = content_type.partition(";")[0].strip().lower()
+    kind, text = content_type.partition(";")[0].strip().lower(), text.removeprefix("\ufeff")
     begins = text.lstrip()[:1]
     if kind in ("text/html", "text/event-stream") or begins == "<" or text.startswith("data:"):
         raise Refused(

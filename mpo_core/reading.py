@@ -5,31 +5,36 @@ alone, without the model's reasoning (`split_reasoning`). Whatever the text, rea
 and takes time in proportion to its length.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from mpo_core.action_words import FIELD, command, field_command, unset
 from mpo_core.reasoning import encodable, split_reasoning
 
 __all__ = ["ActionReading", "read_action", "split_reasoning"]
 
 _ACTION = (
-    r"(?:(?:next|final|my|chosen)[ \t]+)?"
-    r"(?:action|aktion|acción|действие|动作|行动|操作|アクション|행동)"
+    r"(?:(?:the|next|final|my|chosen|best|selected|following)[ \t]+){0,3}"
+    r"(?:action(?:[ \t](?:is|taken|to[ \t](?:take|perform|execute|be[ \t]taken)))?|act|command"
+    r"|aktion|acción|ação|azione|actie|akcja|hành[ \t]động|действие|動作|动作|行动|行動|操作"
+    r"|アクション|행동|الإجراء)"
 )
-_OBSERVATION = r"(?:observations?|obs|environment|user|human|system)"
+_OBSERVATION = r"(?:observations?|obs|environment|env|results?|user|human|system)"
 _THINKING = r"(?:thoughts?|think|reasoning)"
-_DECORATION = r"(?:[^\w\n\r]|_){0,30}(?:answer>)?(?:\d{1,2}[.)])?(?:[^\w\n\r]|_){0,5}"
-_NUMBER = r"[ \t]{0,4}#?\d{0,3}[ \t]{0,4}[*_`\]]{0,4}[ \t]{0,4}"
+_DECORATION = r"(?:[^\w\n\r]|_){0,30}(?:\d{1,2}[.)])?(?:[^\w\n\r]|_){0,5}"
+_NUMBER = (
+    r"[ \t]{0,4}(?:[#_]?\d{0,3}|\[\d{1,3}\]|\((?:step[ \t])?\d{1,3}\))[ \t]{0,4}"
+    r"[*_`\]]{0,4}[ \t]{0,4}"
+)
 _COLON = rf"{_NUMBER}[:：]"
 _LINE = re.compile(
     rf"^{_DECORATION}(?:(?P<action>{_ACTION})"
-    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|[-–—](?=[ \t]))|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
-    rf"|(?P<next>{_OBSERVATION}|{_THINKING}){_COLON})",
+    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|[-–—=](?=[ \t]))|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
+    rf"|(?P<next>{_OBSERVATION}|{_THINKING})(?:{_COLON}|\](?=\s)))",
     re.IGNORECASE | re.MULTILINE,
 )
-_AGAIN = re.compile(rf"{_DECORATION}{_ACTION}{_COLON}", re.IGNORECASE)
+_AGAIN = re.compile(rf"{_DECORATION}{_ACTION}(?:{_COLON}|\](?=\s))", re.IGNORECASE)
 _ALONE = r"(?<![^\W_])[*_`(\[]{0,3}"
 _NEXT = re.compile(rf"{_ALONE}(?:{_OBSERVATION}|{_THINKING}|{_ACTION}){_COLON}", re.IGNORECASE)
 _OBSERVED = re.compile(rf"{_ALONE}{_OBSERVATION}{_COLON}|<obs", re.IGNORECASE)
@@ -39,10 +44,8 @@ _SPOKEN_OF = re.compile(
     r"(?:[`\"'“‘(]|\b(?:the|an?|my|last|previous|first|that|this|of|with|from|like|an?other)\s*)\Z",
     re.IGNORECASE,
 )
-_TAGGED = re.compile(r"<action>\s*+(?P<text>[^<\n\r]*)(?:\s*+</action>)?", re.IGNORECASE)
-_FIELD = re.compile(
-    r"""["'](?:next_|final_)?action["']\s{0,9}:\s{0,9}"""
-    r"""(?:"(?P<text>(?:[^"\\\n]|\\.)*)"|'(?P<other>[^'\n]*)')""",
+_TAGGED = re.compile(
+    r"<act(?:ion)?>\s*+(?P<text>[^<\n\r]*)(?:\s*+</act(?:ion)?>)?|(?P<set>\\boxed\{[^\n\r]*\})",
     re.IGNORECASE,
 )
 _INPUT = re.compile(
@@ -51,9 +54,10 @@ _INPUT = re.compile(
 _REST = re.compile(r"[^\n\r]*")
 _FENCE = re.compile(r"[ \t]*+`{3,}[ \t]*\w*[ \t]*\Z")
 _CLOSING_FENCE = re.compile(r"\s*+`{3,}")
-_TAGS = re.compile(r"</?(?:action|answer|command)>|\*\*", re.IGNORECASE)
-_BULLET = re.compile(r"(?:(?:[-•>]|\d{1,2}[.)])\s++)+")
-_PAIRS = {"“": "”", "‘": "’", "«": "»", "「": "」", "[": "]", "<": ">", "(": ")", "{": "}"}
+# A line break that was written as its escape.
+_ESCAPED_BREAK = re.compile(
+    rf"(?:\\r)?\\n(?={_DECORATION}(?:{_OBSERVATION}|{_THINKING}|{_ACTION}){_COLON})", re.IGNORECASE
+)
 
 
 class ActionReading(NamedTuple):
@@ -77,6 +81,7 @@ def read_action(reply: str) -> ActionReading:
     reasoning, answer = split_reasoning(encodable(reply))
     if not answer.strip():
         return ActionReading(answer, None, "only reasoning" if reasoning else "empty")
+    answer = _ESCAPED_BREAK.sub("\n", unset(answer))
     for read in (_from_lines, _from_tags, _from_json, _from_mention):
         if found := read(answer):
             end, action = found
@@ -113,11 +118,11 @@ def _labelled(answer: str, label: re.Match) -> tuple[int, str] | None:
             return None
     following = _NEXT.search(answer, line.start(), line.end())
     end = following.start() if following else line.end()
-    action = _command(answer[line.start() : end], shouted=label["action"].isupper())
+    action = command(answer[line.start() : end], shouted=label["action"].isupper())
     if not action:
         return None
     if not following and (more := _INPUT.match(answer, end)):
-        value = _command(more["text"])
+        value = command(more["text"])
         if value and value.lower() not in ("none", "n/a", "null"):
             action, end = f"{action} {value}", more.end()
     return end, action
@@ -125,13 +130,15 @@ def _labelled(answer: str, label: re.Match) -> tuple[int, str] | None:
 
 def _from_tags(answer: str) -> tuple[int, str] | None:
     """Where the last <action> of the turn ends, and its action."""
-    told = ((tag.end(), _command(tag["text"])) for tag in _TAGGED.finditer(answer))
+    told = (
+        (tag.end(), command(tag["text"] or tag["set"] or "")) for tag in _TAGGED.finditer(answer)
+    )
     return _last(answer, told)
 
 
 def _from_json(answer: str) -> tuple[int, str] | None:
     """Where the answer ends whose last field `action` holds the action, and that."""
-    told = ((field.end(), _command(_field_value(field))) for field in _FIELD.finditer(answer))
+    told = ((field.end(), field_command(answer, field)) for field in FIELD.finditer(answer))
     found = _last(answer, told)
     if found is None:
         return None
@@ -162,7 +169,9 @@ def _from_mention(answer: str) -> tuple[int, str] | None:
     for mention in _MENTION.finditer(answer):
         before = answer[max(mention.start() - 20, 0) : mention.start()].rstrip(" \t")
         begins = not before or before[-1] in ".!?:;,。！？：；…)*\n\r"
-        if _SPOKEN_OF.search(before) or not (begins or mention["action"][0].isupper()):
+        words = mention["action"]
+        meant = begins or words[0].isupper() or words.lower().startswith(("following", "the foll"))
+        if _SPOKEN_OF.search(before) or not meant:
             continue
         (beginning if begins else within).append(mention)
     for mentions in (beginning, within):
@@ -179,47 +188,4 @@ def _on_lines(answer: str, labels: Iterable[re.Match]) -> Iterator[tuple[int, st
             line_end = _REST.match(answer, label.end()).end()
         following = _NEXT.search(answer, label.end(), line_end)
         end = following.start() if following else line_end
-        yield end, _command(answer[label.end() : end], shouted=label["action"].isupper())
-
-
-def _field_value(field: re.Match) -> str:
-    if field["text"] is None:
-        return field["other"]
-    try:
-        return json.loads(f'"{field["text"]}"', strict=False)
-    except ValueError:
-        return field["text"]
-
-
-def _command(text: str, *, shouted: bool = False) -> str:
-    """A command without what models put around it; empty where no word is left.
-
-    After a label in capitals, a command in capitals is meant in the usual small letters.
-    """
-    if field := _FIELD.search(text):
-        text = _field_value(field)
-    text, before = " ".join(_TAGS.sub("", text).splitlines()), None
-    while text != before:
-        before = text
-        text = text.strip().strip(".。…").strip("*_` \t\0")
-        if bullet := _BULLET.match(text):
-            text = text[bullet.end() :]
-        text = _unquoted(text)
-    if not re.search(r"\w", text):
-        return ""
-    return text.lower() if shouted and text.isupper() else text
-
-
-def _unquoted(text: str) -> str:
-    """Without quotes or brackets around the whole, and without a quote that only begins or ends."""
-    for quote in "\"'":
-        if len(text) > 1 and text[0] == text[-1] == quote:
-            return text.strip(quote)
-        if text.count(quote) == 1:
-            text = text.strip(quote)
-    if len(text) > 1 and _PAIRS.get(text[0]) == text[-1]:
-        inner = text[1:-1]
-        paired = inner.count(text[0]) == inner.count(text[-1])
-        if paired and inner.find(text[0]) <= inner.find(text[-1]):
-            return inner
-    return text
+        yield end, command(answer[label.end() : end], shouted=label["action"].isupper())

@@ -23,7 +23,9 @@ _OPENS = "|".join(
         rf"<\|(?:(?:start|begin)_(?:of_)?)?{_THOUGHT}\|>",
         rf"<\|open\|>\s*{_THOUGHT}\s*<\|sep\|>",
         r"<\|inner_prefix\|>|<\|channel>|<unused94>",
-        r"\A\s*Here(?:'s| is) my thought process:",
+        r"\A\s*Here(?:'s| is) my thought process:|\A\s*Thinking\.\.\.(?=\s*\n)",
+        r"<details\s[^<>\n]{0,80}reasoning[^<>\n]{0,80}>",
+        rf"<details>\s*<summary>[^<>\n]{{0,40}}{_THOUGHT}[^<>\n]{{0,40}}</summary>",
     )
 )
 _CLOSES = "|".join(
@@ -34,7 +36,7 @@ _CLOSES = "|".join(
         rf"<\|(?:/|end_(?:of_)?){_THOUGHT}\|>",
         rf"<\|close\|>\s*{_THOUGHT}\s*<\|sep\|>",
         r"<\|inner_suffix\|>|<channel\|>|<unused95>",
-        r"\bHere(?:'s| is) my response:",
+        r"\bHere(?:'s| is) my response:|\.\.\.done thinking\.|</details>",
     )
 )
 _OTHERS = r"user|human|system|tool|ipython|observation|environment|developer"
@@ -129,7 +131,7 @@ def _split_at(text: str, marks: list[re.Match], *, nested: bool) -> tuple[str, s
         if mark["opens"]:
             depth = depth + 1 if nested else 1
         elif mark["closes"]:
-            if not depth:
+            if not depth and mark[0].lower() != "</details>":
                 thought += answer
                 answer, answered = [], False
             depth = max(depth - 1, 0)
