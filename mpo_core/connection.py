@@ -119,7 +119,11 @@ def cause_of(error: BaseException, url: str, timeout_s: float) -> tuple[str, boo
     asked = f"{proxy}'s host" if proxy else where.hostname
     # The first that fits: what it is known by, its words, and whether waiting may mend it.
     known = (
-        ("TimeoutException" in kinds, f"no answer from {host} within {timeout_s:g} s", True),
+        (
+            "TimeoutException" in kinds,
+            (f"no answer from {host} within {timeout_s:g} s; models.*.timeout_s gives it more"),
+            True,
+        ),
         (
             "CERTIFICATE_VERIFY_FAILED" in text,
             f"TLS: the certificate of {host} is not trusted; name the file of its authority in "
@@ -137,6 +141,12 @@ def cause_of(error: BaseException, url: str, timeout_s: float) -> tuple[str, boo
             f"connection refused: nothing listens at {proxy or host}",
             True,
         ),
+        (
+            "DecodingError" in kinds,
+            f"the answer of {host} is not encoded as it says ({chain[-1]})",
+            True,
+        ),
+        ("TooManyRedirects" in kinds, f"{host} redirects again and again", False),
         ("ProxyError" in kinds, f"the proxy refuses: {chain[-1]}", True),
         ("LocalProtocolError" in kinds, f"the request cannot be sent: {chain[-1]}", False),
         (

@@ -290,13 +290,26 @@ class EndpointModel:
         try:
             if method == "GET":
                 return await self._client.get(path, cast_to=httpx.Response, **options)
-            return await self._client.post(path, cast_to=httpx.Response, body=body, **options)
+            response = await self._client.post(path, cast_to=httpx.Response, body=body, **options)
         except openai.APIStatusError as error:
             response = error.response
+            self._require_not_moved(response)
             raise failure_of(error.status_code, response.text, response.headers) from error
         except openai.APIConnectionError as error:
             words, mendable = cause_of(error, self.address.url, self.config.timeout_s)
             raise (TryAgain(words) if mendable else InputError(f"{self.where}: {words}")) from error
+        self._require_not_moved(response)
+        return response
+
+    def _require_not_moved(self, response: Any) -> None:
+        """A redirection by 301 to 303 loses the request's body."""
+        moved = next((r for r in response.history if r.status_code in (301, 302, 303)), None)
+        if moved is not None and moved.request.method == "POST":
+            raise InputError(
+                f"{self.where}: HTTP {moved.status_code}: redirects to "
+                f"{moved.headers.get('location', 'nowhere')}; set models.{self.key}.endpoint to "
+                "the address that answers itself"
+            )
 
 
 CONTINUATION = {"continue_final_message": True, "add_generation_prompt": False}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mpo_core.plan_lines import MARKED, Line, lines_of, step_text
 from mpo_core.plan_list import listed
 from mpo_core.plan_values import steps_of_values
-from mpo_core.reasoning import encodable, split_reasoning
+from mpo_core.reasoning import calls_tool, encodable, refuses, split_reasoning
 
 
 class PlanReading(NamedTuple):
@@ -22,8 +22,8 @@ class PlanReading(NamedTuple):
     text: str | None
     """The plan as lines `Step k: ...`; None when there is none."""
     fault: str
-    """Why there is none: `empty`, `only reasoning`, `refusal`, `no steps`, `empty steps`,
-    `cut before the first step ended`."""
+    """Why there is none: `empty`, `only reasoning`, `refusal`, `tool call`, `no steps`,
+    `empty steps`, `cut before the first step ended`."""
 
 
 def read_plan(answer: str, truncated: bool = False) -> PlanReading:
@@ -37,12 +37,13 @@ def read_plan(answer: str, truncated: bool = False) -> PlanReading:
     reasoning, answer = split_reasoning(encodable(answer))
     if not answer.strip():
         return PlanReading(None, "only reasoning" if reasoning else "empty")
-    refused = _REFUSAL.match(answer) is not None
+    refused = refuses(answer)
     found = None
     for body in _bodies(answer):
         found = found or _steps_of(body, lenient=not refused)
     if found is None:
-        return PlanReading(None, "refusal" if refused else "no steps")
+        fault = "refusal" if refused else "tool call" if calls_tool(answer) else "no steps"
+        return PlanReading(None, fault)
     steps = found.steps[:-1] if truncated and not found.finished else found.steps
     parts = (part for step in steps for part in _INLINE_STEP.split(step_text(step)))
     steps = [text for part in parts if (text := step_text(part))]
@@ -50,13 +51,6 @@ def read_plan(answer: str, truncated: bool = False) -> PlanReading:
         return PlanReading("\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, 1)), "")
     cut = any(map(step_text, found.steps))
     return PlanReading(None, "cut before the first step ended" if cut else "empty steps")
-
-
-_REFUSAL = re.compile(
-    r"\W*+(?:(?:I'?m|I am)?\s*(?:very |so |really )?sorry\b|I (?:can(?:'|’|no)?t|can not|won't)\b"
-    r"|(?:I'?m|I am) (?:unable|not able)\b|As an AI\b|Unfortunately,? I\b)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)

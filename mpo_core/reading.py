@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mpo_core.action_words import FIELD, command, field_command, unset
-from mpo_core.reasoning import encodable, split_reasoning
+from mpo_core.reasoning import calls_tool, encodable, refuses, split_reasoning
 
 __all__ = ["ActionReading", "read_action", "split_reasoning"]
 
@@ -67,7 +67,8 @@ class ActionReading(NamedTuple):
     """The answer up to the end of its action; whole when it holds none."""
     action: str | None
     fault: str
-    """Why there is no action: `empty`, `only reasoning`, `no action line`, `empty action`."""
+    """Why there is no action: `empty`, `only reasoning`, `refusal`, `tool call`, `no action
+    line`, `empty action`."""
 
 
 def read_action(reply: str) -> ActionReading:
@@ -85,10 +86,14 @@ def read_action(reply: str) -> ActionReading:
     for read in (_from_lines, _from_tags, _from_json, _from_mention):
         if found := read(answer):
             end, action = found
+            if refuses(action):
+                return ActionReading(answer, None, "refusal")
             fence = _CLOSING_FENCE.match(answer, end)
             if fence and answer.count("```", 0, end) % 2:
                 end = fence.end()
             return ActionReading(answer[:end].rstrip(), action, "")
+    if refuses(answer) or calls_tool(answer):
+        return ActionReading(answer, None, "refusal" if refuses(answer) else "tool call")
     labelled = any(label["action"] for label in _LINE.finditer(answer))
     return ActionReading(answer, None, "empty action" if labelled else "no action line")
 

@@ -65,6 +65,29 @@ _CHANNEL = re.compile(
 _BARE_FINAL = "assistantfinal"
 _BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z])")
 
+_REFUSAL = re.compile(
+    r"\W*+(?:(?:I'?m|I’m|I am)?\s*(?:very |so |really )?sorry\b"
+    r"|I (?:can(?:'|’|no)?t|can not|won't)\b"
+    r"|(?:I'?m|I’m|I am) (?:unable|not able)\b|As an AI\b|Unfortunately,? I\b"
+    r"|(?:很)?抱歉|对不起|申し訳|Lo siento\b|Je suis désolé|Es tut mir leid)",
+    re.IGNORECASE,
+)
+_TOOL_CALL = re.compile(
+    r"<(?:tool_?call|function[_=](?:call)?)|<\|python_tag\|>|\[TOOL_CALLS\]|<\|tool_calls?_"
+    r"|<｜tool▁calls▁begin｜>|<\|channel\|>commentary to=",
+    re.IGNORECASE,
+)
+
+
+def refuses(answer: str) -> bool:
+    """Whether an answer begins as a refusal does."""
+    return _REFUSAL.match(answer) is not None
+
+
+def calls_tool(answer: str) -> bool:
+    """Whether a model wrote the call of a tool as its answer."""
+    return _TOOL_CALL.search(answer) is not None
+
 
 def split_reasoning(text: str) -> tuple[str, str]:
     """What a model thought, and what it answered.

@@ -200,6 +200,19 @@ def test_a_failure_that_waiting_mends_is_waited_for(no_waiting):
     assert reply.text == PLAN and no_waiting == [9, 9]
 
 
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirection_that_loses_the_request_names_the_other_address(status):
+    mode = Mode(fails=(status, ""), headers={"location": "/v2/chat/completions"})
+    with fake_server(mode) as server, pytest.raises(InputError, match="redirects to /v2/chat"):
+        chat(server)
+
+
+def test_answers_that_are_not_encoded_as_they_say_are_told_so():
+    mode = Mode(headers={"content-encoding": "gzip"})
+    with fake_server(mode) as server, pytest.raises(ModelUnavailable, match="not encoded"):
+        chat(server)
+
+
 def test_a_filtered_prompt_is_an_answer_of_its_kind():
     body = {"error": {"code": "content_filter", "message": "content management policy"}}
     with fake_server(Mode(fails=(400, body))) as server:

@@ -344,6 +344,10 @@ def test_an_action_is_read_whatever_is_around_it(reply):
         ("Action:\nObservation: You see nothing.", "empty action"),
         ("Action:Thought: look", "empty action"),
         ("<think>Action: look</think>", "only reasoning"),
+        ("I'm sorry, but I can't help with that.", "refusal"),
+        ("Action: I’m sorry, but I can't assist with that.", "refusal"),
+        ('<tool_call>{"name": "go to", "arguments": {"to": "desk 1"}}</tool_call>', "tool call"),
+        ('[TOOL_CALLS][{"name": "go", "arguments": {}}]', "tool call"),
     ],
 )
 def test_why_a_reply_holds_no_action(reply, fault):
