@@ -74,9 +74,31 @@ _TAGGED = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _CLOSING = re.compile(rf"</{_TAG}>", re.IGNORECASE)
-_ITEM = re.compile(r"<(?:step|li|item)\b[^<>]{0,80}>", re.IGNORECASE)
-_BREAK = re.compile(r"<br\s?/?>|</?(?:step|li|item|ol|ul|answer|response|output|solution)>", re.I)
-_INLINE_STEP = re.compile(r"(?<=[.!?;,:：|])[ \t]+(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?[:：])")
+_ITEM = re.compile(r"<(?:step|li|item)(?:[ _-]?\d{1,2}|\s[^<>]{0,80})?>|\\item\b", re.IGNORECASE)
+_BREAK = re.compile(
+    r"<br\s?/?>|</?(?:step[ _-]?\d{0,2}|li|item|ol|ul|p|div|answer|response|output|solution)>"
+    r"|\\(?:begin|end)\{(?:enumerate|itemize)\}",
+    re.IGNORECASE,
+)
+_SET = re.compile(r"</?(?:b|i|em|strong|u|code|span)>", re.IGNORECASE)
+_UNSEEN = str.maketrans(
+    dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "") | dict.fromkeys("\u00a0\u2007\u202f", " ")
+)
+# A line break that was written as its escape.
+_ESCAPED_BREAK = re.compile(
+    r"(?:\\r)?\\n(?=(?:\\n|[\s*_#>])*+(?:Step[ _]?\d|\d{1,2}[.)]\s|[-•]\s))", re.IGNORECASE
+)
+_FIRST_INLINE = re.compile(r"(?:^|[:：])[ \t]*(?P<open>\(?)1(?P<close>[.)])[ \t]", re.MULTILINE)
+_ORDER = re.compile(
+    r"\W*+(?:(?P<first>first(?:ly)?|to begin|to start|首先)|second(?:ly)?|third(?:ly)?|fourth|fifth"
+    r"|then|next|after (?:that|this)|afterwards?|(?:and )?finally|lastly|接着|然后|再|最后)"
+    r"(?:[ \t]?[,:，：、]|[ \t]?[-–—][ \t])[ \t]*(?P<text>\S[^\n]*)",
+    re.IGNORECASE,
+)
+_INLINE_STEP = re.compile(
+    r"(?<=[.!?;,:：|])(?:[ \t]+(?:->|→))?[ \t]+"
+    r"(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?(?:[:：.)]|[ \t][-–—]))"
+)
 
 
 def _bodies(answer: str) -> Iterator[_Body]:
@@ -95,15 +117,51 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
     """
     if steps := steps_of_values(body.text, _nested):
         return _Steps(steps, finished=True)
-    text = _BREAK.sub("\n", _ITEM.sub("\n- ", body.text))
-    lines = _final_version(lines_of(_INLINE_STEP.sub("\n", text)))
+    text = _SET.sub("", _ESCAPED_BREAK.sub("\n", _unboxed(body.text.translate(_UNSEEN))))
+    text = _BREAK.sub("\n", _ITEM.sub("\n- ", text))
+    lines = _final_version(lines_of(_on_lines(_INLINE_STEP.sub("\n", text))))
     for kind in ("step", "number", "roman", "letter", "bullet")[: 5 if lenient else 4]:
         found = listed(lines, kind)
         if found and (body.tagged or kind in ("step", "number") or len(found.steps) > 1):
             return _Steps(found.steps, found.finished or body.closed)
+    if told := _in_order(lines):
+        return _Steps(told, body.closed)
     if body.tagged and (told := [line.text for line in lines if line.kind == "words"]):
         return _Steps(told, body.closed)
     return None
+
+
+def _unboxed(text: str) -> str:
+    """A text without LaTeX's box around its answer."""
+    before, box, inner = text.partition(r"\boxed{")
+    inner, _, after = inner.rpartition("}")
+    return f"{before}{inner}{after}" if box and inner else text
+
+
+def _on_lines(text: str) -> str:
+    """A list that stands in one line (`1. Go. 2. Take.`) with a line for each number."""
+    first = _FIRST_INLINE.search(text)
+    if first is None:
+        return text
+    begin, close = first["open"], first["close"]
+    at = first.start("open")
+    parts, position, number = [text[:at], "\n", text[at : first.end()]], first.end(), 2
+    line_end = (text.find("\n", position) + 1 or len(text) + 1) - 1
+    while (mark := f" {begin}{number}{close} ") in text[position:line_end] and number < 100:
+        at = text.index(mark, position, line_end)
+        if not text[position:at].rstrip().endswith((".", "!", "?", ";", ",", ":", "。", "；")):
+            break
+        parts += [text[position:at], "\n", mark.lstrip()]
+        position, number = at + len(mark), number + 1
+    return "".join([*parts, text[position:]]) if number > 2 else text
+
+
+def _in_order(lines: Sequence[Line]) -> list[str]:
+    """The sentences of a text that tells its order in words (`First, ...`), a line each."""
+    told = [m for line in lines if line.kind == "words" and (m := _ORDER.match(line.whole))]
+    if len(told) < 2 or not told[0]["first"]:
+        return []
+    return [m["text"][0].upper() + m["text"][1:] for m in told]
 
 
 def _nested(text: str) -> list[str]:
