@@ -4,6 +4,8 @@ import html
 import json
 import re
 
+from mpo_core.reasoning import calls_tool
+
 # Tags that only set a text: those that begin a line of their own, and the others.
 _BLOCK = re.compile(r"<(?:/?(?:p|div|li|ul|ol|pre|h[1-6])|br)\s?/?>", re.IGNORECASE)
 _INLINE = re.compile(
@@ -83,6 +85,8 @@ def command(text: str, *, shouted: bool = False) -> str:
     if field := FIELD.search(text):
         return field_command(text, field)
     text, before = " ".join(text.split()), None
+    if calls_tool(text[:30]):
+        return ""
     if inner := _SET.match(text):
         text = inner[1].replace("\\text{", "").rstrip("}")
     if first := _QUOTED_FIRST.match(text):

@@ -19,7 +19,7 @@ from mpo_core.reading import split_reasoning
 LONGEST_WORDS = 300
 LONGEST_WAIT_S = 60.0
 MENDED_BY_WAITING = (408, 409, 425, 429)
-UNUSABLE = ("empty", "only reasoning", "refusal", "content filter", "tool call")
+UNUSABLE = ("empty", "only reasoning", "refusal", "content filter", "tool call", "cut")
 """Faults of a reply that say nothing about a plan: none of its model's words is an answer."""
 
 
@@ -92,9 +92,10 @@ def _json(text: str) -> Any:
     """The JSON that a text begins with, after comments that keep a connection open; or None."""
     words = re.sub(r"\A(?:\s*+:[^\n]*\n)*\s*", "", text)
     try:
-        return json.JSONDecoder().raw_decode(words)[0]
+        value, end = json.JSONDecoder().raw_decode(words)
     except (ValueError, RecursionError):
         return None
+    return value if re.match(r"\s*+(?:data:|:|\Z)", words[end:]) else None
 
 
 def replies_of(body: Any, prefix: str = "") -> list[Reply]:
@@ -149,9 +150,12 @@ def _message(choice: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def streamed(text: str) -> dict[str, Any] | None:
     """The completion that a server streamed although it was not asked to; None for other texts."""
-    if not re.match(r"\s*+(?::[^\n]*\n\s*+|event:[^\n]*\n\s*+)*+data:", text):
+    if re.match(r"\s*+(?::[^\n]*\n\s*+|event:[^\n]*\n\s*+)*+data:", text):
+        events = [_json(line[5:]) for line in text.splitlines() if line.startswith("data:")]
+    elif re.match(r"\s*+\{[^\n]*\}[ \t\r]*\n\s*+\{", text):
+        events = [_json(line) for line in text.splitlines() if line.strip()]
+    else:
         return None
-    events = [_json(line[5:]) for line in text.splitlines() if line.startswith("data:")]
     whole: dict[str, Any] = {}
     choices: dict[Any, dict[str, Any]] = {}
     for event in events:
@@ -237,6 +241,14 @@ def _words(content: Any) -> tuple[str, str]:
 
 
 _LABEL = re.compile(r"[\s*_#>`-]{0,10}(thoughts?|action)\b[\s*_`]{0,5}[:：]", re.IGNORECASE)
+_LATER_LABEL = re.compile(r"^[ \t*_#>`-]{0,10}action\b[ \t*_`]{0,5}[:：]", re.I | re.M)
+# Nobody goes on from a label so.
+_ANSWERS = re.compile(
+    r"\s*(?:sure|certainly|of course|absolutely|ok(?:ay)?|alright|great|understood"
+    r"|here(?:'s|’s| is| are| comes)|I['’](?:ll|m|ve)|let me|let['’]s|based on"
+    r"|to (?:solve|complete))\b",
+    re.IGNORECASE,
+)
 
 
 def _after(prefix: str, answer: str) -> tuple[str, bool]:
@@ -249,7 +261,8 @@ def _after(prefix: str, answer: str) -> tuple[str, bool]:
         return words if words[len(given) :].strip() else "", True
     label = _LABEL.match(answer)
     if given.endswith(":"):
-        return answer, label is not None
+        anew = label or _LATER_LABEL.search(answer) or _ANSWERS.match(answer)
+        return answer, anew is not None
     return answer, label is not None and label[1].lower() != "action"
 
 
@@ -278,7 +291,9 @@ _CONTEXT = re.compile(
     r"context[\s_-]*(?:length|window|size|limit|overflow)"
     r"|context\s+the\s+overflows|contextwindow|n_ctx"
     r"|exceed[a-z]*\W[^.]{0,60}\bcontext\b|\bcontext\b[^.]{0,30}\b(?:exceed|overflow)"
-    r"|context shift is disabled"
+    r"|context shift is disabled|at least 1, got -\d"
+    r"|exceed[a-z]*\s(?:the\s)?model(?:'s)? token limit|range of input length|超长"
+    r"|length[^.]{0,30}(?:exceeds|greater than)\s(?:the\s)?max"
     r"|max(?:imum)?[\s_-]*(?:model|prompt|input|sequence|seq|position)[a-z]*[\s_-]*(?:len|embed)"
     r"|session_len|kv[\s_-]?cache size"
     r"|(?:prompt|inputs?|messages?|conversation|query|text|request)`?\s+(?:is|are|was)?\s*too\s+"
@@ -312,6 +327,8 @@ _FILTERED = re.compile(r"content_filter|responsibleaipolicy|content management p
 
 def says_context_full(body: str) -> bool:
     """Whether a server's refusal means that the prompt is too long for the model."""
+    if "\\u" in body:
+        body = f"{body} {server_words(body)}"
     return bool(_CONTEXT.search(" ".join(body.split())))
 
 
@@ -356,6 +373,10 @@ def server_words(body: str) -> str:
     return _line("; ".join(dict.fromkeys(words))) or _beginning(body)
 
 
+_DEEPER = ("metadata", "raw", "innererror")
+"""Where gateways put the words of the server behind them."""
+
+
 def _messages(tree: Any, words: list[str], depth: int = 0) -> None:
     """Collect what an error's tree says, wherever servers put it."""
     if isinstance(tree, str) and tree.strip():
@@ -364,7 +385,16 @@ def _messages(tree: Any, words: list[str], depth: int = 0) -> None:
         for entry in tree:
             _messages(entry, words, depth + 1)
     elif isinstance(tree, dict) and depth < 8:
-        for key in ("error", "message", "msg", "detail", "errors", "error_message", "loc"):
+        for key in (
+            "error",
+            "message",
+            "msg",
+            "detail",
+            "errors",
+            "error_message",
+            "loc",
+            *_DEEPER,
+        ):
             if tree.get(key):
                 _messages(tree[key], words, depth + 1)
 

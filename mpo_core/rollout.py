@@ -114,6 +114,7 @@ REMEDIES = {
     "only reasoning": "raise agent.max_tokens, or set models.*.reasoning=off",
     "refusal": "choose another model, or prompts of your own (prompts_dir)",
     "content filter": "choose another model, or prompts of your own (prompts_dir)",
+    "cut": "raise agent.max_tokens",
     "tool call": "set models.*.extra_body={tool_choice: none}, or switch the server's tools off",
 }
 """Fault of an agent's replies -> what to do about it."""

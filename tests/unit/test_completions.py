@@ -133,6 +133,19 @@ FULL = {
     "cohere": (400, "too many tokens: total number of tokens in the prompt cannot exceed 64"),
     "xai": (400, "This model's maximum prompt length is 64 but the request contains 90 tokens."),
     "litellm": (400, "litellm.ContextWindowExceededError: ContextWindowExceededError: xyz"),
+    "vllm, negative": (400, "max_tokens must be at least 1, got -37."),
+    "sglang allowed": (
+        400,
+        "Input length (90 tokens) exceeds the maximum allowed length (64 tokens).",
+    ),
+    "moonshot": (400, "Invalid request: Your request exceeded model token limit: 64"),
+    "qwen": (400, "Range of input length should be [1, 64]"),
+    "zhipu": (400, {"error": {"code": "1261", "message": "Prompt 超长"}}),
+    "tabbyapi": (400, {"detail": "Prompt length 90 is greater than max_seq_len 64"}),
+    "a gateway's raw words": (
+        400,
+        {"error": {"message": "Provider error", "metadata": {"raw": "prompt is too long: 9 > 4"}}},
+    ),
     "in a 200": (0, {"error": {"message": "This endpoint's maximum context length is 64 tokens."}}),
 }
 
@@ -201,6 +214,7 @@ def test_the_wait_that_a_server_asks_for_is_kept():
         ({"detail": [{"loc": ["body", "seed"], "msg": "D"}]}, "D"),
         ([{"error": {"message": "E."}}], "E."),
         ({"object": "error", "message": "F.\nG."}, "F. G."),
+        ({"error": {"message": "Gate.", "metadata": {"raw": "H."}}}, "Gate.; H."),
         ("plain words", "plain words"),
         ("", "(nothing)"),
     ],
@@ -317,6 +331,10 @@ WHOLE = json.dumps({"choices": [{"message": {"content": "ab"}}]})
         ('{"choices": {"message": {"content": "ab"}}}', "application/json"),
         ('{"model": "m", "message": {"content": "ab"}, "done": true}', "application/json"),
         (
+            '{"message": {"content": "a"}, "done": false}\n{"message": {"content": "b"}}\n',
+            "application/x-ndjson",
+        ),
+        (
             ': WAIT\n\ndata: {"choices": [{"delta": {"role": "assistant", "content": "a"}}]}\n\n'
             'data: {"choices": [{"delta": {"content": "b"}, "finish_reason": "stop"}]}\n\n'
             'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\ndata: [DONE]\n\n',
@@ -423,6 +441,9 @@ def test_what_a_refusal_names_is_found(words, field):
         ("Action:", "Thought: look", "Thought: look", True),
         ("Action:", "**Action:** go", "**Action:** go", True),
         ("Action:", "Action:", "", True),
+        ("Action:", "Sure! I go.\n\nAction: go", "Sure! I go.\n\nAction: go", True),
+        ("Action:", "Here's my next move.", "Here's my next move.", True),
+        ("Action:", "I go first.\n**Action:** go", "I go first.\n**Action:** go", True),
         ("Thought: P.\n", "Action: go", "Action: go", False),
         ("Thought: P.\n", "Thought: Q.\nAction: go", "Thought: Q.\nAction: go", True),
         ("Thought: P.\nAction:", "Thought: P.\nAction: go", "Thought: P.\nAction: go", True),

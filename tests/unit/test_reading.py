@@ -347,6 +347,7 @@ def test_an_action_is_read_whatever_is_around_it(reply):
         ("I'm sorry, but I can't help with that.", "refusal"),
         ("Action: I’m sorry, but I can't assist with that.", "refusal"),
         ('<tool_call>{"name": "go to", "arguments": {"to": "desk 1"}}</tool_call>', "tool call"),
+        ("Action: <tool_call>", "tool call"),
         ('[TOOL_CALLS][{"name": "go", "arguments": {}}]', "tool call"),
     ],
 )
