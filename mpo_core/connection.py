@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from mpo_core.config import ModelConfig
 from mpo_core.errors import InputError
 
+_OF_THE_API = re.compile(r"/(?:(?:chat/)?completions|models)\Z")
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
@@ -27,8 +28,14 @@ class Address:
     key: str
     headers: dict[str, str]
 
+    @property
+    def shown(self) -> str:
+        """The URL without a login that may stand in it."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
     def __repr__(self) -> str:
-        return f"Address({self.url})"
+        return f"Address({self.shown})"
 
 
 def address_of(
@@ -39,10 +46,10 @@ def address_of(
     Raises:
         InputError: a key or header cannot be sent, or its variable is not set.
     """
-    parts = urlsplit(config.endpoint)
+    parts = urlsplit(config.endpoint.strip())
     # A query, such as Azure's ?api-version=, belongs behind every path.
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    path = _OF_THE_API.sub("", parts.path.rstrip("/"))
     key = environment.get(config.api_key_env, "").strip()
     _require_sendable(f"models.{name}.api_key_env: the value of {config.api_key_env}", key)
     headers = {}
@@ -78,7 +85,10 @@ def http_client(address: Address, timeout_s: float) -> Any:
         return openai.DefaultAsyncHttpxClient(
             proxy=proxy.url if proxy else None, verify=verify, trust_env=False, timeout=timeout_s
         )
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
+    except Exception as error:
+        # The client brings an HTTP library of its own choice, with errors of its own.
+        if not isinstance(error, ImportError | ValueError) and type(error).__name__ != "InvalidURL":
+            raise
         raise InputError(
             f"{proxy}: cannot be used ({' '.join(str(error).split())}); unset it, or name "
             f"{urlsplit(address.url).hostname} in NO_PROXY if the endpoint is reached without it"

@@ -82,7 +82,7 @@ class EndpointModel:
 
     @property
     def where(self) -> str:
-        return f"models.{self.key}: {self.name} at {self.address.url}"
+        return f"models.{self.key}: {self.name} at {self.address.shown}"
 
     async def chat(
         self,
@@ -188,7 +188,10 @@ class EndpointModel:
         if fields:
             return f"; leave it out by models.{self.key}.omit=[{', '.join(fields)}]"
         if refusal.status in (401, 403):
-            found = "is set" if self.address.key else "is not set"
+            key = self.address.key
+            found = "is set" if key else "is not set"
+            if key[:1] in ("'", '"') or key.lower().startswith("bearer "):
+                found = "holds more than the key: quotes, or the word Bearer"
             return f"; the key is taken from {self.config.api_key_env}, which {found}"
         if refusal.status == 404:
             return f"; see models.{self.key}.name and the path of models.{self.key}.endpoint"
