@@ -19,7 +19,9 @@ from mpo_core.reading import split_reasoning
 LONGEST_WORDS = 300
 LONGEST_WAIT_S = 60.0
 MENDED_BY_WAITING = (408, 409, 425, 429)
-UNUSABLE = ("empty", "only reasoning", "refusal", "content filter", "tool call", "cut")
+UNUSABLE = (
+    *("empty", "empty action", "only reasoning", "refusal", "content filter", "tool call", "cut"),
+)
 """Faults of a reply that say nothing about a plan: none of its model's words is an answer."""
 
 

@@ -3,6 +3,7 @@
 A key's value is in no message: what cannot be sent is named by its variable.
 """
 
+import ipaddress
 import os
 import re
 import ssl
@@ -109,13 +110,30 @@ class Proxy:
 def proxy_of(url: str) -> Proxy | None:
     """The proxy that the environment names for a URL."""
     parts = urlsplit(url)
-    if urllib.request.proxy_bypass_environment(parts.hostname or ""):
+    host = parts.hostname or ""
+    if urllib.request.proxy_bypass_environment(host) or _in_spared_network(host):
         return None
     for scheme in (parts.scheme, "all"):
         for variable in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
             if value := os.environ.get(variable):
                 return Proxy(variable, value if "://" in value else f"http://{value}")
     return None
+
+
+def _in_spared_network(host: str) -> bool:
+    """Whether a host is an address in one of the networks (`10.0.0.0/8`) that NO_PROXY names."""
+    spared = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    for network in spared.split(","):
+        try:
+            if "/" in network and address in ipaddress.ip_network(network.strip(), strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
 
 
 def cause_of(error: BaseException, url: str, timeout_s: float) -> tuple[str, bool]:

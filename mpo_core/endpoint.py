@@ -294,6 +294,11 @@ class EndpointModel:
             if method == "GET":
                 return await self._client.get(path, cast_to=httpx.Response, **options)
             response = await self._client.post(path, cast_to=httpx.Response, body=body, **options)
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{self.where}: a header that the environment sets holds a character beyond ASCII "
+                "(OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID, OPENAI_PROJECT_ID)"
+            ) from error
         except openai.APIStatusError as error:
             response = error.response
             self._require_not_moved(response)

@@ -80,7 +80,7 @@ def read_action(reply: str) -> ActionReading:
     the like around label and action are no part of the action.
     """
     reasoning, answer = split_reasoning(encodable(reply))
-    if not answer.strip():
+    if not re.search(r"\w", answer):
         return ActionReading(answer, None, "only reasoning" if reasoning else "empty")
     answer = _ESCAPED_BREAK.sub("\n", unset(answer))
     for read in (_from_lines, _from_tags, _from_json, _from_mention):

@@ -111,6 +111,7 @@ def mostly_unusable(episode: Episode) -> bool:
 
 REMEDIES = {
     "empty": "look at the server's chat template, or set models.*.prefill=ask",
+    "empty action": "look at the server's chat template, or set models.*.prefill=ask",
     "only reasoning": "raise agent.max_tokens, or set models.*.reasoning=off",
     "refusal": "choose another model, or prompts of your own (prompts_dir)",
     "content filter": "choose another model, or prompts of your own (prompts_dir)",
