@@ -119,7 +119,12 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
         return _Steps(steps, finished=True)
     text = _SET.sub("", _ESCAPED_BREAK.sub("\n", _unboxed(body.text.translate(_UNSEEN))))
     text = _BREAK.sub("\n", _ITEM.sub("\n- ", text))
-    lines = _final_version(lines_of(_on_lines(_INLINE_STEP.sub("\n", text))))
+    text = _INLINE_STEP.sub("\n", text)
+    lines = lines_of(text)
+    kinds = [line.kind for line in lines]
+    if "step" not in kinds and kinds.count("number") < 2:
+        lines = lines_of(_on_lines(text))
+    lines = _final_version(lines)
     for kind in ("step", "number", "roman", "letter", "bullet")[: 5 if lenient else 4]:
         found = listed(lines, kind)
         if found and (body.tagged or kind in ("step", "number") or len(found.steps) > 1):

@@ -293,6 +293,12 @@ def test_a_key_with_more_than_the_key_is_told_so(monkeypatch):
     assert "abc" not in str(said.value)
 
 
+def test_a_header_of_the_environment_that_cannot_be_sent_is_named(monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "\u00fc")
+    with fake_server() as server, pytest.raises(InputError, match="OPENAI_ORG_ID"):
+        chat(server)
+
+
 def test_a_login_in_an_address_is_not_shown():
     model = connect("llm", ModelConfig(endpoint="http://user:secret@a:1/v1"))
     assert "secret" not in model.where + repr(model.address) and "http://a:1/v1" in model.where
@@ -348,9 +354,10 @@ def test_a_connection_that_fails_says_why(url, environment, says, monkeypatch):
         assert name in str(raised.value)
 
 
-def test_a_proxy_that_the_address_does_not_need_is_left_alone(monkeypatch):
+@pytest.mark.parametrize("spared", ["127.0.0.1", "*", "10.0.0.0/8, x/y, 127.0.0.0/8"])
+def test_a_proxy_that_the_address_does_not_need_is_left_alone(spared, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", spared)
     with fake_server() as server:
         [[reply]], _ = chat(server)
     assert reply.text == PLAN

@@ -231,6 +231,10 @@ def test_what_follows_the_plan_is_not_appended(more):
             "Step 1: take 2 apples. Then 3. more\nStep 2: wait 10. times",
             "Step 1: take 2 apples. Then 3. more\nStep 2: wait 10. times",
         ),
+        (
+            "1. Look: 1. open. 2. see.\n2. Take.",
+            "Step 1: Look: 1. open. 2. see.\nStep 2: Take.",
+        ),
         ("1. wait\n10. times\n2. go", "Step 1: wait 10. times\nStep 2: go"),
         ("Step 1: wait\n10. times\nStep 2: go", "Step 1: wait 10. times\nStep 2: go"),
         ("1. **Prepare**: (if need be) go", "Step 1: Prepare: (if need be) go"),

@@ -331,6 +331,9 @@ def test_an_action_is_read_whatever_is_around_it(reply):
     [
         ("", "empty"),
         (" \n", "empty"),
+        ("!!!!!!!!", "empty"),
+        ("\u200b", "empty"),
+        ("Action: !!!!!!!!", "empty action"),
         ("E", "no action line"),
         ("I look around.", "no action line"),
         ("Thought: The last Action: look around failed, so", "no action line"),
