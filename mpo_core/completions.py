@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from mpo_core.errors import ContextFull, InputError
@@ -17,7 +19,9 @@ from mpo_core.reading import split_reasoning
 LONGEST_WORDS = 300
 LONGEST_WAIT_S = 60.0
 MENDED_BY_WAITING = (408, 409, 425, 429)
-UNUSABLE = ("empty", "only reasoning", "refusal", "content filter", "tool call")
+UNUSABLE = (
+    *("empty", "empty action", "only reasoning", "refusal", "content filter", "tool call", "cut"),
+)
 """Faults of a reply that say nothing about a plan: none of its model's words is an answer."""
 
 
@@ -72,39 +76,106 @@ def read_completion(
         ContextFull, Refused: the body is an error that says so.
         TryAgain: the body is cut, or holds no sample.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    text = text.removeprefix("\ufeff")
+    kind, text = content_type.partition(";")[0].strip().lower(), text.removeprefix("\ufeff")
+    body = streamed(text) or _json(text)
     begins = text.lstrip()[:1]
-    if kind in ("text/html", "text/event-stream") or begins == "<" or text.startswith("data:"):
+    strange = kind == "text/event-stream" or begins == "<" or text.startswith("data:")
+    if body is None and (strange or kind == "text/html"):
         raise Refused(
             f"answered with {kind or 'no JSON'}, not with a chat completion; is the endpoint the "
             f"API's base URL, such as http://host:8000/v1? It began: {_beginning(text)}"
         )
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        raise TryAgain(f"the answer is not whole JSON; it began: {_beginning(text)}") from None
+    if body is None:
+        raise TryAgain(f"the answer is not whole JSON; it began: {_beginning(text)}")
     return replies_of(body, prefix)
+
+
+def _json(text: str) -> Any:
+    """The JSON that a text begins with, after comments that keep a connection open; or None."""
+    words = re.sub(r"\A(?:\s*+:[^\n]*\n)*\s*", "", text)
+    try:
+        value, end = json.JSONDecoder().raw_decode(words)
+    except (ValueError, RecursionError):
+        return None
+    return value if re.match(r"\s*+(?:data:|:|\Z)", words[end:]) else None
 
 
 def replies_of(body: Any, prefix: str = "") -> list[Reply]:
     """The samples of a chat completion, as `read_completion` gives them."""
     whole, body = body, body if isinstance(body, dict) else {}
-    choices = body.get("choices")
-    found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
+    found = _choices(body)
     failed = body if body.get("error") else next((c for c in found if c.get("error")), None)
     if failed is not None:
         raise failure_of(_error_status(failed["error"]), json.dumps(failed))
     replies = [reply for choice in found if (reply := _reply(choice, prefix)) is not None]
     if not replies:
+        if status := _error_status(body):
+            raise failure_of(status, json.dumps(body))
         asked = "" if "choices" in body else " (is the endpoint an OpenAI-compatible base URL?)"
         began = _beginning(json.dumps(whole))
         raise TryAgain(f"the answer holds no sample{asked}; it began: {began}")
+    for choice in found:
+        if str(choice.get("finish_reason")).lower() in _BROKEN_OFF:
+            raise TryAgain(f"the server broke the answer off ({choice['finish_reason']})")
     # Servers give the tokens of all samples as one sum: the first reply carries it.
     usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
     prompt, completion = (_count(usage.get(f"{kind}_tokens")) for kind in ("prompt", "completion"))
     first, *others = replies
     return [replace(first, prompt_tokens=prompt, completion_tokens=completion), *others]
+
+
+_BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "failed", "insufficient_system_resource")
+"""What servers say of an answer that they could not finish, as reason to finish."""
+
+
+def _choices(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The choices of a body, each with its message."""
+    choices = body.get("choices")
+    if choices is None and isinstance(body.get("message"), dict):
+        choices = [body]  # Ollama's own form.
+    if isinstance(choices, dict):
+        choices = [choices]
+    found = [c for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
+    return [
+        choice
+        if isinstance(choice.get("message"), dict)
+        else {**choice, "message": _message(choice)}
+        for choice in found
+    ]
+
+
+def _message(choice: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The message of a choice that has none under its usual name."""
+    if isinstance(choice.get("delta"), dict):
+        return choice["delta"]
+    text = choice.get("message") if isinstance(choice.get("message"), str) else choice.get("text")
+    return {"content": text} if isinstance(text, str) else None
+
+
+def streamed(text: str) -> dict[str, Any] | None:
+    """The completion that a server streamed although it was not asked to; None for other texts."""
+    if re.match(r"\s*+(?::[^\n]*\n\s*+|event:[^\n]*\n\s*+)*+data:", text):
+        events = [_json(line[5:]) for line in text.splitlines() if line.startswith("data:")]
+    elif re.match(r"\s*+\{[^\n]*\}[ \t\r]*\n\s*+\{", text):
+        events = [_json(line) for line in text.splitlines() if line.strip()]
+    else:
+        return None
+    whole: dict[str, Any] = {}
+    choices: dict[Any, dict[str, Any]] = {}
+    for event in events:
+        if not isinstance(event, dict):
+            continue
+        whole |= {k: v for k, v in event.items() if v is not None and k != "choices"}
+        for part in _choices(event):
+            choice = choices.setdefault(str(part.get("index", 0)), {"message": {}})
+            if part.get("finish_reason") is not None:
+                choice["finish_reason"] = part["finish_reason"]
+            for name, said in (part["message"] or {}).items():
+                before = choice["message"].get(name)
+                both = isinstance(before, str) and isinstance(said, str) and name != "role"
+                if said is not None:
+                    choice["message"][name] = before + said if both else said
+    return whole | {"choices": list(choices.values())} if choices or whole.get("error") else None
 
 
 def reply_of(text: str, **known: Any) -> Reply:
@@ -118,12 +189,10 @@ def reply_of(text: str, **known: Any) -> Reply:
 def _reply(choice: Mapping[str, Any], prefix: str) -> Reply | None:
     message = choice.get("message")
     if not isinstance(message, dict):
-        if not isinstance(choice.get("text"), str):
-            return None
-        message = {"content": choice["text"]}
+        return None
     said, thought = _words(message.get("content"))
-    for field in ("reasoning_content", "reasoning", "thinking"):
-        thought = thought or _words(message.get(field))[0]
+    for field in ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thought"):
+        thought = thought or "".join(_words(message.get(field)))
     within, answer = split_reasoning(said)
     reasoning = "\n".join(part for part in (thought, within) if part)
     answer, whole = _after(prefix, answer)
@@ -170,7 +239,12 @@ def _words(content: Any) -> tuple[str, str]:
             continue
         thinks = str(part.get("type")) in ("thinking", "reasoning", "redacted_thinking")
         text = next(
-            (part[k] for k in ("text", "thinking", "reasoning", "content") if part.get(k)), ""
+            (
+                part[k]
+                for k in ("text", "thinking", "reasoning", "content", "summary")
+                if part.get(k)
+            ),
+            "",
         )
         text = text if isinstance(text, str) else _words(text)[0]
         (thought if thinks else said).append(text)
@@ -178,6 +252,14 @@ def _words(content: Any) -> tuple[str, str]:
 
 
 _LABEL = re.compile(r"[\s*_#>`-]{0,10}(thoughts?|action)\b[\s*_`]{0,5}[:：]", re.IGNORECASE)
+_LATER_LABEL = re.compile(r"^[ \t*_#>`-]{0,10}action\b[ \t*_`]{0,5}[:：]", re.I | re.M)
+# Nobody goes on from a label so.
+_ANSWERS = re.compile(
+    r"\s*(?:sure|certainly|of course|absolutely|ok(?:ay)?|alright|great|understood"
+    r"|here(?:'s|’s| is| are| comes)|I['’](?:ll|m|ve)|let me|let['’]s|based on"
+    r"|to (?:solve|complete))\b",
+    re.IGNORECASE,
+)
 
 
 def _after(prefix: str, answer: str) -> tuple[str, bool]:
@@ -190,7 +272,8 @@ def _after(prefix: str, answer: str) -> tuple[str, bool]:
         return words if words[len(given) :].strip() else "", True
     label = _LABEL.match(answer)
     if given.endswith(":"):
-        return answer, label is not None
+        anew = label or _LATER_LABEL.search(answer) or _ANSWERS.match(answer)
+        return answer, anew is not None
     return answer, label is not None and label[1].lower() != "action"
 
 
@@ -219,12 +302,13 @@ _CONTEXT = re.compile(
     r"context[\s_-]*(?:length|window|size|limit|overflow)"
     r"|context\s+the\s+overflows|contextwindow|n_ctx"
     r"|exceed[a-z]*\W[^.]{0,60}\bcontext\b|\bcontext\b[^.]{0,30}\b(?:exceed|overflow)"
-    r"|context shift is disabled"
+    r"|context shift is disabled|超长|range of input length|max input characters"
+    r"|length[^.]{0,30}(?:exceeds|greater than)\s(?:the\s)?max"
     r"|max(?:imum)?[\s_-]*(?:model|prompt|input|sequence|seq|position)[a-z]*[\s_-]*(?:len|embed)"
-    r"|session_len|kv[\s_-]?(?:cache[\s_-])?size|range of input length|max input characters"
+    r"|session_len|kv[\s_-]?(?:cache[\s_-])?size"
     r"|(?:larg|long|great|bigg)er than (?:the |its )?(?:model'?s )?context"
     r"|(?:prompt|input) exceeds (?:the )?max|tokens in the prompt[^.]{0,20} exceeds"
-    r"|tokens exceed limit|exceed[a-z]* (?:the )?(?:model )?token limit"
+    r"|tokens exceed limit|exceed[a-z]* (?:the )?(?:model(?:'s)? )?token limit"
     r"|max_(?:completion_)?tokens must be at least 1, got -\d"
     r"|(?:prompt|inputs?|messages?|conversation|query|text|request)`?\s+(?:is|are|was)?\s*too\s+"
     r"(?:long|large|big)"
@@ -246,8 +330,9 @@ _SPENT = re.compile(
 )
 _LATER = re.compile(
     r"(?:retry|try again|available)\s+(?:again\s+)?(?:in|after)\s+"
-    r"(?P<n>[\d.]+)\s*(?P<unit>ms|m\b|min|h)?"
-    r"|\"retryDelay\":\s*\"(?P<delay>[\d.]+)s",
+    r"(?:(?P<h>\d+)\s*h(?:ours?)?\s*)?(?:(?P<m>\d+)\s*m(?:in(?:utes?)?)?(?![a-z])\s*)?"
+    r"(?:(?P<s>\d+(?:\.\d+)?)\s*(?P<ms>ms)?)?"
+    r"|\"retryDelay\":\s*\"(?P<delay>\d+(?:\.\d+)?)s",
     re.IGNORECASE,
 )
 _NO_PREFILL = re.compile(r"prefill|continue_final_message|add_generation_prompt", re.IGNORECASE)
@@ -256,6 +341,8 @@ _FILTERED = re.compile(r"content_filter|responsibleaipolicy|content management p
 
 def says_context_full(body: str) -> bool:
     """Whether a server's refusal means that the prompt is too long for the model."""
+    if "\\u" in body:
+        body = f"{body} {server_words(body)}"
     return bool(_CONTEXT.search(" ".join(body.split())))
 
 
@@ -300,6 +387,10 @@ def server_words(body: str) -> str:
     return _line("; ".join(dict.fromkeys(words))) or _beginning(body)
 
 
+_DEEPER = ("metadata", "raw", "innererror")
+"""Where gateways put the words of the server behind them."""
+
+
 def _messages(tree: Any, words: list[str], depth: int = 0) -> None:
     """Collect what an error's tree says, wherever servers put it."""
     if isinstance(tree, str) and tree.strip():
@@ -308,7 +399,16 @@ def _messages(tree: Any, words: list[str], depth: int = 0) -> None:
         for entry in tree:
             _messages(entry, words, depth + 1)
     elif isinstance(tree, dict) and depth < 8:
-        for key in ("error", "message", "msg", "detail", "errors", "error_message", "loc"):
+        for key in (
+            "error",
+            "message",
+            "msg",
+            "detail",
+            "errors",
+            "error_message",
+            "loc",
+            *_DEEPER,
+        ):
             if tree.get(key):
                 _messages(tree[key], words, depth + 1)
 
@@ -328,17 +428,25 @@ def _error_status(error: Any) -> int:
 
 def _wait(body: str, headers: Mapping[str, str]) -> float | None:
     """Seconds after which the server wants to be asked again, where it says so."""
-    asked = headers.get("retry-after") or headers.get("x-ratelimit-reset-after") or ""
-    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", asked):
+    asked = (headers.get("retry-after") or headers.get("x-ratelimit-reset-after") or "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", asked):
         return float(asked)
+    if asked:
+        try:
+            until = parsedate_to_datetime(asked)
+            return max((until - datetime.now(until.tzinfo or UTC)).total_seconds(), 0.0)
+        except (ValueError, TypeError, OverflowError):
+            pass
     found = _LATER.search(body)
-    if not found:
+    told = (
+        {unit: float(value) for unit, value in found.groupdict().items() if value and unit != "ms"}
+        if found
+        else {}
+    )
+    if not told:
         return None
-    unit = {"ms": 0.001, "m": 60, "min": 60, "h": 3600}.get((found["unit"] or "").lower(), 1)
-    try:
-        return float((found["delay"] or found["n"]).rstrip(".")) * unit
-    except ValueError:
-        return None
+    seconds = told.get("s", 0.0) * (0.001 if found["ms"] else 1)
+    return told.get("delay", 0.0) + told.get("h", 0) * 3600 + told.get("m", 0) * 60 + seconds
 
 
 def last_line(error: BaseException | str, most: int = 200) -> str:
@@ -373,7 +481,11 @@ FIELDS: dict[str, re.Pattern] = {
     ),
     "stop": re.compile(r"[\"'`.]stop[\"'`]|\bstop (?:sequence|word|is|param)|\bstop\b", re.I),
     "seed": re.compile(r"\bseed\b", re.IGNORECASE),
-    "max_completion_tokens": re.compile(r"max_completion_tokens", re.IGNORECASE),
+    "max_completion_tokens": re.compile(
+        r"max_completion_tokens|max_tokens\b[^.]{0,40}\b(?:required|missing)"
+        r"|(?:required|missing)[^.]{0,40}\bmax_tokens",
+        re.IGNORECASE,
+    ),
     "reasoning": re.compile(
         r"chat_template_kwargs|enable_thinking|reasoning_effort|extra (?:inputs|fields)"
         r"|unknown (?:field|parameter|argument)|unrecognized",

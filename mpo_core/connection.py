@@ -3,6 +3,7 @@
 A key's value is in no message: what cannot be sent is named by its variable.
 """
 
+import ipaddress
 import os
 import re
 import ssl
@@ -15,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from mpo_core.config import ModelConfig
 from mpo_core.errors import InputError
 
+_OF_THE_API = re.compile(r"/(?:(?:chat/)?completions|models)\Z")
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
@@ -27,8 +29,14 @@ class Address:
     key: str
     headers: dict[str, str]
 
+    @property
+    def shown(self) -> str:
+        """The URL without a login that may stand in it."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
     def __repr__(self) -> str:
-        return f"Address({self.url})"
+        return f"Address({self.shown})"
 
 
 def address_of(
@@ -39,10 +47,10 @@ def address_of(
     Raises:
         InputError: a key or header cannot be sent, or its variable is not set.
     """
-    parts = urlsplit(config.endpoint)
+    parts = urlsplit(config.endpoint.strip())
     # A query, such as Azure's ?api-version=, belongs behind every path.
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    path = _OF_THE_API.sub("", parts.path.rstrip("/"))
     key = environment.get(config.api_key_env, "").strip()
     _require_sendable(f"models.{name}.api_key_env: the value of {config.api_key_env}", key)
     headers = {}
@@ -78,7 +86,10 @@ def http_client(address: Address, timeout_s: float) -> Any:
         return openai.DefaultAsyncHttpxClient(
             proxy=proxy.url if proxy else None, verify=verify, trust_env=False, timeout=timeout_s
         )
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
+    except Exception as error:
+        # The client brings an HTTP library of its own choice, with errors of its own.
+        if not isinstance(error, ImportError | ValueError) and type(error).__name__ != "InvalidURL":
+            raise
         raise InputError(
             f"{proxy}: cannot be used ({' '.join(str(error).split())}); unset it, or name "
             f"{urlsplit(address.url).hostname} in NO_PROXY if the endpoint is reached without it"
@@ -99,13 +110,30 @@ class Proxy:
 def proxy_of(url: str) -> Proxy | None:
     """The proxy that the environment names for a URL."""
     parts = urlsplit(url)
-    if urllib.request.proxy_bypass_environment(parts.hostname or ""):
+    host = parts.hostname or ""
+    if urllib.request.proxy_bypass_environment(host) or _in_spared_network(host):
         return None
     for scheme in (parts.scheme, "all"):
         for variable in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
             if value := os.environ.get(variable):
                 return Proxy(variable, value if "://" in value else f"http://{value}")
     return None
+
+
+def _in_spared_network(host: str) -> bool:
+    """Whether a host is an address in one of the networks (`10.0.0.0/8`) that NO_PROXY names."""
+    spared = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    for network in spared.split(","):
+        try:
+            if "/" in network and address in ipaddress.ip_network(network.strip(), strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
 
 
 def cause_of(error: BaseException, url: str, timeout_s: float) -> tuple[str, bool]:
@@ -119,7 +147,11 @@ def cause_of(error: BaseException, url: str, timeout_s: float) -> tuple[str, boo
     asked = f"{proxy}'s host" if proxy else where.hostname
     # The first that fits: what it is known by, its words, and whether waiting may mend it.
     known = (
-        ("TimeoutException" in kinds, f"no answer from {host} within {timeout_s:g} s", True),
+        (
+            "TimeoutException" in kinds,
+            (f"no answer from {host} within {timeout_s:g} s; models.*.timeout_s gives it more"),
+            True,
+        ),
         (
             "CERTIFICATE_VERIFY_FAILED" in text,
             f"TLS: the certificate of {host} is not trusted; name the file of its authority in "
@@ -137,6 +169,12 @@ def cause_of(error: BaseException, url: str, timeout_s: float) -> tuple[str, boo
             f"connection refused: nothing listens at {proxy or host}",
             True,
         ),
+        (
+            "DecodingError" in kinds,
+            f"the answer of {host} is not encoded as it says ({chain[-1]})",
+            True,
+        ),
+        ("TooManyRedirects" in kinds, f"{host} redirects again and again", False),
         ("ProxyError" in kinds, f"the proxy refuses: {chain[-1]}", True),
         ("LocalProtocolError" in kinds, f"the request cannot be sent: {chain[-1]}", False),
         (

@@ -93,7 +93,7 @@ class EndpointModel:
 
     @property
     def where(self) -> str:
-        return f"models.{self.key}: {self.name} at {self.address.url}"
+        return f"models.{self.key}: {self.name} at {self.address.shown}"
 
     async def chat(
         self,
@@ -199,7 +199,10 @@ class EndpointModel:
         if fields:
             return f"; leave it out by models.{self.key}.omit=[{', '.join(fields)}]"
         if refusal.status in (401, 403):
-            found = "is set" if self.address.key else "is not set"
+            key = self.address.key
+            found = "is set" if key else "is not set"
+            if key[:1] in ("'", '"') or key.lower().startswith("bearer "):
+                found = "holds more than the key: quotes, or the word Bearer"
             return f"; the key is taken from {self.config.api_key_env}, which {found}"
         if refusal.status == 404:
             return f"; see models.{self.key}.name and the path of models.{self.key}.endpoint"
@@ -301,13 +304,31 @@ class EndpointModel:
         try:
             if method == "GET":
                 return await self._client.get(path, cast_to=httpx.Response, **options)
-            return await self._client.post(path, cast_to=httpx.Response, body=body, **options)
+            response = await self._client.post(path, cast_to=httpx.Response, body=body, **options)
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{self.where}: a header that the environment sets holds a character beyond ASCII "
+                "(OPENAI_CUSTOM_HEADERS, OPENAI_ORG_ID, OPENAI_PROJECT_ID)"
+            ) from error
         except openai.APIStatusError as error:
             response = error.response
+            self._require_not_moved(response)
             raise failure_of(error.status_code, response.text, response.headers) from error
         except openai.APIConnectionError as error:
             words, mendable = cause_of(error, self.address.url, self.config.timeout_s)
             raise (TryAgain(words) if mendable else InputError(f"{self.where}: {words}")) from error
+        self._require_not_moved(response)
+        return response
+
+    def _require_not_moved(self, response: Any) -> None:
+        """A redirection by 301 to 303 loses the request's body."""
+        moved = next((r for r in response.history if r.status_code in (301, 302, 303)), None)
+        if moved is not None and moved.request.method == "POST":
+            raise InputError(
+                f"{self.where}: HTTP {moved.status_code}: redirects to "
+                f"{moved.headers.get('location', 'nowhere')}; set models.{self.key}.endpoint to "
+                "the address that answers itself"
+            )
 
 
 CONTINUATION = {"continue_final_message": True, "add_generation_prompt": False}

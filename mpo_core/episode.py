@@ -171,7 +171,8 @@ async def run_episode(
                 observation=observation,
                 score=score,
                 reasoning=reply.reasoning,
-                fault=reply.fault or fault,
+                fault=reply.fault or ("cut" if fault and reply.truncated else fault),
+                understood=understood,
             )
         )
         invalid = 0 if understood else invalid + 1

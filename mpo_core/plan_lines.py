@@ -12,7 +12,20 @@ _WORDS = (
     "one two three four five six seven eight nine ten eleven twelve",
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth",
     "一 二 三 四 五 六 七 八 九 十 十一 十二",
+    "eins zwei drei vier fünf sechs sieben acht neun zehn",
+    "uno dos tres cuatro cinco seis siete ocho nueve diez",
+    "un deux trois quatre cinq six sept huit neuf dix",
+    "uno due tre quattro cinque sei sette otto nove dieci",
+    "um dois três quatro cinco seis sete oito nove dez",
+    "один два три четыре пять шесть семь восемь девять десять",
+    "erster zweiter dritter vierter fünfter sechster siebter achter neunter zehnter",
+    "primer segundo tercer cuarto quinto sexto séptimo octavo noveno décimo",
+    "première deuxième troisième quatrième cinquième sixième septième huitième neuvième dixième",
+    "primo secondo terzo quarto quinto sesto settimo ottavo nono decimo",
+    "primeiro segundo terceiro quarto quinto sexto sétimo oitavo nono décimo",
 )
+_ORDINALS = (1, 9, 10, 11, 12, 13)
+"""Which of the words are ordinals: they stand before the word for step."""
 _NUMBERS = {word: k for words in _WORDS for k, word in enumerate(words.split(), 1)}
 _ROMAN_NUMBERS = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV"
 _ROMANS = {roman: k for k, roman in enumerate(_ROMAN_NUMBERS.split(), 1)}
@@ -21,7 +34,8 @@ _CIRCLED = "①-⑳❶-❿➀-➉"
 _STEP = (
     r"(?:steps?|schritt|[ée]tape|etapa|paso|passo|pas|шаг|крок|krok|stap|steg|trin|vaihe|lépés"
     r"|adım|adim|bước|langkah|hakbang|βήμα|خطوة|الخطوة|चरण|ขั้นตอนที่|ステップ|手順|단계|步骤|步驟"
-    r"|phase|stage|sub-?(?:task|goal)|action)"
+    r"|étapes|pasul|korak|стъпка|samm|solis|qadam|ধাপ|படி|hatua|שלב|مرحله|مرحلة"
+    r"|phase|stage|part|instruction|(?:sub-?)?goal|sub-?task|action)"
 )
 _WORD_NUMBER = "|".join(sorted(_NUMBERS, key=len, reverse=True))
 _NUMBER = (
@@ -30,14 +44,14 @@ _NUMBER = (
 # Markdown and other signs before a marker.
 _BEFORE = r"(?P<before>(?:[^\w\n]|_|(?<=\[)x(?=\])){0,40})"
 _SUB = r"(?P<sub>(?:[.．]\d{1,2}(?!\d))+|(?-i:[a-z])(?=[.):：]))?"
-_END = r"[*_`\]\"')）]{0,4}"
-_COLON = r"(?:\\?[.．](?!\d)|[:：](?!\d)|[)）\]、|]|[ \t]?(?:[-–—=]>|→))"
+_END = r"[*_`\]\"')）】》>]{0,4}"
+_COLON = r"(?:\\?[.．](?!\d)|[:：](?!\d)|[)）\]】》、，|>]|[ \t]?(?:[-–—=]>|→))"
 _ORDINAL = (
     r"(?:\d{1,2}(?=st|nd|rd|th|\.|º|ª|er|e|[ \t]?(?:단계|步))|"
-    rf"(?:{_WORDS[1].replace(' ', '|')})(?![a-z]))"
+    rf"(?:{'|'.join(_WORDS[k].replace(' ', '|') for k in _ORDINALS)})(?![^\W\d_]))"
 )
 _LABELLED = re.compile(
-    rf"{_BEFORE}(?:{_STEP}[ \t_#-]{{0,3}}(?:#|number|no\.?|nr\.?|n[°º])?[ \t]?"
+    rf"{_BEFORE}(?:{_STEP}[ \t_#-]{{0,3}}(?:#|number|no\.?|nr\.?|č\.|№|n[°º])?[ \t]?"
     rf"(?P<n>{_NUMBER}){_SUB}"
     r"(?:[ \t]?(?:[-–&/]|of)[ \t]?\d{1,2}(?=[ \t]?[*_]{0,2}[:：.)]))?"
     rf"|第[ \t]?(?P<nth>{_NUMBER})[ \t]?(?:步骤?|步驟|歩|段階)"
@@ -51,14 +65,16 @@ _BEGINS = re.compile(r"\s*+\Z|\s?[\[(]|\s+[^\Wa-z]|[^\x00-\x7f]")
 _NUMBERED = re.compile(
     rf"{_BEFORE}(?:no\.[ \t]?)?(?:(?P<n>\d{{1,2}})(?!\d)"
     r"(?:(?P<sub>(?:[.．]\d{1,2}(?!\d))+)(?:[.):]|(?=[ \t]))"
-    rf"|[*_]{{0,2}}[ \t]?(?:{_COLON}{{1,2}}|[-–—](?=[ \t*_])|\ufe0f?\u20e3))"
-    rf"|(?P<circled>[{_CIRCLED}]|[一二三四五六七八九十]{{1,2}}(?=、))、?){_END}",
+    rf"|[*_]{{0,2}}[ \t]?(?:{_COLON}{{1,2}}|[-–—](?=[ \t*_])|\ufe0f?\u20e3)|\t)"
+    rf"|(?P<circled>[{_CIRCLED}])、?|(?P<han>[一二三四五六七八九十]{{1,2}})[、.．)）]){_END}",
     re.IGNORECASE,
 )
 _ROMAN = re.compile(r"(?P<before>[\s#>*_(\[-]{0,20})(?P<n>[IVX]{1,5})[.)\]][*_]{0,3}(?=\s)")
-_LETTER = re.compile(r"(?P<before>[\s#>*_(\[-]{0,20})(?P<n>[A-Za-z])[.)\]][*_]{0,3}(?=\s)")
-_SIGN = r"[-*•–—·‣▪◦●○■□+➤→►▶✓✔✅☐☑❖◆➢»]"
-_BULLET = re.compile(rf"\s*(?:>\s?)?(?P<sign>{_SIGN})(?:[ \t]|(?<=[-•·–—])(?=[^\W\d]))")
+_LETTER = re.compile(r"(?P<before>[\s#>*_(\[-]{0,20})(?P<n>(?!x\])[A-Za-z])[.)\]][*_]{0,3}(?=\s)")
+_SIGN = r"(?:[-*•–—·‣▪◦●○■□+➤→►▶✓✔✅☐☑❖◆➢»~👉➡🔹🔸🔷🔶🔵🟢⭐📌]\ufe0f?|--|o(?=[ \t]+[A-Z]))"
+_BULLET = re.compile(
+    rf"\s*(?:>\s?)?(?P<sign>{_SIGN})(?:[ \t]|(?<=[-•·–—])(?=[^\W\d])|(?<=\*)(?=[^\W\d][^*\n]*\Z))"
+)
 _TABLE_RULE = re.compile(r"[\s|:+=-]*\Z")
 
 _TASK = re.compile(
@@ -126,7 +142,7 @@ def _marked(words: str, place: dict) -> Line | None:
         number = _number(m["n"] or m["nth"] or m["count"])
         return Line("step", _rest(words, m), number, m["sub"] is not None, **place)
     if m := _NUMBERED.match(words):
-        number = _number(m["n"] or m["circled"])
+        number = _number(m["n"] or m["circled"] or m["han"])
         return Line("number", _rest(words, m), number, m["sub"] is not None, **place)
     if (m := _ROMAN.match(words)) and m["n"] in _ROMANS:
         return Line("roman", _rest(words, m), _ROMANS[m["n"]], **place)

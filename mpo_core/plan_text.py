@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mpo_core.plan_lines import MARKED, Line, lines_of, step_text
 from mpo_core.plan_list import listed
 from mpo_core.plan_values import steps_of_values
-from mpo_core.reasoning import encodable, split_reasoning
+from mpo_core.reasoning import calls_tool, encodable, refuses, split_reasoning
 
 
 class PlanReading(NamedTuple):
@@ -22,8 +22,8 @@ class PlanReading(NamedTuple):
     text: str | None
     """The plan as lines `Step k: ...`; None when there is none."""
     fault: str
-    """Why there is none: `empty`, `only reasoning`, `refusal`, `no steps`, `empty steps`,
-    `cut before the first step ended`."""
+    """Why there is none: `empty`, `only reasoning`, `refusal`, `tool call`, `no steps`,
+    `empty steps`, `cut before the first step ended`."""
 
 
 def read_plan(answer: str, truncated: bool = False) -> PlanReading:
@@ -37,12 +37,13 @@ def read_plan(answer: str, truncated: bool = False) -> PlanReading:
     reasoning, answer = split_reasoning(encodable(answer))
     if not answer.strip():
         return PlanReading(None, "only reasoning" if reasoning else "empty")
-    refused = _REFUSAL.match(answer) is not None
+    refused = refuses(answer)
     found = None
     for body in _bodies(answer):
         found = found or _steps_of(body, lenient=not refused)
     if found is None:
-        return PlanReading(None, "refusal" if refused else "no steps")
+        fault = "refusal" if refused else "tool call" if calls_tool(answer) else "no steps"
+        return PlanReading(None, fault)
     steps = found.steps[:-1] if truncated and not found.finished else found.steps
     parts = (part for step in steps for part in _INLINE_STEP.split(step_text(step)))
     steps = [text for part in parts if (text := step_text(part))]
@@ -50,13 +51,6 @@ def read_plan(answer: str, truncated: bool = False) -> PlanReading:
         return PlanReading("\n".join(f"Step {k}: {text}" for k, text in enumerate(steps, 1)), "")
     cut = any(map(step_text, found.steps))
     return PlanReading(None, "cut before the first step ended" if cut else "empty steps")
-
-
-_REFUSAL = re.compile(
-    r"\W*+(?:(?:I'?m|I am)?\s*(?:very |so |really )?sorry\b|I (?:can(?:'|’|no)?t|can not|won't)\b"
-    r"|(?:I'?m|I am) (?:unable|not able)\b|As an AI\b|Unfortunately,? I\b)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -80,16 +74,32 @@ _TAGGED = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _CLOSING = re.compile(rf"</{_TAG}>", re.IGNORECASE)
-_ITEM = re.compile(r"<(?:step|li|item)\b[^<>]{0,80}>", re.IGNORECASE)
+_ITEM = re.compile(r"<(?:step|li|item)(?:[ _-]?\d{1,2}|\s[^<>]{0,80})?>|\\item\b", re.IGNORECASE)
 _BREAK = re.compile(
-    r"<br\s?/?>|</?(?:step|li|item|ol|ul|p|h[1-6]|answer|response|output|solution)>"
-    # A line break as it is written in a string.
-    r"|\\n(?=\W{0,4}(?:Step\s?\d|\d{1,2}[.)]\s|[-*•]\s))",
+    r"<br\s?/?>|</?(?:step[ _-]?\d{0,2}|li|item|ol|ul|p|div|h[1-6]"
+    r"|answer|response|output|solution)>|\\(?:begin|end)\{(?:enumerate|itemize)\}",
     re.IGNORECASE,
 )
-_BOLD = re.compile(r"</?(?:b|i|u|em|strong|code|span)>", re.IGNORECASE)
-_FIRST = re.compile(r"\W{0,4}1([.)])[ \t]")
-_INLINE_STEP = re.compile(r"(?<=[.!?;,:：|])[ \t]+(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?[:：])")
+_SET = re.compile(r"</?(?:b|i|em|strong|u|code|span)>", re.IGNORECASE)
+_UNSEEN = str.maketrans(
+    dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "") | dict.fromkeys("\u00a0\u2007\u202f", " ")
+)
+# A line break that was written as its escape.
+_ESCAPED_BREAK = re.compile(
+    r"(?:\\r)?\\n(?=(?:\\n|[\s*_#>])*+(?:Step[ _]?\d|\d{1,2}[.)]\s|(?<=\*)\s|[-•]\s))",
+    re.IGNORECASE,
+)
+_FIRST_INLINE = re.compile(r"(?:^|[:：])[ \t]*(?P<open>\(?)1(?P<close>[.)])[ \t]", re.MULTILINE)
+_ORDER = re.compile(
+    r"\W*+(?:(?P<first>first(?:ly)?|to begin|to start|首先)|second(?:ly)?|third(?:ly)?|fourth|fifth"
+    r"|then|next|after (?:that|this)|afterwards?|(?:and )?finally|lastly|接着|然后|再|最后)"
+    r"(?:[ \t]?[,:，：、]|[ \t]?[-–—][ \t])[ \t]*(?P<text>\S[^\n]*)",
+    re.IGNORECASE,
+)
+_INLINE_STEP = re.compile(
+    r"(?<=[.!?;,:：|])(?:[ \t]+(?:->|→))?[ \t]+"
+    r"(?=(?:\*\*|__)?Step \d{1,3}(?:\*\*|__)?(?:[:：.)]|[ \t][-–—]))"
+)
 
 
 def _bodies(answer: str) -> Iterator[_Body]:
@@ -108,34 +118,56 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
     """
     if steps := steps_of_values(body.text, _nested):
         return _Steps(steps, finished=True)
-    text = _BREAK.sub("\n", _ITEM.sub("\n- ", _BOLD.sub("", body.text)))
-    text = "\n".join(_inline_numbers(line) for line in text.split("\n"))
-    lines = _final_version(lines_of(_INLINE_STEP.sub("\n", text)))
+    text = _SET.sub("", _ESCAPED_BREAK.sub("\n", _unboxed(body.text.translate(_UNSEEN))))
+    text = _BREAK.sub("\n", _ITEM.sub("\n- ", text))
+    text = _INLINE_STEP.sub("\n", text)
+    lines = lines_of(text)
+    kinds = [line.kind for line in lines]
+    if "step" not in kinds and kinds.count("number") < 2:
+        lines = lines_of(_on_lines(text))
+    lines = _final_version(lines)
     for kind in ("step", "number", "roman", "letter", "bullet")[: 5 if lenient else 4]:
         found = listed(lines, kind)
         if found and (body.tagged or kind in ("step", "number") or len(found.steps) > 1):
             return _Steps(found.steps, found.finished or body.closed)
+    if told := _in_order(lines):
+        return _Steps(told, body.closed)
     if body.tagged and (told := [line.text for line in lines if line.kind == "words"]):
         return _Steps(told, body.closed)
     return None
 
 
-def _inline_numbers(line: str) -> str:
-    """A whole list on one line (`1. Look. 2. Go.`) as lines."""
-    first = _FIRST.match(line)
+def _unboxed(text: str) -> str:
+    """A text without LaTeX's box around its answer."""
+    before, box, inner = text.partition(r"\boxed{")
+    inner, _, after = inner.rpartition("}")
+    return f"{before}{inner}{after}" if box and inner else text
+
+
+def _on_lines(text: str) -> str:
+    """A list that stands in one line (`1. Go. 2. Take.`) with a line for each number."""
+    first = _FIRST_INLINE.search(text)
     if first is None:
-        return line
-    parts, rest = [], line
-    for number in range(2, 31):
-        # After a sentence's end only: `cabinet 2. Then`.
-        before, *after = re.split(
-            rf"(?<=[.!?;])[ \t]+(?={number}{re.escape(first[1])}[ \t])", rest, maxsplit=1
-        )
-        if not after:
+        return text
+    begin, close = first["open"], first["close"]
+    at = first.start("open")
+    parts, position, number = [text[:at], "\n", text[at : first.end()]], first.end(), 2
+    line_end = (text.find("\n", position) + 1 or len(text) + 1) - 1
+    while (mark := f" {begin}{number}{close} ") in text[position:line_end] and number < 100:
+        at = text.index(mark, position, line_end)
+        if not text[position:at].rstrip().endswith((".", "!", "?", ";", ",", ":", "。", "；")):
             break
-        parts.append(before)
-        rest = after[0]
-    return "\n".join([*parts, rest])
+        parts += [text[position:at], "\n", mark.lstrip()]
+        position, number = at + len(mark), number + 1
+    return "".join([*parts, text[position:]]) if number > 2 else text
+
+
+def _in_order(lines: Sequence[Line]) -> list[str]:
+    """The sentences of a text that tells its order in words (`First, ...`), a line each."""
+    told = [m for line in lines if line.kind == "words" and (m := _ORDER.match(line.whole))]
+    if len(told) < 2 or not told[0]["first"]:
+        return []
+    return [m["text"][0].upper() + m["text"][1:] for m in told]
 
 
 def _nested(text: str) -> list[str]:

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import yaml
+
 _PLAN_KEYS = ("plan", "metaplan", "workflow", "steps", "planning", "answer", "output", "response")
 _TEXT_KEYS = (
     (
@@ -23,10 +25,20 @@ _TEXT_KEYS = (
     ("title", "name", "goal", "summary", "subgoal", "what"),
 )
 _BELOW_KEYS = ("substeps", "subtasks", "actions", "steps", "details")
-_LABEL = re.compile(r"(?:step|phase)?[\s_#-]*\d{1,3}", re.IGNORECASE)
+_LABEL = re.compile(
+    r"(?:step|phase)?[\s_#-]*\d{1,3}"
+    r"|(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)[\s_]?step",
+    re.IGNORECASE,
+)
+_ENDS_LIKE = ("description", "action", "instruction", "text", "detail", "details")
+_YAML = re.compile(
+    r"(?:\A\s*|^```ya?ml\s*\n)(?P<value>[\w -]{0,20}(?:plan|workflow|steps):[ \t]*\n"
+    r"\s*-[ ]+(?:[a-z_]{2,20}:[ ]|[\"']).*?)(?:^```|\Z)",
+    re.IGNORECASE | re.MULTILINE | re.DOTALL,
+)
 # Where a structure may begin: at the beginning of a line, or after a colon or an equals sign.
-_BEGINS = re.compile(r"(?:^|[:=])[ \t`]*(?P<value>[\[{])(?=\s*+[\"'\[{])", re.MULTILINE)
-_CLOSING = {"[": "]", "{": "}"}
+_BEGINS = re.compile(r"(?:^|[:=])[ \t`]*(?P<value>[\[{(])(?=\s*+[\"'\[{])", re.MULTILINE)
+_CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 
 def steps_of_values(text: str, read: Callable[[str], list[str]]) -> list[str]:
@@ -37,6 +49,13 @@ def steps_of_values(text: str, read: Callable[[str], list[str]]) -> list[str]:
     Args:
         read: gives the steps of a text that stands for a whole plan inside the structure.
     """
+    words = text.strip()
+    if words[:1] in ('"', "'") and words[:1] == words[-1:] and "\n" not in words:
+        told = _parsed(words)
+        if isinstance(told, str):
+            return read(told)
+    if steps := _lines(text) or _yaml(text, read):
+        return steps
     for count, begins in enumerate(_BEGINS.finditer(text)):
         if count == 3:
             break
@@ -44,6 +63,30 @@ def steps_of_values(text: str, read: Callable[[str], list[str]]) -> list[str]:
         if steps := _steps(value, read):
             return steps
     return []
+
+
+def _lines(text: str) -> list[str]:
+    """The steps of a text with a JSON object on each line."""
+    lines = [line.strip(" \t,") for line in text.splitlines() if line.strip(" \t`")]
+    lines = lines[1:] if lines and lines[0].startswith("```") else lines
+    if len(lines) < 2 or not all(line[:1] == "{" and line[-1:] == "}" for line in lines):
+        return []
+    steps = [_text(_parsed(line)) for line in lines]
+    return steps if all(steps) else []
+
+
+def _yaml(text: str, read: Callable[[str], list[str]]) -> list[str]:
+    """The steps of a plan in YAML whose items are quoted or have fields; none where one is lost."""
+    found = _YAML.search(text) if len(text) < 20_000 else None
+    if found is None or "&" in found["value"]:
+        return []
+    try:
+        value = yaml.safe_load(found["value"])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return []
+    items = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else None
+    whole = isinstance(items, list) and all(map(_text, items))
+    return _steps(items, read) if whole else []
 
 
 def _whole(text: str) -> str:
@@ -63,12 +106,12 @@ def _whole(text: str) -> str:
             quote = sign
         elif sign in _CLOSING:
             closings.append(_CLOSING[sign])
-        elif sign in "]}":
+        elif sign in "]})":
             if not closings or closings.pop() != sign:
                 return ""
             if not closings:
                 return text[: position + 1]
-        if not quote and sign in ",]}" and len(closings) < 9:
+        if not quote and sign in ",]})" and len(closings) < 9:
             whole = (position + (sign != ","), tuple(closings))
     return text[: whole[0]] + "".join(reversed(whole[1])) if whole else ""
 
@@ -100,7 +143,8 @@ def _steps(value: Any, read: Callable[[str], list[str]]) -> list[str]:
     if len(value) == 1 and isinstance(value[0], str) and "\n" in value[0].strip():
         return read(value[0])
     if value and all(isinstance(item, list) for item in value):
-        return _steps(value[0], read)
+        pairs = all(len(item) > 1 and _LABEL.fullmatch(str(item[0])) for item in value)
+        value = [item[1:] for item in value] if pairs else value[0]
     return _texts(value)
 
 
@@ -123,6 +167,9 @@ def _text(item: Any) -> str:
     for names in _TEXT_KEYS:
         texts = [keys[name] for name in names if isinstance(keys.get(name), str)]
         told = told or next((text for value in texts if (text := _text(value))), "")
+    if not told:
+        others = (keys[k] for k in keys if k.endswith(_ENDS_LIKE) and isinstance(keys[k], str))
+        told = next((text for value in others if (text := _text(value))), "")
     below = [keys[name] for name in _BELOW_KEYS if isinstance(keys.get(name), list)]
     parts = _text(below[0]) if below else ""
     return f"{told.rstrip(' .:;')}: {parts}" if told and parts else told or parts

@@ -5,7 +5,7 @@ and what the server lacks is done without from the first request on (`mpo_core.e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mpo_core.config import Config
 from mpo_core.endpoint import EndpointModel, models_context
@@ -68,9 +68,14 @@ def needs_of(config: Config) -> dict[str, list[Need]]:
     """Key in `models` of every endpoint that the config's loop asks -> what it will be asked."""
     planner, agent, seeds = config.planner, config.agent, config.seeds
     plan = ({"role": "user", "content": PLAN},)
+    draws = Need(plan, planner.per_task, planner.temperature, (), planner.max_tokens)
+    plays = _agents_need(config)
     needs = [
-        (planner.model, Need(plan, planner.per_task, planner.temperature, (), planner.max_tokens)),
-        (agent.model, _agents_need(config)),
+        (planner.model, draws),
+        (agent.model, plays),
+        # Some servers take no temperature of 0, or no other than it: found out before it is met.
+        *_otherwise(planner.model, draws, planner.evaluation_temperature),
+        *_otherwise(agent.model, plays, config.evaluation.temperature),
     ]
     if seeds.teacher and planner.sft:
         teach = Need(plan, seeds.per_task, seeds.temperature, (), seeds.max_tokens)
@@ -82,6 +87,13 @@ def needs_of(config: Config) -> dict[str, list[Need]]:
     return found
 
 
+def _otherwise(name: str, need: Need, temperature: float) -> list[tuple[str, Need]]:
+    """The same need with the evaluation's temperature, where one of both is 0."""
+    if bool(temperature) == bool(need.temperature):
+        return []
+    return [(name, replace(need, n=1, temperature=temperature))]
+
+
 async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
     """Ask an endpoint what it will be asked; the model has then learnt what its server lacks.
 
@@ -89,16 +101,11 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
         InputError: the endpoint cannot be reached, refuses what it must take, or has too short a
             context.
     """
+    needs = needs or (ANY,)
     asked: set[str] = set()
     thinks = False
     try:
-        context = await _context(model)
-        for need in needs or (ANY,):
-            if context is not None and need.max_tokens >= context:
-                raise InputError(
-                    f"{model.where}: an answer of {need.max_tokens} tokens (max_tokens) does not "
-                    f"fit its context of {context}; lower max_tokens"
-                )
+        for need in needs:
             replies = await model.chat(
                 need.messages,
                 n=need.n,
@@ -115,6 +122,13 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
         raise InputError(f"{model.where}: not even a short prompt fits: {error}") from error
     except ModelUnavailable as error:
         raise InputError(f"{error}; is the server up, and the address right?") from error
+    context = await _context(model)
+    longest = max(need.max_tokens for need in needs)
+    if context is not None and longest >= context:
+        raise InputError(
+            f"{model.where}: an answer of {longest} tokens (max_tokens) does not fit its context "
+            f"of {context}; lower max_tokens"
+        )
     return Finding(frozenset(asked), model.lacks, context, thinks)
 
 
@@ -132,7 +146,7 @@ async def _context(model: EndpointModel) -> int | None:
     """The model's context length, where the server lists its models and tells it."""
     try:
         return models_context(await model.get("/models"), model.name)
-    except (InputError, ContextFull):
+    except (InputError, ContextFull, ModelUnavailable):
         return None  # Many servers have no such list.
 
 

@@ -5,34 +5,39 @@ alone, without the model's reasoning (`split_reasoning`). Whatever the text, rea
 and takes time in proportion to its length.
 """
 
-import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mpo_core.reasoning import encodable, split_reasoning
+from mpo_core.action_words import BOX, FIELD, command, field_command, unset
+from mpo_core.reasoning import calls_tool, encodable, refuses, split_reasoning
 
 __all__ = ["ActionReading", "read_action", "split_reasoning"]
 
 _ACTION = (
-    r"(?:(?:next|final|my|chosen)[ \t]+)?"
-    r"(?:action|aktion|acción|действие|动作|行动|操作|アクション|행동)"
+    r"(?:(?:the|next|final|my|chosen|best|selected|following)[ \t]+){0,3}"
+    r"(?:action(?:[ \t](?:is|taken|to[ \t](?:take|perform|execute|be[ \t]taken)))?|act|command"
+    r"|aktion|acción|ação|azione|actie|akcja|hành[ \t]động|действие|動作|动作|行动|行動|操作"
+    r"|アクション|행동|الإجراء)"
 )
 _OBSERVATION = (
-    r"(?:observations?|obs|environment|user|human|system|results?|response|output|feedback|game)"
+    r"(?:observations?|obs|environment|env|user|human|system|results?|response|output|feedback"
+    r"|game)"
 )
 _THINKING = r"(?:thoughts?|think|reason(?:ing)?|rationale|explanation)"
-_DECORATION = r"(?:[^\w\n\r]|_){0,30}(?:answer>)?(?:\d{1,2}[.)])?(?:[^\w\n\r]|_){0,5}"
-_NUMBER = r"[ \t]{0,4}[\[(]?(?:step[ \t])?#?\d{0,3}[ \t]{0,4}[*_`\])]{0,4}[ \t]{0,4}"
+_DECORATION = r"(?:[^\w\n\r]|_){0,30}(?:\d{1,2}[.)])?(?:[^\w\n\r]|_){0,5}"
+_NUMBER = (
+    r"[ \t]{0,4}(?:[#_]?\d{0,3}|\[\d{1,3}\]|\((?:step[ \t])?\d{1,3}\))[ \t]{0,4}"
+    r"[*_`\]]{0,4}[ \t]{0,4}"
+)
 _COLON = rf"{_NUMBER}[:：]{{1,2}}"
 _LINE = re.compile(
     rf"^{_DECORATION}(?:(?P<action>{_ACTION})"
-    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|=(?=[ \t])|[-–—](?=[ \t]))|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
-    rf"|(?P<next>{_OBSERVATION}|{_THINKING}){_COLON})",
+    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|[-–—=](?=[ \t]))|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
+    rf"|(?P<next>{_OBSERVATION}|{_THINKING})(?:{_COLON}|\](?=\s)))",
     re.IGNORECASE | re.MULTILINE,
 )
-_AGAIN = re.compile(rf"{_DECORATION}{_ACTION}{_COLON}", re.IGNORECASE)
+_AGAIN = re.compile(rf"{_DECORATION}{_ACTION}(?:{_COLON}|\](?=\s))", re.IGNORECASE)
 _ALONE = r"(?<![^\W_])[*_`(\[]{0,3}"
 _NEXT = re.compile(rf"{_ALONE}(?:{_OBSERVATION}|{_THINKING}|{_ACTION}){_COLON}", re.IGNORECASE)
 _OBSERVED = re.compile(rf"{_ALONE}{_OBSERVATION}{_COLON}|<obs", re.IGNORECASE)
@@ -43,42 +48,20 @@ _SPOKEN_OF = re.compile(
     re.IGNORECASE,
 )
 _TAGGED = re.compile(
-    r"<action>\s*+(?P<text>[^<\n\r]*)(?:\s*+</action>)?"
-    r"|\[action\]\s*+(?P<bracketed>[^\[\n\r]*)\[/action\]"
-    r"|(?P<boxed>\\boxed\{[^\n\r]*)",
-    re.IGNORECASE,
-)
-_FIELD = re.compile(
-    r"""["'](?:next_|final_)?action["']\s{0,9}:\s{0,9}"""
-    r"""(?:"(?P<text>(?:[^"\\\n]|\\.)*)"|'(?P<other>[^'\n]*)')""",
+    r"<act(?:ion)?>\s*+(?P<text>[^<\n\r]*)(?:\s*+</act(?:ion)?>)?"
+    rf"|\[action\]\s*+(?P<bracketed>[^\[\n\r]*)\[/action\]|{BOX}",
     re.IGNORECASE,
 )
 _INPUT = re.compile(
     rf"[ \t\r]*+\n\s*+{_DECORATION}action[ \t]+input{_COLON}(?P<text>[^\n\r]*)", re.IGNORECASE
 )
-# A model that will not play; what cannot be done in the game is told in other words.
-_REFUSAL = re.compile(
-    r"\W*+[^.\n]{0,60}?\b(?:can(?:'|’|no)?t|can not|won't|(?:unable|not able) to)\s+"
-    r"(?:help with|assist|comply|fulfil|participate|engage|provide|continue with)",
-    re.IGNORECASE,
-)
 _REST = re.compile(r"[^\n\r]*")
 _FENCE = re.compile(r"[ \t]*+`{3,}[ \t]*\w*[ \t]*\Z")
 _CLOSING_FENCE = re.compile(r"\s*+`{3,}")
-_TAGS = re.compile(
-    r"</?(?:action|answer|command|p|b|i|em|strong|code|end|eos|stop)>|<br\s?/?>|\[/?(?:action|end)\]"
-    r"|(?:\\n)+\Z|\*\*",
-    re.IGNORECASE,
+# A line break that was written as its escape.
+_ESCAPED_BREAK = re.compile(
+    rf"(?:\\r)?\\n(?={_DECORATION}(?:{_OBSERVATION}|{_THINKING}|{_ACTION}){_COLON})", re.IGNORECASE
 )
-_BOXED = re.compile(r"\\boxed\{(?:\\text\{)?(?P<text>[^{}\n\r]*+)\}")
-# A command in code marks, and what is said of it.
-_CODE = re.compile(r"`{1,3}(?P<text>[^`]*\w[^`]*)`{1,3}\s*+(?=[^`\s])")
-_MARKED = re.compile(r"`([^`]*)`")
-# Emoji, halves of characters, marks without a width: no command begins or ends with them.
-_SIGNS = ("So", "Sk", "Cs", "Co", "Cn", "Cf")
-_JOINERS = "\ufe0f\u20e3"
-_BULLET = re.compile(r"(?:(?:[-•>]|\d{1,2}[.)])\s++)+")
-_PAIRS = {"“": "”", "‘": "’", "«": "»", "「": "」", "[": "]", "<": ">", "(": ")", "{": "}"}
 
 
 class ActionReading(NamedTuple):
@@ -88,8 +71,8 @@ class ActionReading(NamedTuple):
     """The answer up to the end of its action; whole when it holds none."""
     action: str | None
     fault: str
-    """Why there is no action: `empty`, `only reasoning`, `refusal`, `no action line`,
-    `empty action`."""
+    """Why there is no action: `empty`, `only reasoning`, `refusal`, `tool call`, `no action
+    line`, `empty action`."""
 
 
 def read_action(reply: str) -> ActionReading:
@@ -101,19 +84,20 @@ def read_action(reply: str) -> ActionReading:
     the like around label and action are no part of the action.
     """
     reasoning, answer = split_reasoning(encodable(reply))
-    if not answer.strip():
+    if not re.search(r"\w", answer):
         return ActionReading(answer, None, "only reasoning" if reasoning else "empty")
+    answer = _ESCAPED_BREAK.sub("\n", unset(answer))
     for read in (_from_lines, _from_tags, _from_json, _from_mention):
         if found := read(answer):
             end, action = found
-            if _REFUSAL.match(action):
+            if refuses(action):
                 return ActionReading(answer, None, "refusal")
             fence = _CLOSING_FENCE.match(answer, end)
             if fence and answer.count("```", 0, end) % 2:
                 end = fence.end()
             return ActionReading(answer[:end].rstrip(), action, "")
-    if _REFUSAL.match(answer):
-        return ActionReading(answer, None, "refusal")
+    if refuses(answer) or calls_tool(answer):
+        return ActionReading(answer, None, "refusal" if refuses(answer) else "tool call")
     labelled = any(label["action"] for label in _LINE.finditer(answer))
     return ActionReading(answer, None, "empty action" if labelled else "no action line")
 
@@ -143,11 +127,11 @@ def _labelled(answer: str, label: re.Match) -> tuple[int, str] | None:
             return None
     following = _NEXT.search(answer, line.start(), line.end())
     end = following.start() if following else line.end()
-    action = _command(answer[line.start() : end], shouted=label["action"].isupper())
+    action = command(answer[line.start() : end], shouted=label["action"].isupper())
     if not action:
         return None
     if not following and (more := _INPUT.match(answer, end)):
-        value = _command(more["text"])
+        value = command(more["text"])
         if value and value.lower() not in ("none", "n/a", "null"):
             action, end = f"{action} {value}", more.end()
     return end, action
@@ -155,13 +139,13 @@ def _labelled(answer: str, label: re.Match) -> tuple[int, str] | None:
 
 def _from_tags(answer: str) -> tuple[int, str] | None:
     """Where the last <action>, [ACTION] or boxed text of the turn ends, and its action."""
-    told = ((tag.end(), _command(tag[tag.lastgroup])) for tag in _TAGGED.finditer(answer))
+    told = ((tag.end(), command(tag[tag.lastgroup])) for tag in _TAGGED.finditer(answer))
     return _last(answer, told)
 
 
 def _from_json(answer: str) -> tuple[int, str] | None:
     """Where the answer ends whose last field `action` holds the action, and that."""
-    told = ((field.end(), _command(_field_value(field))) for field in _FIELD.finditer(answer))
+    told = ((field.end(), field_command(answer, field)) for field in FIELD.finditer(answer))
     found = _last(answer, told)
     if found is None:
         return None
@@ -192,7 +176,9 @@ def _from_mention(answer: str) -> tuple[int, str] | None:
     for mention in _MENTION.finditer(answer):
         before = answer[max(mention.start() - 20, 0) : mention.start()].rstrip(" \t")
         begins = not before or before[-1] in ".!?:;,。！？：；…)*\n\r"
-        if _SPOKEN_OF.search(before) or not (begins or mention["action"][0].isupper()):
+        words = mention["action"]
+        meant = begins or words[0].isupper() or words.lower().startswith(("following", "the foll"))
+        if _SPOKEN_OF.search(before) or not meant:
             continue
         (beginning if begins else within).append(mention)
     for mentions in (beginning, within):
@@ -209,66 +195,4 @@ def _on_lines(answer: str, labels: Iterable[re.Match]) -> Iterator[tuple[int, st
             line_end = _REST.match(answer, label.end()).end()
         following = _NEXT.search(answer, label.end(), line_end)
         end = following.start() if following else line_end
-        yield end, _command(answer[label.end() : end], shouted=label["action"].isupper())
-
-
-def _field_value(field: re.Match) -> str:
-    if field["text"] is None:
-        return field["other"]
-    try:
-        return json.loads(f'"{field["text"]}"', strict=False)
-    except ValueError:
-        return field["text"]
-
-
-def _command(text: str, *, shouted: bool = False) -> str:
-    """A command without what models put around it; empty where no word is left.
-
-    After a label in capitals, a command in capitals is meant in the usual small letters.
-    """
-    if field := _FIELD.search(text):
-        text = _field_value(field)
-    if boxed := _BOXED.search(text):
-        text = boxed["text"]
-    text, before = " ".join(_TAGS.sub("", text).splitlines()).strip(), None
-    if code := _CODE.match(text):
-        text = code["text"]
-    text = _MARKED.sub(r"\1", text)
-    while text != before:
-        before = text
-        text = _without_signs(text.strip().strip(".。…").strip("*_`| \t\0").rstrip(";!"))
-        if bullet := _BULLET.match(text):
-            text = text[bullet.end() :]
-        text = _unquoted(text)
-    if not re.search(r"\w", text):
-        return ""
-    return text.lower() if shouted and text.isupper() else text
-
-
-def _without_signs(text: str) -> str:
-    """Without emoji and the like around it."""
-
-    def is_sign(character: str) -> bool:
-        return unicodedata.category(character) in _SIGNS or character in _JOINERS
-
-    begin, end = 0, len(text)
-    while begin < end and is_sign(text[begin]):
-        begin += 1
-    while begin < end and is_sign(text[end - 1]):
-        end -= 1
-    return text[begin:end]
-
-
-def _unquoted(text: str) -> str:
-    """Without quotes or brackets around the whole, and without a quote that only begins or ends."""
-    for quote in "\"'":
-        if len(text) > 1 and text[0] == text[-1] == quote:
-            return text.strip(quote)
-        if text.count(quote) == 1:
-            text = text.strip(quote)
-    if len(text) > 1 and _PAIRS.get(text[0]) == text[-1]:
-        inner = text[1:-1]
-        paired = inner.count(text[0]) == inner.count(text[-1])
-        if paired and inner.find(text[0]) <= inner.find(text[-1]):
-            return inner
-    return text
+        yield end, command(answer[label.end() : end], shouted=label["action"].isupper())

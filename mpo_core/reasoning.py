@@ -23,7 +23,9 @@ _OPENS = "|".join(
         rf"<[|｜](?:(?:start|begin)[_▁](?:of[_▁])?)?{_THOUGHT}[|｜]>",
         rf"<\|open\|>\s*{_THOUGHT}\s*<\|sep\|>",
         r"<\|inner_prefix\|>|<\|channel>|<unused94>",
-        r"\A\s*Here(?:'s| is) my thought process:",
+        r"\A\s*Here(?:'s| is) my thought process:|\A\s*Thinking\.\.\.(?=\s*\n)",
+        r"<details\s[^<>\n]{0,80}reasoning[^<>\n]{0,80}>",
+        rf"<details>\s*<summary>[^<>\n]{{0,40}}{_THOUGHT}[^<>\n]{{0,40}}</summary>",
     )
 )
 _CLOSES = "|".join(
@@ -34,7 +36,7 @@ _CLOSES = "|".join(
         rf"<[|｜](?:/|end[_▁](?:of[_▁])?){_THOUGHT}[|｜]>",
         rf"<\|close\|>\s*{_THOUGHT}\s*<\|sep\|>",
         r"<\|inner_suffix\|>|<channel\|>|<unused95>",
-        r"\bHere(?:'s| is) my response:",
+        r"\bHere(?:'s| is) my response:|\.\.\.done thinking\.|</details>",
     )
 )
 _OTHERS = r"user|human|system|tool|ipython|observation|environment|developer"
@@ -62,6 +64,32 @@ _CHANNEL = re.compile(
 # The same where a server decoded the special tokens to nothing.
 _BARE_FINAL = "assistantfinal"
 _BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z])")
+
+# "I can't" alone is no refusal: doors that are locked are spoken of so.
+_REFUSAL = re.compile(
+    r"\W*+(?:(?:I['’]?m|I am)?\s*(?:very |so |really )?sorry\b|As an AI\b|Unfortunately,? I\b"
+    r"|(?:很)?抱歉|对不起|申し訳|Lo siento\b|Je suis désolé|Es tut mir leid"
+    r"|I (?:can(?:['’]|no)?t|can not|won['’]t)\s*(?:[.,;:!\n]|\Z)"
+    r"|[^.\n]{0,60}?\b(?:can(?:['’]|no)?t|can not|won['’]t|will not|(?:unable|not able) to)\s+"
+    r"(?:help|assist|comply|fulfil|participate|engage|provide|continue|support|answer|discuss"
+    r"|generate|create|write|produce|make a|give|do (?:that|this|so)|be able to)\b)",
+    re.IGNORECASE,
+)
+_TOOL_CALL = re.compile(
+    r"<(?:tool_?call|function[_=](?:call)?)|<\|python_tag\|>|\[TOOL_CALLS\]|<\|tool_calls?_"
+    r"|<｜tool▁calls▁begin｜>|<\|channel\|>commentary to=",
+    re.IGNORECASE,
+)
+
+
+def refuses(answer: str) -> bool:
+    """Whether an answer begins as a refusal does."""
+    return _REFUSAL.match(answer) is not None
+
+
+def calls_tool(answer: str) -> bool:
+    """Whether a model wrote the call of a tool as its answer."""
+    return _TOOL_CALL.search(answer) is not None
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
@@ -129,7 +157,7 @@ def _split_at(text: str, marks: list[re.Match], *, nested: bool) -> tuple[str, s
         if mark["opens"]:
             depth = depth + 1 if nested else 1
         elif mark["closes"]:
-            if not depth:
+            if not depth and mark[0].lower() != "</details>":
                 thought += answer
                 answer, answered = [], False
             depth = max(depth - 1, 0)

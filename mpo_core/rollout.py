@@ -111,10 +111,12 @@ def mostly_unusable(episode: Episode) -> bool:
 
 REMEDIES = {
     "empty": "look at the server's chat template, or set models.*.prefill=ask",
+    "empty action": "look at the server's chat template, or set models.*.prefill=ask",
     "only reasoning": "its thought took all tokens, or no answer followed it: raise "
     "agent.max_tokens, or set models.*.reasoning=off",
     "refusal": "choose another model, or prompts of your own (prompts_dir)",
     "content filter": "choose another model, or prompts of your own (prompts_dir)",
+    "cut": "raise agent.max_tokens",
     "tool call": "set models.*.extra_body={tool_choice: none}, or switch the server's tools off",
 }
 """Fault of an agent's replies -> what to do about it."""

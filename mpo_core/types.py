@@ -83,6 +83,8 @@ class Turn(Record):
     """What the model thought before its reply, where it says so; never part of the conversation."""
     fault: str = ""
     """Why no action was read: a fault of the reply or of its reading."""
+    understood: bool = True
+    """Whether the environment took the action for one of its own."""
 
 
 class Episode(Record):

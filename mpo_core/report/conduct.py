@@ -12,26 +12,34 @@ from mpo_core.types import EndReason, Episode
 
 WARN_FROM = 0.2
 """Share of an arm's replies without an action from which the report warns."""
+WARN_FROM_STRANGE = 0.5
+"""Share of an arm's actions that the environment did not understand from which it warns."""
 
 
 def conduct(groups: Mapping[str, Iterable[Episode]]) -> list[dict[str, Any]]:
     """A row for each arm, or for the scoring: episodes by end reason, replies without an action by
-    the reason why."""
+    the reason why, and actions that the environment did not understand."""
     rows = []
     for arm, episodes in groups.items():
         ends: Counter[str] = Counter()
         faults: Counter[str] = Counter()
-        replies = 0
+        replies = strange = 0
+        first = ""
         for episode in episodes:
             ends[episode.end] += 1
             faults += episode.faults
             replies += episode.steps
+            unknown = [turn.action for turn in episode.turns if turn.action and not turn.understood]
+            strange += len(unknown)
+            first = first or next(iter(unknown), "")
         rows.append(
             {
                 "arm": arm,
                 "ends": {reason: ends[reason] for reason in get_args(EndReason) if ends[reason]},
                 "replies": replies,
                 "unreadable": dict(faults.most_common()),
+                "not_understood": strange,
+                "first_not_understood": first,
             }
         )
     return rows
@@ -62,6 +70,14 @@ def conduct_warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             warnings.append(
                 f"{arm_name(row['arm'])}: {without / row['replies']:.0%} of the agent's replies "
                 f"hold no action (mostly: {worst}), so its rewards say little about plans"
+            )
+        acted = row["replies"] - without
+        strange = row["not_understood"]
+        if strange and strange >= WARN_FROM_STRANGE * acted:
+            warnings.append(
+                f"{arm_name(row['arm'])}: {strange} of the agent's {acted} actions are none that "
+                f"the environment knows (the first: {row['first_not_understood'][:80]!r}), so its "
+                "rewards say little about plans"
             )
         full, episodes = ends.get("context", 0), sum(ends.values())
         if full and full >= WARN_FROM * episodes:

@@ -1,4 +1,6 @@
 import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
@@ -144,6 +146,18 @@ FULL = {
         400,
         {"errors": [{"message": "the number of input tokens 90 cannot exceed the total tokens"}]},
     ),
+    "vllm, negative": (400, "max_tokens must be at least 1, got -37."),
+    "sglang allowed": (
+        400,
+        "Input length (90 tokens) exceeds the maximum allowed length (64 tokens).",
+    ),
+    "moonshot, plain": (400, "Invalid request: Your request exceeded model token limit: 64"),
+    "zhipu, Chinese": (400, {"error": {"code": "1261", "message": "Prompt 超长"}}),
+    "tabbyapi": (400, {"detail": "Prompt length 90 is greater than max_seq_len 64"}),
+    "a gateway's raw words": (
+        400,
+        {"error": {"message": "Provider error", "metadata": {"raw": "prompt is too long: 9 > 4"}}},
+    ),
     "in a 200": (0, {"error": {"message": "This endpoint's maximum context length is 64 tokens."}}),
 }
 
@@ -197,6 +211,11 @@ def test_the_wait_that_a_server_asks_for_is_kept():
     assert failure_of(429, "Please try again in 1.5s.").wait_s == 1.5
     assert failure_of(429, "Please try again in 200ms.").wait_s == pytest.approx(0.2)
     assert failure_of(503, "busy").wait_s is None
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert failure_of(429, "slow down", {"retry-after": soon}).wait_s == pytest.approx(30, abs=2)
+    assert failure_of(429, "slow down", {"retry-after": "soon"}).wait_s is None
+    assert failure_of(429, "Please try again in 1m2.5s.").wait_s == 62.5
+    assert isinstance(failure_of(429, "Rate limit. Please try again in 27m36.5s."), Refused)
     assert isinstance(failure_of(429, "slow down", {"retry-after": "86400"}), Refused)
 
 
@@ -209,6 +228,7 @@ def test_the_wait_that_a_server_asks_for_is_kept():
         ({"detail": [{"loc": ["body", "seed"], "msg": "D"}]}, "D"),
         ([{"error": {"message": "E."}}], "E."),
         ({"object": "error", "message": "F.\nG."}, "F. G."),
+        ({"error": {"message": "Gate.", "metadata": {"raw": "H."}}}, "Gate.; H."),
         ("plain words", "plain words"),
         ("", "(nothing)"),
     ],
@@ -246,6 +266,14 @@ def test_the_servers_own_words_are_found_wherever_they_stand(body, says):
         ),
         ({"content": ["a", {"text": "b"}, 3, None]}, None, "ab", "", ""),
         ({"content": 5}, "eos_token", "", "", "empty"),
+        ({"content": "a", "reasoning": [{"type": "thinking", "thinking": "b"}]}, "", "a", "b", ""),
+        (
+            {"content": "", "reasoning_details": [{"type": "reasoning.text", "text": "b"}]},
+            "stop",
+            "",
+            "b",
+            "only reasoning",
+        ),
     ],
 )
 def test_answer_reasoning_and_fault_of_a_message(message, ended, text, reasoning, fault):
@@ -289,6 +317,12 @@ def test_tokens_are_counted_where_they_are_told(usage, counts):
         ('{"error": "boom"}', "application/json", TryAgain),
         ('{"choices": [{"error": {"code": 400}}]}', "application/json", InputError),
         ("[" * 100_000, "application/json", TryAgain),
+        ('{"object": "error", "message": "no such model", "code": 404}', "", InputError),
+        ('{"detail": "Model not found"}', "application/json", TryAgain),
+        ('{"choices": [{"finish_reason": "error", "message": {"content": ""}}]}', "", TryAgain),
+        ("data: [DONE]\n\n", "text/event-stream", InputError),
+        ('data: {"error": {"message": "no", "code": 400}}\n\n', "text/event-stream", InputError),
+        ('data: {"error": {"message": "busy"}}\n\n', "text/event-stream", TryAgain),
     ],
 )
 def test_a_body_without_a_sample_is_one_line(text, kind, error):
@@ -304,9 +338,53 @@ def test_an_answer_of_another_api_is_shown_and_the_address_doubted(body):
     assert json.dumps(body) in str(raised.value)
 
 
-def test_an_answer_may_begin_with_a_byte_order_mark():
-    [reply] = read_completion("\ufeff" + json.dumps(completion({"content": "a"})))
-    assert reply.text == "a"
+WHOLE = json.dumps({"choices": [{"message": {"content": "ab"}}]})
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("\ufeff" + WHOLE, "application/json"),
+        ("\n\n  " + WHOLE + "\n", "application/json"),
+        (WHOLE + "\n\ndata: [DONE]", "application/json"),
+        (": WAIT\n\n: WAIT\n\n" + WHOLE, "application/json"),
+        (WHOLE, "text/html; charset=utf-8"),
+        (WHOLE, "text/plain"),
+        ('{"choices": [{"delta": {"content": "ab"}}]}', "application/json"),
+        ('{"choices": [{"message": "ab"}]}', "application/json"),
+        ('{"choices": [{"text": "ab"}]}', "application/json"),
+        ('{"choices": {"message": {"content": "ab"}}}', "application/json"),
+        ('{"model": "m", "message": {"content": "ab"}, "done": true}', "application/json"),
+        (
+            '{"message": {"content": "a"}, "done": false}\n{"message": {"content": "b"}}\n',
+            "application/x-ndjson",
+        ),
+        (
+            ': WAIT\n\ndata: {"choices": [{"delta": {"role": "assistant", "content": "a"}}]}\n\n'
+            'data: {"choices": [{"delta": {"content": "b"}, "finish_reason": "stop"}]}\n\n'
+            'data: {"choices": [], "usage": {"prompt_tokens": 1}}\n\ndata: [DONE]\n\n',
+            "text/event-stream",
+        ),
+    ],
+)
+def test_a_sample_is_read_in_whatever_form_it_comes(text, kind):
+    [reply] = read_completion(text, kind)
+    assert reply.text == "ab"
+
+
+def test_streamed_samples_are_told_apart_by_their_index():
+    events = [(0, "a"), (1, "c"), (0, "b"), (1, "d")]
+    parts = [{"choices": [{"index": k, "delta": {"content": t}}]} for k, t in events]
+    text = "\r\n\r\n".join(f"data: {json.dumps(part)}" for part in parts)
+    assert [reply.text for reply in read_completion(text, "text/event-stream")] == ["ab", "cd"]
+
+
+@given(st.text() | st.text().map("data: {}\ndata:".__add__))
+def test_whatever_body_a_server_sends_is_samples_or_one_of_the_known_failures(text):
+    try:
+        read_completion(text)
+    except (TryAgain, InputError, ContextFull) as error:
+        assert "\n" not in str(error)
 
 
 FIELDS = [
@@ -378,6 +456,7 @@ def test_halves_of_one_character_are_joined():
         ("unknown field max_completion_tokens", "max_completion_tokens"),
         ("Unrecognized request argument supplied: chat_template_kwargs", "reasoning"),
         ("Extra inputs are not permitted", "reasoning"),
+        ("max_tokens: Field required", "max_completion_tokens"),
     ],
 )
 def test_what_a_refusal_names_is_found(words, field):
@@ -394,6 +473,9 @@ def test_what_a_refusal_names_is_found(words, field):
         ("Action:", "Thought: look", "Thought: look", True),
         ("Action:", "**Action:** go", "**Action:** go", True),
         ("Action:", "Action:", "", True),
+        ("Action:", "Sure! I go.\n\nAction: go", "Sure! I go.\n\nAction: go", True),
+        ("Action:", "Here's my next move.", "Here's my next move.", True),
+        ("Action:", "I go first.\n**Action:** go", "I go first.\n**Action:** go", True),
         ("Thought: P.\n", "Action: go", "Action: go", False),
         ("Thought: P.\n", "Thought: Q.\nAction: go", "Thought: Q.\nAction: go", True),
         ("Thought: P.\nAction:", "Thought: P.\nAction: go", "Thought: P.\nAction: go", True),

@@ -23,6 +23,8 @@ def test_ends_and_unreadable_replies_are_counted_by_arm():
         "ends": {"done": 1, "step_limit": 1},
         "replies": 6,
         "unreadable": {},
+        "not_understood": 0,
+        "first_not_understood": "",
     }
     assert rows[1]["unreadable"] == {"empty": 2, "tool call": 1}
     header, none, mpo = conduct_rows(rows)
@@ -42,6 +44,19 @@ def test_an_arm_that_was_not_understood_is_warned_of():
     first, second = conduct_warnings(rows)
     assert first.startswith("MPO plans: 67% of the agent's replies hold no action (mostly: empty)")
     assert second.startswith("SFT plans: 1 of 2 episodes ended because")
+
+
+def test_actions_that_no_environment_knows_are_warned_of():
+    strange = Turn(reply="", action="your action", observation="", score=0, understood=False)
+    known = strange.model_copy(update={"understood": True})
+    base = played("step_limit")
+    groups = {
+        "none": [base.model_copy(update={"turns": [strange, known]})],
+        "mpo": [base.model_copy(update={"turns": [strange, known, known]})],
+    }
+    [warning] = conduct_warnings(conduct(groups))
+    assert warning.startswith("no plan: 1 of the agent's 2 actions are none that the environment")
+    assert "'your action'" in warning
 
 
 def test_nothing_played_is_nothing_to_warn_of():

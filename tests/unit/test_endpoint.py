@@ -200,6 +200,19 @@ def test_a_failure_that_waiting_mends_is_waited_for(no_waiting):
     assert reply.text == PLAN and no_waiting == [9, 9]
 
 
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_redirection_that_loses_the_request_names_the_other_address(status):
+    mode = Mode(fails=(status, ""), headers={"location": "/v2/chat/completions"})
+    with fake_server(mode) as server, pytest.raises(InputError, match="redirects to /v2/chat"):
+        chat(server)
+
+
+def test_answers_that_are_not_encoded_as_they_say_are_told_so():
+    mode = Mode(headers={"content-encoding": "gzip"})
+    with fake_server(mode) as server, pytest.raises(ModelUnavailable, match="not encoded"):
+        chat(server)
+
+
 def test_a_filtered_prompt_is_an_answer_of_its_kind():
     body = {"error": {"code": "content_filter", "message": "content management policy"}}
     with fake_server(Mode(fails=(400, body))) as server:
@@ -243,9 +256,10 @@ def test_an_address_with_a_query_keeps_it_behind_every_path(monkeypatch):
     assert server.seen_headers[0]["api-key"] == "secret"
 
 
-def test_a_whole_path_is_taken_for_the_base_url():
+@pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/models", "/", " "])
+def test_a_whole_path_is_taken_for_the_base_url(path):
     with fake_server() as server:
-        model = connect("llm", ModelConfig(endpoint=f"{server.url}/chat/completions"))
+        model = connect("llm", ModelConfig(endpoint=f"{server.url}{path}"))
         asyncio.run(model.chat(ASKED))
     assert server.paths == ["/v1/chat/completions"]
 
@@ -269,6 +283,25 @@ def test_a_key_that_cannot_be_sent_is_named_and_not_shown(key):
     with pytest.raises(InputError, match="OPENAI_API_KEY") as raised:
         address_of("llm", ModelConfig(endpoint="http://a/v1"), environment)
     assert "abc" not in str(raised.value) and "def" not in str(raised.value)
+
+
+def test_a_key_with_more_than_the_key_is_told_so(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "'abc'")
+    mode = Mode(fails=(401, ERROR))
+    with fake_server(mode) as server, pytest.raises(InputError, match="more than the key") as said:
+        chat(server)
+    assert "abc" not in str(said.value)
+
+
+def test_a_header_of_the_environment_that_cannot_be_sent_is_named(monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "\u00fc")
+    with fake_server() as server, pytest.raises(InputError, match="OPENAI_ORG_ID"):
+        chat(server)
+
+
+def test_a_login_in_an_address_is_not_shown():
+    model = connect("llm", ModelConfig(endpoint="http://user:secret@a:1/v1"))
+    assert "secret" not in model.where + repr(model.address) and "http://a:1/v1" in model.where
 
 
 def test_a_key_from_a_file_with_a_last_newline_is_sent():
@@ -303,6 +336,7 @@ def free_port() -> int:
         ("https://127.0.0.1:{live}/v1", {}, "TLS"),
         ("http://127.0.0.1:{live}/v1", {"HTTP_PROXY": "http://u:pw@127.0.0.1:{dead}"}, "NO_PROXY"),
         ("http://127.0.0.1:{live}/v1", {"ALL_PROXY": "socks5://127.0.0.1:{dead}"}, "ALL_PROXY"),
+        ("http://127.0.0.1:{live}/v1", {"http_proxy": "http://127.0.0.1:port"}, "http_proxy"),
         ("http://127.0.0.1:{live}/v1", {"SSL_CERT_FILE": "/no/such.pem"}, "SSL_CERT_FILE"),
     ],
 )
@@ -320,9 +354,10 @@ def test_a_connection_that_fails_says_why(url, environment, says, monkeypatch):
         assert name in str(raised.value)
 
 
-def test_a_proxy_that_the_address_does_not_need_is_left_alone(monkeypatch):
+@pytest.mark.parametrize("spared", ["127.0.0.1", "*", "10.0.0.0/8, x/y, 127.0.0.0/8"])
+def test_a_proxy_that_the_address_does_not_need_is_left_alone(spared, monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", spared)
     with fake_server() as server:
         [[reply]], _ = chat(server)
     assert reply.text == PLAN

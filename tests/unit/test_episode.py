@@ -118,7 +118,7 @@ def test_thoughts_and_the_reasons_for_no_action_stand_apart_in_the_record():
     model = Samples(
         [
             Reply("", reasoning="Action: enter", fault="only reasoning"),
-            Reply("I cannot."),
+            Reply("I look."),
             Reply("Action: look", reasoning="hm"),
         ]
     )
