@@ -116,7 +116,7 @@ async def sample_plans(
         async with slots:
             asked = prompts[task.env].planner_messages(task.description)
             try:
-                texts, replies = await draw_plans(
+                drawn, replies = await draw_plans(
                     task.id, asked, model, sampling, origin, count=len(missing)
                 )
             except ContextFull as error:
@@ -126,7 +126,10 @@ async def sample_plans(
                     "the endpoint's own setting), lower planner.max_tokens, or shorten the "
                     f"planner's prompt ({' '.join(str(error).split())[:200]})"
                 ) from error
-        plans = [Plan.of(task.id, text, origin, k) for k, text in zip(missing, texts, strict=True)]
+        plans = [
+            Plan.of(task.id, text, origin, k, reasoning)
+            for k, (text, reasoning) in zip(missing, drawn, strict=True)
+        ]
         unread.note(task.id, replies)
         on_plans(task, replies)
         ledger.append(*plans)
@@ -179,8 +182,8 @@ async def draw_plans(
     origin: str,
     *,
     count: int,
-) -> tuple[list[str], list[Reply]]:
-    """`count` plans for a task, and all replies that were drawn for them.
+) -> tuple[list[tuple[str, str]], list[Reply]]:
+    """`count` plans for a task, each with the reasoning before it, and all replies drawn for them.
 
     Answers without a plan are drawn again, and so is what a server left out that gives fewer
     answers than it was asked for. A draw that brings no plan at all counts as failed.
@@ -190,28 +193,28 @@ async def draw_plans(
         ModelUnavailable: the model did not answer.
         ContextFull: the prompt does not fit the model's context.
     """
-    texts: list[str] = []
+    plans: list[tuple[str, str]] = []
     replies: list[Reply] = []
     draws = failed = 0
-    while len(texts) < count:
+    while len(plans) < count:
         if failed > sampling.resamples:
             raise _no_plan(task_id, model.fingerprint, replies, count, sampling)
         # A greedy answer without a plan would only come again.
-        again = len(replies) > len(texts)
+        again = len(replies) > len(plans)
         drawn = await model.chat(
             messages,
-            n=count - len(texts),
+            n=count - len(plans),
             temperature=max(sampling.temperature, 0.7) if again else sampling.temperature,
             max_tokens=sampling.max_tokens,
             seed=request_seed(origin, task_id, draws),
             session=task_id,
         )
-        found = [text for reply in drawn if (text := plan_of(reply).text)]
-        texts += found[: count - len(texts)]
+        found = [(text, reply.reasoning) for reply in drawn if (text := plan_of(reply).text)]
+        plans += found[: count - len(plans)]
         replies += drawn
         draws += 1
         failed += not found
-    return texts, replies
+    return plans, replies
 
 
 def _no_plan(

@@ -32,7 +32,8 @@ OBSERVATION_CHARACTERS = 400
 class Lesson:
     """What a teacher made of one episode: plans, or the reason why there are none."""
 
-    plans: Sequence[str]
+    plans: Sequence[tuple[str, str]]
+    """Each with the teacher's reasoning before it."""
     fault: str = ""
     replies: Sequence[Reply] = ()
 
@@ -57,7 +58,9 @@ class RuleTeacher:
         actions = [turn.action for turn in episode.turns if turn.action]
         beginning = next(m["content"] for m in episode.messages if m["role"] == "user")
         plan = abstract(task, actions, beginning)
-        return Lesson([plan] if plan else [], "" if plan else "no rule fits what the expert did")
+        if not plan:
+            return Lesson([], "no rule fits what the expert did")
+        return Lesson([(plan, "")])
 
 
 class ModelTeacher:
@@ -93,7 +96,7 @@ class ModelTeacher:
         """Raises ModelUnavailable when the model does not answer."""
         asked = self._prompts[task.env].teacher_messages(task.description, trajectory(episode))
         try:
-            texts, replies = await draw_plans(
+            plans, replies = await draw_plans(
                 task.id, asked, self._model, self._sampling, self.origin, count=count
             )
         except NoPlan as error:
@@ -101,7 +104,7 @@ class ModelTeacher:
             return Lesson([], fault, error.replies)
         except ContextFull:
             return Lesson([], "the expert's episode does not fit the teacher's context")
-        return Lesson(texts, replies=replies)
+        return Lesson(plans, replies=replies)
 
 
 def trajectory(episode: Episode) -> str:
@@ -148,7 +151,9 @@ async def make_seeds(
             faults[task.id] = lesson.fault
         else:
             plans = zip(missing, lesson.plans, strict=True)
-            ledger.append(*(Plan.of(task.id, text, teacher.origin, k) for k, text in plans))
+            ledger.append(
+                *(Plan.of(task.id, text, teacher.origin, k, why) for k, (text, why) in plans)
+            )
         unread.note(task.id, lesson.replies)
         on_lesson(lesson)
 

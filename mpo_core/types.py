@@ -62,12 +62,22 @@ class Plan(Record):
     """Fingerprint of the model that wrote it, or `expert`, `file:<name>`."""
     sample: int = Field(0, ge=0)
     """Index among the samples drawn for the task."""
+    reasoning: str = ""
+    """What the model thought before it answered, where it says so; never part of the plan."""
 
     @classmethod
-    def of(cls, task_id: str, text: str, origin: str, sample: int = 0) -> "Plan":
+    def of(
+        cls, task_id: str, text: str, origin: str, sample: int = 0, reasoning: str = ""
+    ) -> "Plan":
         """A plan whose id is the hash of its task and text."""
-        plan_id = content_hash(task_id, text)
-        return cls(id=plan_id, task_id=task_id, text=text, origin=origin, sample=sample)
+        return cls(
+            id=content_hash(task_id, text),
+            task_id=task_id,
+            text=text,
+            origin=origin,
+            sample=sample,
+            reasoning=reasoning,
+        )
 
 
 class Turn(Record):

@@ -82,6 +82,17 @@ def test_a_run_is_the_same_whatever_the_server_does_its_own_way(mode, overrides,
     assert {turn.action for turn in turns} == {"go to countertop 1"}
 
 
+def test_what_a_model_thinks_is_kept_apart(run):
+    mode = Mode(plan=f"<think>1. Draft</think>{PLAN}", action=f"<think>Hm.</think>{ACTION}")
+    code, errors, folder = run(mode, "agent.thoughts=true")
+    assert code == 0, errors
+    drawn = read_records(folder / "plans" / "base-train.jsonl", Plan)
+    assert {(plan.text, plan.reasoning) for plan in drawn} == {(PLAN, "1. Draft")}
+    played = episodes(folder)
+    assert {turn.reasoning for episode in played for turn in episode.turns} == {"Hm."}
+    assert all("Hm." not in str(e.messages) and "Draft" not in str(e.messages) for e in played)
+
+
 @pytest.mark.parametrize(
     ("mode", "overrides", "says"),
     [
