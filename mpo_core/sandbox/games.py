@@ -35,6 +35,8 @@ class Game:
     """`Kitchen`, `LivingRoom`, `Bedroom` or `Bathroom`."""
     places: dict[str, int]
     """The spot of each place, in the order in which the room is listed; places may share one."""
+    types: dict[str, str]
+    """What each place is by the rules: one bathtub's `bathtubbasin 1` is a `sinkbasin`."""
     things: dict[str, str]
     """Where each thing is at the start, in the order in which things are listed."""
 
@@ -99,6 +101,7 @@ class Game:
             f"Your task is to: {text}.",
             room,
             {name[key]: spots.setdefault(spot, len(spots)) for key, _, spot in places},
+            {name[key]: what.lower() for key, what, _ in places},
             {name[key]: name[where] for key, _, where in things},
         )
 
@@ -122,11 +125,17 @@ def kind(name: str) -> str:
 
 def _names(items: Iterable[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
     """What the engine calls the items, sorted by id: it numbers a kind's from the last on."""
-    items = list(items)
-    left = Counter(what for _, what, _ in items)
-    for key, what, _ in items:
-        yield key, f"{what.lower()} {left[what]}"
-        left[what] -= 1
+    words = [(key, _word(key)) for key, _, _ in items]
+    left = Counter(word for _, word in words)
+    for key, word in words:
+        yield key, f"{word} {left[word]}"
+        left[word] -= 1
+
+
+def _word(key: str) -> str:
+    """`sinkbasin` for `Sink_bar_..._bar_SinkBasin`: read from the id, whatever the kind."""
+    word = key.lower().partition("_bar_")[0]
+    return f"{word}basin" if key.lower().endswith("basin") else word
 
 
 def _listed_in(problem: str) -> tuple[list, list]:

@@ -112,10 +112,12 @@ class Episode:
                 effect = partial(self._take, thing, place)
             case ["move", thing, "to", place]:
                 able = thing == held and self._reaches(place)
-                able = able and kind(thing) in _held_by(kind(place))
+                able = able and kind(thing) in _held_by(self.game.types[place])
                 effect = partial(self._put, thing, place)
             case ["heat" | "cool" | "clean" as verb, thing, "with", place]:
-                able = thing == held and self._here(place) and kind(place) == CHANGES[verb]
+                able = (
+                    thing == held and self._here(place) and self.game.types[place] == CHANGES[verb]
+                )
                 able = able and kind(thing) in affording(f"{verb}able")
                 effect = partial(self._change, verb, thing, place)
             case ["slice", thing, "with", blade]:
@@ -218,7 +220,7 @@ class Episode:
         put = Counter(
             place
             for thing, place in self._where.items()
-            if kind(thing) == wanted and kind(place) == goal.place.lower()
+            if kind(thing) == wanted and self.game.types[place] == goal.place.lower()
             if goal.type not in DEVICES or _state_for(goal) in self._states[thing]
         )
         return any(count >= (2 if goal.type == TWO else 1) for count in put.values())
