@@ -32,21 +32,20 @@ CHANGED = re.compile(rf"You (heat|cool|clean) the {NAME} using")
 SHUT = re.compile(rf"You close the {NAME}\.")
 LIT = re.compile(rf"You turn on the {NAME}\.")
 GO = re.compile(rf"go to {NAME}")
-PREPARED = {
-    "heat": "heat", "hot": "heat", "cool": "cool", "clean": "clean",
-}  # fmt: skip
+PREPARED = {"heat": "heat", "hot": "heat", "cool": "cool", "clean": "clean"}
 """What the words of a task ask for."""
+OPPOSITE = {"heat": "cool", "cool": "heat"}
 
 
 class Follower:
     """Follows a plan, or none, through one episode: `see` every answer, `act` says what is next."""
 
     def __init__(self, instruction: str, observation: str, plan: PlanSpec | None = None) -> None:
-        task = task_plan(instruction)
-        self.plan = plan if plan is not None else task
+        self.plan = plan if plan is not None else task_plan(instruction)
         self._told = plan is not None
         self._places = NAMED.findall(observation)
-        self._wanted = task.steps[0].thing
+        takes = (step.thing for step in self.plan.steps if step.verb == "take")
+        self._wanted = next(takes, task_plan(instruction).steps[0].thing)
         self._done = [False] * len(self.plan.steps)
         self._here = ""
         self._holds = ""
@@ -54,7 +53,6 @@ class Follower:
         self._closed: set[str] = set()
         self._inside: dict[str, list[str]] = {}
         """What was seen in each place, as of now."""
-        self._changed: set[tuple[str, str]] = set()
         self._placed: set[str] = set()
         self._fresh: set[str] | None = None
         """Places looked at in a search that started anew; None where none is under way."""
@@ -80,24 +78,39 @@ class Follower:
             if self._fresh is not None:
                 self._fresh.add(place)
         if taken := TAKEN.match(observation):
-            self._holds, self._taken_from = taken.groups()
-            if self._holds in self._inside.get(self._taken_from, ()):
-                self._inside[self._taken_from].remove(self._holds)
-            self._placed.discard(self._holds)
-            self._mark("take", kind(self._holds))
+            self._see_taken(*taken.groups())
         if moved := MOVED.match(observation):
-            self._holds = ""
-            self._inside.setdefault(moved[2], []).append(moved[1])
-            if self._mark("put", kind(moved[1]), kind(moved[2])):
-                self._placed.add(moved[1])
+            self._see_moved(*moved.groups())
         if changed := CHANGED.match(observation):
+            self._undo(OPPOSITE.get(changed[1], ""), kind(changed[2]))
             self._mark(changed[1], kind(changed[2]))
-        if lit := LIT.match(observation):
+        if (lit := LIT.match(observation)) and self._holds:
             self._mark("use", kind(lit[1]))
+
+    def _see_taken(self, thing: str, place: str) -> None:
+        self._holds, self._taken_from = thing, place
+        if thing in self._inside.get(place, ()):
+            self._inside[place].remove(thing)
+        if thing in self._placed:
+            self._placed.remove(thing)
+            self._undo("put", kind(thing))
+        else:
+            self._mark("take", kind(thing))
+
+    def _see_moved(self, thing: str, place: str) -> None:
+        self._holds = ""
+        if place in self._inside:
+            self._inside[place].append(thing)
+        if self._mark("put", kind(thing), kind(place)):
+            self._placed.add(thing)
+        elif kind(thing) == self._wanted:
+            # Put down on the way: it, or another, is to be found and prepared again.
+            for verb in ("look", "take", *CHANGES):
+                self._undo(verb, kind(thing))
 
     def act(self) -> str | None:
         """The next action; None where the plan has nothing more that can be done."""
-        if self._holds and kind(self._holds) != self._wanted_now():
+        if self._holds and kind(self._holds) != self._wanted:
             return self._put_back()
         for number, step in enumerate(self.plan.steps):
             if self._done[number]:
@@ -112,18 +125,28 @@ class Follower:
                 return action
         return None
 
-    def _wanted_now(self) -> str:
-        """The kind of thing that the plan is about: it may be another than the task's."""
-        return next((s.thing for s in self.plan.steps if s.verb == "take"), self._wanted)
-
     def _mark(self, verb: str, thing: str, place: str = "") -> bool:
-        """Tick off the first step that this was; whether there is one."""
+        """Tick off the first step that this was; whether there is one.
+
+        A thing is not where it belongs while the plan has something to do to it first.
+        """
         for number, step in enumerate(self.plan.steps):
-            same = (step.verb, step.thing, step.place) == (verb, thing, place)
-            if same and not self._done[number]:
+            if self._done[number]:
+                continue
+            if verb == "put" and step.verb in CHANGES:
+                return False
+            if (step.verb, step.thing, step.place) == (verb, thing, place):
                 self._done[number] = True
                 return True
         return False
+
+    def _undo(self, verb: str, thing: str) -> None:
+        """The last such step that was done is to be done again."""
+        for number in reversed(range(len(self._done))):
+            step = self.plan.steps[number]
+            if self._done[number] and (step.verb, step.thing) == (verb, thing):
+                self._done[number] = False
+                return
 
     def _do(self, step: Step) -> str | None:
         """The next action of a step; None where it cannot be done now."""
