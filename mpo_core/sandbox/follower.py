@@ -12,7 +12,7 @@
   place is opened after the first attempt to put something there.
 
 It is a function of the dialogue, whoever has acted so far: it also says what should be done in a
-state that another agent got itself into.
+state that another agent got itself into, if it is asked before every action.
 """
 
 import re

@@ -51,7 +51,8 @@ class Game:
     def drawn(
         cls, seed: int, split: Split, number: int, power: float = 1.0, attempt: int = 0
     ) -> "Game":
-        """The game that `mpo tasks alfworld generate` makes of these; see `rooms.draw`."""
+        """The game that `mpo tasks alfworld generate` makes of these, unless it could not prove
+        that attempt; see `rooms.draw`."""
         return cls.of(draw(seed, split, number, attempt, power))
 
     @classmethod

@@ -29,23 +29,23 @@ def homes(game: Game, thing: str, power: float = 1.0) -> list[str]:
     chance is the prior's, with the exponent that the games were drawn with. What a task's object
     is brought to is never where it starts.
     """
-    named, spelled = _names(), _names().thing[thing]
+    spelled = _names().thing[thing]
+    by_kind = {kind(place): _names().place[what] for place, what in game.types.items()}
     standing = prior().standing.get(spelled)
+    goal = game.goal
     possible = [
-        place
-        for place in game.kinds
-        if (
-            named.place[place] in standing
-            if standing
-            else spelled in tables().holds[named.place[place]]
-        )
-        and (thing != game.goal.object.lower() or place != game.goal.place.lower())
+        what
+        for what in game.kinds
+        if (by_kind[what] in standing if standing else spelled in tables().holds[by_kind[what]])
+        and (spelled, by_kind[what]) != (goal.object, goal.place)
     ]
     if not possible:
         return []
-    weights = prior().weights(game.room, spelled, [named.place[p] for p in possible], power)
-    gain = {p: weight / _cost(game, p) for p, weight in zip(possible, weights, strict=True)}
-    return sorted(possible, key=lambda place: -gain[place])
+    weights = prior().weights(game.room, spelled, [by_kind[what] for what in possible], power)
+    gain = {
+        what: weight / _cost(game, what) for what, weight in zip(possible, weights, strict=True)
+    }
+    return sorted(possible, key=lambda what: -gain[what])
 
 
 def best(game: Game, power: float = 1.0, most: int = MOST) -> PlanSpec:

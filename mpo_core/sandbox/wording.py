@@ -109,7 +109,7 @@ class _Pen:
             return self._one(f"{look} {wanted}", f"{look} {wanted} somewhere in the room")
         kinds = [all_of(kind) for kind in step.search]
         where = [f"{in_or_on(kind)} {all_of(kind)}" for kind in step.search]
-        closed = "" if openable().isdisjoint(step.search) else self._one(*_CLOSED)
+        closed = self._closed(step.search)
         first, *then = where
         more = "".join(f", then {place}" for place in then)
         return self._one(
@@ -122,6 +122,14 @@ class _Pen:
             + (f", and if need be {_and(then)}" if then else "")
             + closed,
         )
+
+    def _closed(self, search: Sequence[str]) -> str:
+        """That closed places are to be opened, which goes without saying in a search."""
+        if openable().isdisjoint(search):
+            return ""
+        several = len(search) > 1 or search[0] in SEVERAL
+        those = "those that are closed" if several else "it if it is closed"
+        return self._one(f"; open {those}", "", " and open what is closed")
 
     def _sweep(self, step: Step) -> str:
         other = f"{self._one(*ANOTHER)} {step.thing}"
@@ -167,9 +175,6 @@ class _Pen:
 
     def _one(self, *choices: str) -> str:
         return self._rng.choice(choices) if self._rng else choices[0]
-
-
-_CLOSED = ("; open those that are closed", "", " and open what is closed")
 
 
 def _and(words: Sequence[str]) -> str:
