@@ -84,7 +84,7 @@ class Follower:
         if changed := CHANGED.match(observation):
             self._undo(OPPOSITE.get(changed[1], ""), kind(changed[2]))
             self._mark(changed[1], kind(changed[2]))
-        if (lit := LIT.match(observation)) and self._holds:
+        if (lit := LIT.match(observation)) and kind(self._holds) == self._wanted:
             self._mark("use", kind(lit[1]))
 
     def _see_taken(self, thing: str, place: str) -> None:
@@ -101,7 +101,8 @@ class Follower:
         self._holds = ""
         if place in self._inside:
             self._inside[place].append(thing)
-        if self._mark("put", kind(thing), kind(place)):
+        # Two objects belong into one and the same place.
+        if place == f"{kind(place)} 1" and self._mark("put", kind(thing), kind(place)):
             self._placed.add(thing)
         elif kind(thing) == self._wanted:
             # Put down on the way: it, or another, is to be found and prepared again.
