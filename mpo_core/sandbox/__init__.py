@@ -1,7 +1,8 @@
 """The sandbox: learned models so small that the whole method runs on a laptop in minutes.
 
-`games.py` plays the generated ALFWorld games in plain Python, word for word as the engine does;
-`plans.py` and `wording.py` are the language of plans, `reading.py` its reader, and `faults.py` what
-can be wrong with a plan; `follower.py` does what a plan says; `knowledge.py` writes the best plans
-that there are; `measure.py` says what plans are worth.
+- `games.py`: the generated ALFWorld games; `simulator.py` plays them in plain Python, word for word
+  as the engine does.
+- `plans.py`: what plans say; `wording.py` writes them in many words, `reading.py` reads them.
+- `knowledge.py`: the best plans there are; `faults.py` spoils them, `repairs.py` mends one fault.
+- `follower.py`: the scripted agent that does what a plan says; `measure.py`: what plans are worth.
 """

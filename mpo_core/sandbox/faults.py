@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from mpo_core.sandbox.games import CHANGES, Game
-from mpo_core.sandbox.knowledge import homes
-from mpo_core.sandbox.plans import PlanSpec, Step
+from mpo_core.sandbox.knowledge import best, homes, oracle
+from mpo_core.sandbox.plans import PlanSpec, Step, places
 from mpo_core.sandbox.wording import NONSENSE
 
 Fault = Callable[[PlanSpec, Game, random.Random], PlanSpec]
@@ -35,6 +35,14 @@ def random_order(plan: PlanSpec, game: Game, rng: random.Random) -> PlanSpec:
         return rng.sample(kinds, len(kinds))
 
     return plan.changed(_searching(plan, drawn))
+
+
+def absent_place(plan: PlanSpec, game: Game, rng: random.Random) -> PlanSpec:
+    """Names first a kind of place that the room does not have."""
+    other = rng.choice(sorted(places() - set(game.kinds)))
+    return plan.changed(
+        replace(step, search=(other, *step.search)) if step.search else step for step in plan.steps
+    )
 
 
 def shuffled(plan: PlanSpec, game: Game, rng: random.Random) -> PlanSpec:
@@ -89,6 +97,7 @@ FAULTS: dict[str, Fault] = {
         vague,
         wrong_order,
         random_order,
+        absent_place,
         shuffled,
         unprepared,
         unopened,
@@ -99,6 +108,20 @@ FAULTS: dict[str, Fault] = {
     )
 }
 """In the order in which they are applied."""
+CHANCES = {
+    "vague": 0.08,
+    "wrong_order": 0.1,
+    "random_order": 0.4,
+    "absent_place": 0.1,
+    "shuffled": 0.08,
+    "unprepared": 0.2,
+    "unopened": 0.25,
+    "two_searches": 0.4,
+    "nonsense": 0.15,
+    "longer": 0.2,
+    "shorter": 0.2,
+}
+"""How often each fault is in a plan of `drawn`."""
 POOR = ("wrong_order", "unprepared", "unopened", "two_searches")
 """The faults of a plan that is wrong in every way that matters, and still reads well."""
 
@@ -113,6 +136,17 @@ def spoiled(plan: PlanSpec, game: Game, names: Iterable[str], seed: int = 0) -> 
         if name in wanted:
             plan = fault(plan, game, random.Random(f"{seed} {name}"))
     return plan
+
+
+def drawn(game: Game, rng: random.Random, power: float = 1.0) -> PlanSpec:
+    """A plan as some planner might write it: good, bad or in between, of any length.
+
+    What an agent is trained on, so that it follows whatever it is given.
+    """
+    most = rng.choice((1, 2, 3, 3, 4, 5))
+    plan = rng.choice((oracle, best))(game, power, most)
+    names = [name for name, chance in CHANCES.items() if rng.random() < chance]
+    return spoiled(plan, game, names, rng.getrandbits(32))
 
 
 def _searching(plan: PlanSpec, order: Callable[[Step], list[str]]) -> list[Step]:

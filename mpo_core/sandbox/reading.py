@@ -28,6 +28,7 @@ NOT_BEFORE_A_VERB = {"a", "an", "the", "some", "of", "what"}
 """After these, `clean` and the like say how a thing is, or name something."""
 OTHERS = {"refrigerator": "fridge", "sink": "sinkbasin", "counter": "countertop"}
 AGAIN = {"another", "second", "more"}
+IT = {"it", "that", "this", "them", "one"}
 SWEEP = {"back", "return", "saw", "stopped", "left"}
 NUMBERING = re.compile(r"^\s*(?:step\s*)?\d+\s*[:.)]\s*", re.IGNORECASE)
 
@@ -59,9 +60,9 @@ def _clauses(line: str) -> list[_Clause]:
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         if word in VERB and before not in NOT_BEFORE_A_VERB:
             found.append(_Clause(VERB[word]))
-        for name in (word, word + after):
-            if kind := _kinds().get(name):
-                (found[-1].places if kind in places() else found[-1].things).append(kind)
+        # `desk lamp` is no desk.
+        if kind := _kinds().get(word + after) or _kinds().get(word):
+            (found[-1].places if kind in places() else found[-1].things).append(kind)
         found[-1].words.add(word)
     return found
 
@@ -79,7 +80,9 @@ def _steps(clauses: list[_Clause], last: str) -> Iterator[Step]:
         yield Step("look", which, search=_once(where), again=True, sweep=True)
         last = which
     for clause in clauses:
-        thing = clause.things[0] if clause.things else last
+        # `take a deep breath` takes nothing.
+        meant = last if clause.words & IT else ""
+        thing = clause.things[0] if clause.things else meant
         where = clause.places or named
         if clause.verb in ("go", "open", ""):
             named = clause.places or named
@@ -87,8 +90,10 @@ def _steps(clauses: list[_Clause], last: str) -> Iterator[Step]:
         elif clause.verb == "look" and clause.things:
             again = bool(said & AGAIN)
             yield Step("look", thing, search=_once(where), again=again, sweep=sweep)
-        elif clause.verb == "take" and thing and "deep" not in clause.words:
-            if clause.places:
+        elif clause.verb == "take" and thing:
+            if "to" in clause.words:
+                named = clause.places
+            elif clause.places:
                 yield Step("look", thing, search=_once(clause.places))
             yield Step("take", thing)
         elif clause.verb in ("heat", "cool", "clean") and thing:
@@ -96,9 +101,9 @@ def _steps(clauses: list[_Clause], last: str) -> Iterator[Step]:
         elif clause.verb == "put" and thing and where:
             yield Step("put", thing, place=where[0], opens=opens)
         elif clause.verb == "use":
-            for lamp in lamps().intersection(clause.things):
-                yield Step("use", lamp)
-        if thing not in lamps() or clause.verb == "look":
+            named_lamps = [name for name in (*clause.things, meant) if name in lamps()]
+            yield from (Step("use", lamp) for lamp in named_lamps[:1])
+        if thing and (thing not in lamps() or clause.verb == "look"):
             last = thing
 
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from mpo_core.abstraction.alfworld import household_steps
 from mpo_core.envs.alfworld.generation.rooms import draw
 from mpo_core.envs.alfworld.generation.walkthrough import walkthrough
-from mpo_core.sandbox.faults import FAULTS, spoiled
+from mpo_core.sandbox.faults import FAULTS, POOR, drawn, spoiled
 from mpo_core.sandbox.games import CHANGES, Game, games
 from mpo_core.sandbox.knowledge import best, oracle
 from mpo_core.sandbox.measure import play
 from mpo_core.sandbox.plans import PlanSpec, compose, lamps, places, things
 from mpo_core.sandbox.reading import read
+from mpo_core.sandbox.repairs import REPAIRS
 from mpo_core.sandbox.wording import NONSENSE, PADDING, write
 
 SEARCH = st.lists(st.sampled_from(sorted(places())), max_size=5, unique=True).map(tuple)
@@ -74,7 +75,15 @@ def test_the_teachers_own_plans_are_read_and_win(drawn):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Just be lucky.", "Step 1: Frobnicate the xyzzy.\n\n7) ???", *NONSENSE, *PADDING]
+    "text",
+    [
+        "",
+        "Just be lucky.",
+        "Step 1: Frobnicate the xyzzy.\n\n7) ???",
+        "Take your time.",
+        *NONSENSE,
+        *PADDING,
+    ],
 )
 def test_what_says_nothing_is_a_plan_without_steps(text: str):
     assert read(text) == PlanSpec(())
@@ -93,6 +102,15 @@ def test_what_says_nothing_is_a_plan_without_steps(text: str):
             "- open the fridge, put the egg in the fridge",
             compose("egg", ["fridge"], prepare="clean", place="fridge", opens=True),
         ),
+        (
+            "Locate a book on the bed or the dining table, pick it up, then find the desk lamp and "
+            "turn it on.",
+            compose("book", ["bed", "diningtable"], lamp="desklamp"),
+        ),
+        (
+            "Look into every drawer for a pen.\nTake it to the safe, open that and drop it there.",
+            compose("pen", ["drawer"], place="safe", opens=True),
+        ),
     ],
 )
 def test_other_words_are_read_as_far_as_they_go(text: str, plan: PlanSpec):
@@ -104,6 +122,7 @@ CHANGED = {
     "vague": {"search"},
     "wrong_order": {"search"},
     "random_order": {"search"},
+    "absent_place": {"search"},
     "shuffled": {"order"},
     "unprepared": {"prepares", "verbs"},
     "unopened": {"opens"},
@@ -153,6 +172,28 @@ def test_faults_of_one_plan_do_not_disturb_each_other():
         one = spoiled(best(game), game, ["random_order"], 5)
         assert both == spoiled(one, game, ["unopened"], 5)
         assert both.search == one.search
+
+
+@pytest.mark.parametrize("name", POOR)
+def test_a_repair_mends_its_fault_and_leaves_the_others(name: str):
+    for game in games(2, "train", 60):
+        plan = best(game)
+        assert REPAIRS[name](spoiled(plan, game, [name]), game, 1.0) == plan
+        assert REPAIRS[name](plan, game, 1.0) == plan
+        others = [fault for fault in POOR if fault != name]
+        mended = REPAIRS[name](spoiled(plan, game, POOR), game, 1.0)
+        assert mended == spoiled(plan, game, others)
+
+
+def test_drawn_plans_follow_from_the_seed_and_have_every_fault_now_and_then():
+    game = next(g for g in games(0, "train", 60) if best(g).prepares and best(g).opens)
+    plans = [drawn(game, random.Random(seed)) for seed in range(400)]
+    assert plans == [drawn(game, random.Random(seed)) for seed in range(400)]
+    assert {plan.prepares for plan in plans} == {"", best(game).prepares}
+    assert {plan.opens for plan in plans} == {True, False}
+    assert {plan.length for plan in plans} == {"plain", "long", "short"}
+    assert len({plan.search for plan in plans}) > 40
+    assert any(step.verb == "nonsense" for plan in plans for step in plan.steps)
 
 
 def test_an_unknown_fault_is_refused():
