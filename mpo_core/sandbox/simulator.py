@@ -26,9 +26,7 @@ ROOM = "You are in the middle of a room. Looking quickly around you, you see"
 STATES = {"heat": "hot", "cool": "cool", "clean": "clean"}
 BLADES = frozenset({"knife", "butterknife"})
 NAME = r"([a-z]+ \d+)"
-COMMAND = re.compile(
-    rf"(go to|[a-z]+) {NAME}(?: (from|to|with) {NAME})?",
-)
+COMMAND = re.compile(rf"(go to|[a-z]+) {NAME}(?: (from|to|with) {NAME})?")
 
 
 class Episode:
@@ -178,7 +176,7 @@ class Episode:
         return f"You {verb} the {thing} using the {device}."
 
     def _use(self, lamp: str) -> str:
-        # The engine has been told to turn it off, and says so of no lamp that was ever on.
+        # Of a lamp that is on, the engine says the same again, and it stays on.
         self._states[lamp].add("on")
         return f"You turn on the {lamp}."
 
