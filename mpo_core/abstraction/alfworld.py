@@ -15,7 +15,7 @@ _HOUSEHOLD = {
     "use": re.compile(r"(?:use|toggle) (?P<thing>.+)"),
 }
 # Kinds of furniture of which a room mostly has several.
-_SEVERAL = {
+SEVERAL = {
     "armchair": "armchairs",
     "cabinet": "cabinets",
     "countertop": "countertops",
@@ -115,11 +115,11 @@ def _errands(actions: Sequence[str]) -> list[_Errand]:
 def _fetching(errand: _Errand, first: _Errand | None, opened: set[str]) -> list[str]:
     noun, place = errand.noun, errand.found
     if first and first.found == place:
-        return [f"go back to {_places(place)} for another {noun} and take it"]
+        return [f"go back to {places(place)} for another {noun} and take it"]
     wanted = f"another {noun}" if first else article(noun)
-    search = f"look for {wanted}, first {_in(place)} {_places(place)}"
+    search = f"look for {wanted}, first {in_or_on(place)} {places(place)}"
     if place in opened:
-        closed = "those that are closed" if place in _SEVERAL else "it if it is closed"
+        closed = "those that are closed" if place in SEVERAL else "it if it is closed"
         search += f"; open {closed}"
     return [search, f"take the {noun}"]
 
@@ -133,24 +133,26 @@ def _changing(noun: str, verb: str, tool: str) -> str:
 def _putting(errand: _Errand, first: _Errand | None, opened: set[str]) -> str:
     noun, place = errand.noun, errand.put
     if first and first.put == place:
-        return f"put it {_in(place)} the same {place} as the first"
-    there = article(place) if place in _SEVERAL else f"the {place}"
+        return f"put it {in_or_on(place)} the same {place} as the first"
+    there = article(place) if place in SEVERAL else f"the {place}"
     opening = ", open it if it is closed," if place in opened else ""
-    return f"go to {there}{opening} and put the {noun} {_in(place)} it"
+    return f"go to {there}{opening} and put the {noun} {in_or_on(place)} it"
 
 
 def _lighting(errand: _Errand) -> list[str]:
     noun, lamp, place = errand.noun, errand.lamp, errand.lit
-    where = f", first {_in(place)} {_places(place)}" if place else ""
+    where = f", first {in_or_on(place)} {places(place)}" if place else ""
     return [
         f"carry the {noun} and look for {article(lamp)}{where}",
         f"use the {lamp} while holding the {noun}",
     ]
 
 
-def _in(place: str) -> str:
+def in_or_on(place: str) -> str:
+    """The word for where things are at a kind of place."""
     return "on" if place in _ON else "in"
 
 
-def _places(place: str) -> str:
-    return f"the {_SEVERAL.get(place, place)}"
+def places(place: str) -> str:
+    """All the room's places of a kind: `the cabinets`, `the fridge`."""
+    return f"the {SEVERAL.get(place, place)}"

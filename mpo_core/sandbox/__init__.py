@@ -1,0 +1,8 @@
+"""The sandbox: learned models so small that the whole method runs on a laptop in minutes.
+
+- `games.py`: the generated ALFWorld games; `simulator.py` plays them in plain Python, word for word
+  as the engine does.
+- `plans.py`: what plans say; `wording.py` writes them in many words, `reading.py` reads them.
+- `knowledge.py`: the best plans there are; `faults.py` spoils them, `repairs.py` mends one fault.
+- `follower.py`: the scripted agent that does what a plan says; `measure.py`: what plans are worth.
+"""
