@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
 from mpo_core.conversations import ROLES, PreferenceExample, SftExample
@@ -74,8 +74,22 @@ class PlanRow(Published):
     """A task's plan, or its sampled plans."""
 
     id: str | int | None = None
-    task: str
+    task: str = ""
     workflow: str | list[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suites_own(cls, row: Any) -> Any:
+        """The suite's own record of a plan names its fields otherwise."""
+        if isinstance(row, dict) and {"task_id", "text"} <= row.keys():
+            return {"id": row["task_id"], "workflow": row["text"]}
+        return row
+
+    @model_validator(mode="after")
+    def _of_a_task(self) -> "PlanRow":
+        if self.id is None and not self.task.strip():
+            raise ValueError("names no task; give its id or its text (task)")
+        return self
 
 
 class TaskRow(Published):
@@ -185,28 +199,30 @@ def bound_plans(
     Raises:
         InputError: a task has no plan in the files, or its row holds something else.
     """
-    by_name: dict[str, tuple[str, PlanRow]] = {}
+    by_name: dict[str, list[tuple[str, PlanRow]]] = {}
     by_text: dict[str, tuple[str, PlanRow]] = {}
     for path in paths:
         for number, row in enumerate(read_rows(path, PlanRow), start=1):
-            by_name[str(row.id)] = by_text[_words(row.task)] = f"{path}: row {number}", row
+            found = f"{path}: row {number}", row
+            # The suite's own files hold a sample a row; of published rows the last counts.
+            sampled = by_name.get(str(row.id), []) if not row.task else []
+            by_name[str(row.id)] = [*sampled, found]
+            by_text[_words(row.task)] = found
     files = ", ".join(path.name for path in paths)
     plans, missing = [], []
     for task in tasks:
-        found = (
-            by_name.get(task.id)
-            or by_name.get(published_id(task))
-            or by_text.get(_words(task.description))
-        )
-        if not found:
+        text = by_text.get(_words(task.description))
+        rows = by_name.get(task.id) or by_name.get(published_id(task)) or ([text] if text else [])
+        if not rows:
             missing.append(task)
             continue
-        texts = _plans(*found)
+        texts = [text for row in rows for text in _plans(*row)]
         plans += [Plan.of(task.id, text, f"file:{files}", k) for k, text in enumerate(texts)]
     if missing:
         raise InputError(
             f"{files}: no plan for {len(missing)} of {len(tasks)} tasks, the first {missing[0].id} "
-            f"({missing[0].description[:60]!r}); a row's id or task must be the task's"
+            f"(...{missing[0].description[-60:]!r}); a row's id or task must be the task's "
+            f"(`mpo tasks {missing[0].env} --list` lists the ids)"
         )
     return plans
 

@@ -18,6 +18,7 @@ from mpo_core.formats import (
     training_rows,
     write_rows,
 )
+from mpo_core.ledger import write_records
 from mpo_core.prompts import load_prompts
 from mpo_core.types import Demonstration, Plan, PlanScore, PreferencePair
 from tests.fakes import task
@@ -343,3 +344,27 @@ def test_a_file_that_is_no_training_file_is_refused(content, tmp_path):
     path.write_text(content)
     with pytest.raises(InputError, match=r"rows\.json: (row 1|not JSON|no rows)"):
         training_rows(path, "dpo")
+
+
+def test_the_suites_own_file_of_plans_is_read_with_all_samples(tmp_path):
+    tasks = [task(0), task(1)]
+    own = [
+        Plan.of(asked.id, f"Step 1: Try {asked.variation} in way {k}.", "planner", k)
+        for asked in tasks
+        for k in range(2)
+    ]
+    path = tmp_path / "base-train.jsonl"
+    write_records(path, own)
+    found = bound_plans([path], tasks, published_id=lambda asked: "")
+    assert [(p.task_id, p.text, p.sample) for p in found] == [
+        (p.task_id, p.text, p.sample) for p in own
+    ]
+
+
+def test_a_row_of_plans_needs_an_id_or_a_task(tmp_path):
+    path = tmp_path / "plans.jsonl"
+    path.write_text(json.dumps({"id": task(0).id, "workflow": "Step 1: Knock."}) + "\n")
+    assert bound_plans([path], [task(0)], lambda _: "")[0].text == "Step 1: Knock."
+    path.write_text(json.dumps({"workflow": "Step 1: Knock."}) + "\n")
+    with pytest.raises(InputError, match="row 1: names no task"):
+        bound_plans([path], [task(0)], lambda _: "")
