@@ -10,7 +10,7 @@ from mpo_core.reasoning import calls_tool
 # Tags that only set a text: those that begin a line of their own, and the others.
 _BLOCK = re.compile(r"<(?:/?(?:p|div|li|ul|ol|pre|h[1-6])|br)\s?/?>", re.IGNORECASE)
 _INLINE = re.compile(
-    r"</?(?:b|i|em|strong|u|code|span|font|answer|response|output|command|final|end|stop)>",
+    r"</?(?:b|i|em|strong|u|code|span|font|response|output|final|end|stop)>",
     re.IGNORECASE,
 )
 _UNSEEN = str.maketrans(
@@ -36,7 +36,7 @@ _ADDED = re.compile(
     r"[^()]*|(?!contain|that is|in |on )\w+(?:\s[^()\s]+){3}[^()]*)\)\Z"
     r"|\s(?:#+|//|--|[—–|-])\s.*"  # - because the mug may be there
     r"|;\s.*|\s(?:[-=]+>|→|>>+|<!--).*"  # -> You arrive
-    r"|,?\s(?:and\s)?then\s.*"
+    r"|,?\s(?:and\s)?then\s.*|,?\s(?:because|since|so\sthat|so\sI|in\sorder\sto)\s.*"
     r"|(?<=\w)[.!]\s(?-i:[A-Z]).*",  # . This shows what is there.
     re.IGNORECASE,
 )
@@ -52,8 +52,14 @@ _AROUND_NAMES = re.compile(
     rf"""|\{{({_NAME})\}}|<({_NAME})>|\*\*({_NAME})\*\*)(?!\w)"""
 )
 _BOXED = re.compile(BOX)
-_TAGS = re.compile(r"</?act(?:ion)?>|\*\*|\[/action\]", re.IGNORECASE)
+_TAGS = re.compile(r"</?(?:act(?:ion)?|answer|command)>|\*\*|\[/action\]", re.IGNORECASE)
 _BULLET = re.compile(r"(?:(?:[-•>]|\d{1,2}[.)])\s++)+")
+_INTENT = re.compile(
+    r"(?:(?:so,?\s|now,?\s|next,?\s)?I(?:['’]ll|['’]d like to|['’]m going to"
+    r"|\s(?:will|shall|should|would|must|choose to|decide to|(?:want|need|have|would like) to"
+    r"|am going to))|let me|let['’]s|let us|please)\s(?=\w)",
+    re.IGNORECASE,
+)
 _ESCAPES = re.compile(r"(?:\\[nrt])+\Z")
 _OF_EMOJI = "\ufe0e\ufe0f\u20e3"
 _MAY_BEGIN, _MAY_END = "([\\{<\"'“‘«「+-_", ")]}>\"'”’»」_"
@@ -109,7 +115,7 @@ def command(text: str, *, shouted: bool = False) -> str:
         text = _bare(_ESCAPES.sub("", text)).strip("_ ")
         if bullet := _BULLET.match(text):
             text = text[bullet.end() :]
-        text = _unquoted(text)
+        text = _INTENT.sub("", _unquoted(text), count=1) if _INTENT.match(text) else _unquoted(text)
         if added := _ADDED.search(text, 1):
             text = text[: added.start()]
     if not re.search(r"\w", text) or _NOTHING.match(text):

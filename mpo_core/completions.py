@@ -124,6 +124,8 @@ def replies_of(body: Any, prefix: str = "") -> list[Reply]:
     return [replace(first, prompt_tokens=prompt, completion_tokens=completion), *others]
 
 
+_FILTERS = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content")
+"""What servers say of an answer that their content filter stopped, as reason to finish."""
 _BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "failed", "insufficient_system_resource")
 """What servers say of an answer that they could not finish, as reason to finish."""
 
@@ -149,7 +151,10 @@ def _message(choice: Mapping[str, Any]) -> dict[str, Any] | None:
     if isinstance(choice.get("delta"), dict):
         return choice["delta"]
     text = choice.get("message") if isinstance(choice.get("message"), str) else choice.get("text")
-    return {"content": text} if isinstance(text, str) else None
+    if isinstance(text, str):
+        return {"content": text}
+    # Azure leaves the message out of an answer that its filter stopped.
+    return {} if str(choice.get("finish_reason")).lower() in _FILTERS else None
 
 
 def streamed(text: str) -> dict[str, Any] | None:
@@ -215,7 +220,7 @@ def _fault(message: Mapping[str, Any], ended: str, thought: bool) -> str:
     Args:
         thought: the model has thought.
     """
-    if ended in ("content_filter", "safety", "recitation", "blocklist", "prohibited_content"):
+    if ended in _FILTERS:
         return "content filter"
     if message.get("refusal") or ended == "refusal":
         return "refusal"
@@ -312,13 +317,16 @@ _CONTEXT = re.compile(
     r"|max_(?:completion_)?tokens must be at least 1, got -\d"
     r"|(?:prompt|inputs?|messages?|conversation|query|text|request)`?\s+(?:is|are|was)?\s*too\s+"
     r"(?:long|large|big)"
-    r"|too many (?:input |prompt )?tokens|reduce the length of"
+    r"|(?:prompt|input|sequence)(?: is| has| length)[^.]{0,30}\d[^.]{0,30}\b(?:limit|max)"
+    r"|sequence length[^.]{0,20}longer|tokens of context|model'?s? window"
+    r"|too[ _]many[ _](?:input[ _]|prompt[ _])?tokens|reduce the length of"
     r"|(?:input|prompt)s?`?\s*(?:tokens?|length|token count)[^.]{0,60}"
     r"(?:exceed|must be (?:<=|less)|larger|longer|greater|too)"
     r"|inputs?`? must have less than \d+ tokens"
     r"|input tokens? exceed|tokens? exceeds? the (?:maximum|limit|configured)"
     r"|exceeds? the (?:maximum|max|limit)[^.]{0,40}tokens"
-    r"|prompt contains \d+ tokens|string_above_max_length|request_too_large",
+    r"|prompt contains \d+ tokens|string_above_max_length|request_too_large"
+    r"|(?:entity|payload|content) too large",
     re.IGNORECASE,
 )
 _BY_TIME = re.compile(r"per[\s-]minute|per[\s-]day|\b[tr]p[md]\b|rate[\s_-]?limit", re.IGNORECASE)
@@ -474,7 +482,7 @@ FIELDS: dict[str, re.Pattern] = {
         re.IGNORECASE,
     ),
     "n": re.compile(
-        r"[\"'`]n[\"'`]|\bn\s?(?:>|=|must|should|is not)|completion choice"
+        r"[\"'`]n[\"'`]|\bn\s?(?:>|=|:|must|should|is not)|completion choice"
         r"|(?:multiple|number of|one|single) (?:completion|choice|candidate)|candidate_?count"
         r"|best_of",
         re.IGNORECASE,
@@ -487,7 +495,8 @@ FIELDS: dict[str, re.Pattern] = {
         re.IGNORECASE,
     ),
     "reasoning": re.compile(
-        r"chat_template_kwargs|enable_thinking|reasoning_effort|extra (?:inputs|fields)"
+        r"chat_template_kwargs|enable_thinking|reasoning_effort|support thinking"
+        r"|extra (?:inputs|fields)"
         r"|unknown (?:field|parameter|argument)|unrecognized",
         re.IGNORECASE,
     ),

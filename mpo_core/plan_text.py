@@ -90,10 +90,16 @@ _ESCAPED_BREAK = re.compile(
     re.IGNORECASE,
 )
 _FIRST_INLINE = re.compile(r"(?:^|[:：])[ \t]*(?P<open>\(?)1(?P<close>[.)])[ \t]", re.MULTILINE)
+_LATER = (
+    r"(?:second(?:ly)?|third(?:ly)?|fourth|fifth|then|next|after (?:that|this)|afterwards?"
+    r"|(?:and )?finally|lastly|接着|然后|再|最后|dann|danach|schließlich|zuletzt|ensuite|puis|enfin"
+    r"|luego|después|finalmente|por último)"
+)
+_SENTENCE = re.compile(rf"(?<=[.!?;])[ \t]+(?={_LATER}\b)|(?<=[。；])(?={_LATER})", re.IGNORECASE)
 _ORDER = re.compile(
-    r"\W*+(?:(?P<first>first(?:ly)?|to begin|to start|首先)|second(?:ly)?|third(?:ly)?|fourth|fifth"
-    r"|then|next|after (?:that|this)|afterwards?|(?:and )?finally|lastly|接着|然后|再|最后)"
-    r"(?:[ \t]?[,:，：、]|[ \t]?[-–—][ \t])[ \t]*(?P<text>\S[^\n]*)",
+    rf"\W*+(?:(?P<first>first(?:ly)?(?: of all)?|to (?:begin|start)(?: with)?|首先|zuerst|zunächst"
+    rf"|d['’]abord|primero)|{_LATER})(?:[ \t]?[,:，：、]|[ \t]?[-–—][ \t]|[ \t](?!to\b|of\b|step))"
+    r"[ \t]*(?P<text>\S[^\n]*)",
     re.IGNORECASE,
 )
 _INLINE_STEP = re.compile(
@@ -118,7 +124,8 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
     """
     if steps := steps_of_values(body.text, _nested):
         return _Steps(steps, finished=True)
-    text = _SET.sub("", _ESCAPED_BREAK.sub("\n", _unboxed(body.text.translate(_UNSEEN))))
+    text = _unquoted(_unboxed(body.text.translate(_UNSEEN)))
+    text = _SET.sub("", _ESCAPED_BREAK.sub("\n", text))
     text = _BREAK.sub("\n", _ITEM.sub("\n- ", text))
     text = _INLINE_STEP.sub("\n", text)
     lines = lines_of(text)
@@ -130,7 +137,7 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
         found = listed(lines, kind)
         if found and (body.tagged or kind in ("step", "number") or len(found.steps) > 1):
             return _Steps(found.steps, found.finished or body.closed)
-    if told := _in_order(lines):
+    if told := _in_order(lines_of(_SENTENCE.sub("\n", text))):
         return _Steps(told, body.closed)
     if body.tagged and (told := [line.text for line in lines if line.kind == "words"]):
         return _Steps(told, body.closed)
@@ -142,6 +149,13 @@ def _unboxed(text: str) -> str:
     before, box, inner = text.partition(r"\boxed{")
     inner, _, after = inner.rpartition("}")
     return f"{before}{inner}{after}" if box and inner else text
+
+
+def _unquoted(text: str) -> str:
+    """A text of several lines without the quotes around the whole."""
+    words = text.strip()
+    whole = words[:1] == words[-1:] and words[:1] in ('"', "'") and words.count(words[0]) == 2
+    return words[1:-1] if whole and "\n" in words else text
 
 
 def _on_lines(text: str) -> str:

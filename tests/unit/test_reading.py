@@ -317,6 +317,15 @@ def test_whatever_the_text_reading_it_ends_and_its_answer_reads_the_same(text):
         f"Action: {GO} 🙂",
         f"Action: {GO} [END]",
         f"Action: {GO}###",
+        f"Action: {GO} because it may hold the mug",
+        f"Action: {GO} [because of the mug]",
+        f"Action: I will {GO}.",
+        f"Action: Let me {GO}",
+        f"Action: {GO}Observation: You arrive.",
+        f"<answer>{GO}</answer>",
+        f"<action>Action: {GO}</action>",
+        f"My next action will be: {GO}",
+        f"Action → {GO}",
         f"Action: {GO} | Observation: You arrive.",
         f"Action: {GO}<br>",
         f"<b>Action:</b> {GO}",
@@ -353,7 +362,16 @@ def test_an_action_is_read_whatever_is_around_it(reply):
 
 @pytest.mark.parametrize(
     "action",
-    ["open f(x)", "search[red mug]", "दरवाज़ा खोलो", "take mug (empty)", "print(1)"],
+    [
+        "open f(x)",
+        "search[red mug]",
+        "दरवाज़ा खोलो",
+        "take mug (empty)",
+        "print(1)",
+        "move cup (containing water) to sink",
+        "open door to hallway (that is closed)",
+        "put mug 1 in/on desk 1",
+    ],
 )
 def test_what_belongs_to_an_action_is_kept(action):
     assert read_action(f"Action: {action}").action == action
@@ -384,6 +402,10 @@ def test_what_belongs_to_an_action_is_kept(action):
         ("Action: I'm sorry, I can't help with that", "refusal"),
         ("As an AI, I cannot participate in this.", "refusal"),
         ("I can't open the drawer, it is locked.", "no action line"),
+        ("Sorry about that, I look around.", "no action line"),
+        ("I cannot.", "refusal"),
+        ("I must respectfully decline.", "refusal"),
+        ("我无法帮助你。", "refusal"),
         ("I'm sorry, but I can't help with that.", "refusal"),
         ("Action: I’m sorry, but I can't assist with that.", "refusal"),
         ('<tool_call>{"name": "go to", "arguments": {"to": "desk 1"}}</tool_call>', "tool call"),
