@@ -1,21 +1,10 @@
 """A command among the words that a model puts around it: markdown, quotes, markup, reasons."""
 
-import html
 import json
 import re
 import unicodedata
 
 from mpo_core.reasoning import calls_tool
-
-# Tags that only set a text: those that begin a line of their own, and the others.
-_BLOCK = re.compile(r"<(?:/?(?:p|div|li|ul|ol|pre|h[1-6])|br)\s?/?>", re.IGNORECASE)
-_INLINE = re.compile(
-    r"</?(?:b|i|em|strong|u|code|span|font|response|output|final|end|stop)>",
-    re.IGNORECASE,
-)
-_UNSEEN = str.maketrans(
-    dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "") | dict.fromkeys("\u00a0\u2007\u202f", " ")
-)
 
 VALUE = r"""(?:"(?P<text>(?:[^"\\\n]|\\.)*)"|'(?P<other>[^'\n]*)')"""
 FIELD = re.compile(
@@ -65,14 +54,6 @@ _OF_EMOJI = "\ufe0e\ufe0f\u20e3"
 _MAY_BEGIN, _MAY_END = "([\\{<\"'“‘«「+-_", ")]}>\"'”’»」_"
 _PAIRS = {"“": "”", "‘": "’", "«": "»", "「": "」", "[": "]", "<": ">", "(": ")", "{": "}"}
 _NOTHING = re.compile(r"(?:none|n/?a|null|nil|nothing|no[ _]action)\Z", re.IGNORECASE)
-
-
-def unset(text: str) -> str:
-    """A text without what only sets it: HTML's tags and entities, spaces of no width."""
-    text = text.translate(_UNSEEN)
-    if "<" in text:
-        text = _INLINE.sub("", _BLOCK.sub("\n", text))
-    return html.unescape(text) if "&" in text else text
 
 
 def field_value(field: re.Match) -> str:

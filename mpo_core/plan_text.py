@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mpo_core.markup import seen, unstyled
 from mpo_core.plan_lines import MARKED, Line, lines_of, step_text
 from mpo_core.plan_list import listed
 from mpo_core.plan_values import steps_of_values
@@ -80,10 +81,6 @@ _BREAK = re.compile(
     r"|answer|response|output|solution)>|\\(?:begin|end)\{(?:enumerate|itemize)\}",
     re.IGNORECASE,
 )
-_SET = re.compile(r"</?(?:b|i|em|strong|u|code|span)>", re.IGNORECASE)
-_UNSEEN = str.maketrans(
-    dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "") | dict.fromkeys("\u00a0\u2007\u202f", " ")
-)
 # A line break that was written as its escape.
 _ESCAPED_BREAK = re.compile(
     r"(?:\\r)?\\n(?=(?:\\n|[\s*_#>])*+(?:Step[ _]?\d|\d{1,2}[.)]\s|(?<=\*)\s|[-•]\s))",
@@ -124,8 +121,8 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
     """
     if steps := steps_of_values(body.text, _nested):
         return _Steps(steps, finished=True)
-    text = _unquoted(_unboxed(body.text.translate(_UNSEEN)))
-    text = _SET.sub("", _ESCAPED_BREAK.sub("\n", text))
+    text = _unquoted(_unboxed(seen(body.text)))
+    text = unstyled(_ESCAPED_BREAK.sub("\n", text))
     text = _BREAK.sub("\n", _ITEM.sub("\n- ", text))
     text = _INLINE_STEP.sub("\n", text)
     lines = lines_of(text)

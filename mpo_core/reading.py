@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mpo_core.action_words import BOX, FIELD, command, field_command, unset
+from mpo_core.action_words import BOX, FIELD, command, field_command
+from mpo_core.markup import unset
 from mpo_core.reasoning import calls_tool, encodable, refuses, split_reasoning
 
 __all__ = ["ActionReading", "read_action", "split_reasoning"]

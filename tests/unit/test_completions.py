@@ -6,18 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpo_core.completions import (
+from mpo_core.completions import read_completion, replies_of
+from mpo_core.errors import ContextFull, InputError
+from mpo_core.refusals import (
     Refused,
     TryAgain,
     clean,
     failure_of,
-    read_completion,
     refused_fields,
-    replies_of,
     says_context_full,
     server_words,
 )
-from mpo_core.errors import ContextFull, InputError
 
 
 def completion(message: dict, **choice) -> dict:
