@@ -66,7 +66,7 @@ _NUMBERED = re.compile(
     rf"{_BEFORE}(?:no\.[ \t]?)?(?:(?P<n>\d{{1,2}})(?!\d)(?:(?:st|nd|rd|th)(?=[:：.)]))?"
     r"(?:(?P<sub>(?:[.．]\d{1,2}(?!\d))+)(?:[.):]|(?=[ \t]))"
     rf"|[*_]{{0,2}}[ \t]?(?:{_COLON}{{1,2}}|[-–—](?=[ \t*_])|\ufe0f?\u20e3)|\t"
-    r"|(?<=#\d)[ \t]|(?<=#\d\d)[ \t])"
+    r"|(?:(?<=#\d)|(?<=#\d\d))[ \t](?=(?-i:[A-Z])))"
     rf"|(?P<circled>[{_CIRCLED}])、?|(?P<han>[一二三四五六七八九十]{{1,2}})[、.．)）]){_END}",
     re.IGNORECASE,
 )
@@ -127,7 +127,21 @@ class Line(NamedTuple):
 
 def lines_of(text: str) -> list[Line]:
     """The lines of a text; code fences and table rules are blank."""
-    return [_line(line.expandtabs(4)) for line in text.splitlines()]
+    lines: list[Line] = []
+    letter = 0
+    for words in text.splitlines():
+        line = _line(words.expandtabs(4))
+        # `i.` after `h.` is a letter.
+        as_letter = _lettered(line) if line.kind == "roman" and letter else line
+        lines.append(as_letter if as_letter.number == letter + 1 else line)
+        letter = lines[-1].number if lines[-1].kind == "letter" else letter
+    return lines
+
+
+def _lettered(line: Line) -> Line:
+    """A line with a Roman number, taken for a letter."""
+    m = _LETTER.match(line.whole)
+    return line._replace(kind="letter", number=_number(m["n"])) if m else line
 
 
 def _line(line: str) -> Line:

@@ -147,6 +147,9 @@ def _from_tags(answer: str) -> tuple[int, str] | None:
     told = []
     for tag in _TAGGED.finditer(answer):
         words = next(words for name in _TAGGED_TEXTS if (words := tag[name]) is not None)
+        label = _LINE.match(words)
+        if label and label["next"]:
+            continue
         again = _AGAIN.match(words)
         told.append((tag.end(), command(words[again.end() if again else 0 :])))
     return _last(answer, told)

@@ -258,6 +258,11 @@ def test_what_follows_the_plan_is_not_appended(more):
         ),
         ("1. wait\n10. times\n2. go", "Step 1: wait 10. times\nStep 2: go"),
         ("Step 1: wait\n10. times\nStep 2: go", "Step 1: wait 10. times\nStep 2: go"),
+        ("#1 rule: look\n1. Go\n2. Take", "Step 1: Go\nStep 2: Take"),
+        (
+            "\n".join(f"{letter}. Go {letter}" for letter in "abcdefghij"),
+            "\n".join(f"Step {k}: Go {letter}" for k, letter in enumerate("abcdefghij", 1)),
+        ),
         ("1. **Prepare**: (if need be) go", "Step 1: Prepare: (if need be) go"),
         ("Step 1: -5 degrees\nStep 2:\nStep 3: `b_c`", "Step 1: -5 degrees\nStep 2: `b_c`"),
     ],
