@@ -26,12 +26,13 @@ import ray
 from ray import serve
 
 from cluster.adapters import link
-from mpo_core.completions import Refused, Reply, TryAgain, failure_of, last_line, replies_of
+from mpo_core.completions import Reply, replies_of
 from mpo_core.config import ModelConfig
 from mpo_core.endpoint import CONTINUATION, switch_of
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.hardware import multiplies_bf16
 from mpo_core.models import told_apart, weights_fingerprint
+from mpo_core.refusals import Refused, TryAgain, failure_of, last_line
 from mpo_core.types import Message
 
 logger = logging.getLogger(__name__)

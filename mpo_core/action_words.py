@@ -1,21 +1,10 @@
 """A command among the words that a model puts around it: markdown, quotes, markup, reasons."""
 
-import html
 import json
 import re
 import unicodedata
 
 from mpo_core.reasoning import calls_tool
-
-# Tags that only set a text: those that begin a line of their own, and the others.
-_BLOCK = re.compile(r"<(?:/?(?:p|div|li|ul|ol|pre|h[1-6])|br)\s?/?>", re.IGNORECASE)
-_INLINE = re.compile(
-    r"</?(?:b|i|em|strong|u|code|span|font|answer|response|output|command|final|end|stop)>",
-    re.IGNORECASE,
-)
-_UNSEEN = str.maketrans(
-    dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "") | dict.fromkeys("\u00a0\u2007\u202f", " ")
-)
 
 VALUE = r"""(?:"(?P<text>(?:[^"\\\n]|\\.)*)"|'(?P<other>[^'\n]*)')"""
 FIELD = re.compile(
@@ -36,37 +25,36 @@ _ADDED = re.compile(
     r"[^()]*|(?!contain|that is|in |on )\w+(?:\s[^()\s]+){3}[^()]*)\)\Z"
     r"|\s(?:#+|//|--|[—–|-])\s.*"  # - because the mug may be there
     r"|;\s.*|\s(?:[-=]+>|→|>>+|<!--).*"  # -> You arrive
-    r"|,?\s(?:and\s)?then\s.*"
+    r"|\snow\Z|,?\s(?:and\s)?then\s.*|,?\s(?:because|since|so\sthat|so\sI|in\sorder\sto)\s.*"
     r"|(?<=\w)[.!]\s(?-i:[A-Z]).*",  # . This shows what is there.
     re.IGNORECASE,
 )
 _END_TOKEN = re.compile(r"(?<=\S)\s?\[/?[A-Z]{2,12}\]")
+# A command in quotes, and what is said of it.
 _QUOTED_FIRST = re.compile(
     r"""(?P<quote>["`]|\*\*)(?P<text>\w[^"`*]*)(?P=quote)(?=\s?(?:[-(–—,.;]|"""
-    r"""(?:to|and|as|so|since|because|for|in order|which|then)\b))""",
+    r"""(?:to|and|as|so|since|because|for|in order|which|then)\b|(?-i:[A-Z])))""",
     re.IGNORECASE,
 )
 _NAME = r"[\w -]+"
 _AROUND_NAMES = re.compile(
-    rf"""(?<=\s)(?:"({_NAME})"|“({_NAME})”|`({_NAME})`|'({_NAME})'|\[({_NAME})\]"""
+    rf"""(?<!\S)(?:"({_NAME})"|“({_NAME})”|`({_NAME})`|'({_NAME})'|\[({_NAME})\]"""
     rf"""|\{{({_NAME})\}}|<({_NAME})>|\*\*({_NAME})\*\*)(?!\w)"""
 )
 _BOXED = re.compile(BOX)
-_TAGS = re.compile(r"</?act(?:ion)?>|\*\*|\[/action\]", re.IGNORECASE)
+_TAGS = re.compile(r"</?(?:act(?:ion)?|answer|command)>|\*\*|\[/action\]", re.IGNORECASE)
 _BULLET = re.compile(r"(?:(?:[-•>]|\d{1,2}[.)])\s++)+")
+_INTENT = re.compile(
+    r"(?:(?:(?:so|now),?|I(?:['’]ll|['’]d like to|['’]m going to|\s(?:will|shall|should|would|must"
+    r"|choose to|decide to|(?:want|need|have|would like) to|am going to))|let me|let['’]s|let us"
+    r"|please)\s)++(?=\w)",
+    re.IGNORECASE,
+)
 _ESCAPES = re.compile(r"(?:\\[nrt])+\Z")
 _OF_EMOJI = "\ufe0e\ufe0f\u20e3"
 _MAY_BEGIN, _MAY_END = "([\\{<\"'“‘«「+-_", ")]}>\"'”’»」_"
 _PAIRS = {"“": "”", "‘": "’", "«": "»", "「": "」", "[": "]", "<": ">", "(": ")", "{": "}"}
 _NOTHING = re.compile(r"(?:none|n/?a|null|nil|nothing|no[ _]action)\Z", re.IGNORECASE)
-
-
-def unset(text: str) -> str:
-    """A text without what only sets it: HTML's tags and entities, spaces of no width."""
-    text = text.translate(_UNSEEN)
-    if "<" in text:
-        text = _INLINE.sub("", _BLOCK.sub("\n", text))
-    return html.unescape(text) if "&" in text else text
 
 
 def field_value(field: re.Match) -> str:
@@ -99,7 +87,8 @@ def command(text: str, *, shouted: bool = False) -> str:
         return ""
     if box := _BOXED.search(text):
         text = box["boxed"]
-    if first := _QUOTED_FIRST.match(text):
+    first = _QUOTED_FIRST.match(text)
+    if first and text.count(first["quote"]) == 2:
         text = first["text"]
     text = _END_TOKEN.sub("", text)
     text = _AROUND_NAMES.sub(lambda m: next(filter(None, m.groups()), ""), text)
@@ -109,12 +98,23 @@ def command(text: str, *, shouted: bool = False) -> str:
         text = _bare(_ESCAPES.sub("", text)).strip("_ ")
         if bullet := _BULLET.match(text):
             text = text[bullet.end() :]
-        text = _unquoted(text)
-        if added := _ADDED.search(text, 1):
-            text = text[: added.start()]
+        text = _without_added(_unquoted(text))
+        if intent := _INTENT.match(text):
+            text = text[intent.end() :]
     if not re.search(r"\w", text) or _NOTHING.match(text):
         return ""
     return text.lower() if shouted and text.isupper() else text
+
+
+def _without_added(text: str) -> str:
+    """Without what is said behind a command; what stands in brackets or quotes belongs to it."""
+    added, tries = _ADDED.search(text, 1), 0
+    while added and tries < 4:
+        told = text[: added.start()]
+        if all(told.count(begin) <= told.count(end) for begin, end in ("[]", "()", "{}")):
+            return told if told.count('"') % 2 == 0 else text
+        added, tries = _ADDED.search(text, added.start() + 1), tries + 1
+    return text
 
 
 def _bare(text: str) -> str:

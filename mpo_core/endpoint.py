@@ -14,20 +14,19 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from mpo_core.completions import (
+from mpo_core.completions import Reply, read_completion
+from mpo_core.config import ModelConfig
+from mpo_core.connection import Address, address_of, cause_of, http_client
+from mpo_core.errors import InputError, ModelUnavailable
+from mpo_core.refusals import (
     LONGEST_WAIT_S,
     Refused,
-    Reply,
     TryAgain,
     clean,
     failure_of,
     filtered,
-    read_completion,
     refused_fields,
 )
-from mpo_core.config import ModelConfig
-from mpo_core.connection import Address, address_of, cause_of, http_client
-from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.types import Message
 
 logger = logging.getLogger(__name__)

@@ -35,17 +35,17 @@ _STEP = (
     r"(?:steps?|schritt|[ée]tape|etapa|paso|passo|pas|шаг|крок|krok|stap|steg|trin|vaihe|lépés"
     r"|adım|adim|bước|langkah|hakbang|βήμα|خطوة|الخطوة|चरण|ขั้นตอนที่|ステップ|手順|단계|步骤|步驟"
     r"|étapes|pasul|korak|стъпка|samm|solis|qadam|ধাপ|படி|hatua|שלב|مرحله|مرحلة"
-    r"|phase|stage|part|instruction|(?:sub-?)?goal|sub-?task|action)"
+    r"|phase|stage|s(?=\d)|part|instruction|(?:sub-?)?goal|sub-?task|action)"
 )
 _WORD_NUMBER = "|".join(sorted(_NUMBERS, key=len, reverse=True))
 _NUMBER = (
     rf"(?:\d{{1,3}}(?!\d)|[{_CIRCLED}]|(?:{_WORD_NUMBER})(?![a-z])|(?-i:[IVX]{{1,4}}|[A-H])\b)"
 )
 # Markdown and other signs before a marker.
-_BEFORE = r"(?P<before>(?:[^\w\n]|_|(?<=\[)x(?=\])){0,40})"
+_BEFORE = r"(?P<before>(?:[^\w\n]|_|(?<=\[)[xX](?=\])){0,40})"
 _SUB = r"(?P<sub>(?:[.．]\d{1,2}(?!\d))+|(?-i:[a-z])(?=[.):：]))?"
 _END = r"[*_`\]\"')）】》>]{0,4}"
-_COLON = r"(?:\\?[.．](?!\d)|[:：](?!\d)|[)）\]】》、，|>]|[ \t]?(?:[-–—=]>|→))"
+_COLON = r"(?:\\?[.．](?!\d)|[:：](?!\d)|\\?[)）]|[\]】》、，|>]|[ \t]?(?:[-–—=]>|→))"
 _ORDINAL = (
     r"(?:\d{1,2}(?=st|nd|rd|th|\.|º|ª|er|e|[ \t]?(?:단계|步))|"
     rf"(?:{'|'.join(_WORDS[k].replace(' ', '|') for k in _ORDINALS)})(?![^\W\d_]))"
@@ -63,15 +63,23 @@ _LABELLED = re.compile(
 # What may follow a label that ends in no colon or the like.
 _BEGINS = re.compile(r"\s*+\Z|\s?[\[(]|\s+[^\Wa-z]|[^\x00-\x7f]")
 _NUMBERED = re.compile(
-    rf"{_BEFORE}(?:no\.[ \t]?)?(?:(?P<n>\d{{1,2}})(?!\d)"
+    rf"{_BEFORE}(?:no\.[ \t]?)?(?:(?P<n>\d{{1,2}})(?!\d)(?:(?:st|nd|rd|th)(?=[:：.)]))?"
     r"(?:(?P<sub>(?:[.．]\d{1,2}(?!\d))+)(?:[.):]|(?=[ \t]))"
-    rf"|[*_]{{0,2}}[ \t]?(?:{_COLON}{{1,2}}|[-–—](?=[ \t*_])|\ufe0f?\u20e3)|\t)"
+    rf"|[*_]{{0,2}}[ \t]?(?:{_COLON}{{1,2}}|[-–—](?=[ \t*_])|\ufe0f?\u20e3)|\t"
+    r"|(?:(?<=#\d)|(?<=#\d\d))[ \t](?=(?-i:[A-Z])))"
     rf"|(?P<circled>[{_CIRCLED}])、?|(?P<han>[一二三四五六七八九十]{{1,2}})[、.．)）]){_END}",
     re.IGNORECASE,
 )
-_ROMAN = re.compile(r"(?P<before>[\s#>*_(\[-]{0,20})(?P<n>[IVX]{1,5})[.)\]][*_]{0,3}(?=\s)")
-_LETTER = re.compile(r"(?P<before>[\s#>*_(\[-]{0,20})(?P<n>(?!x\])[A-Za-z])[.)\]][*_]{0,3}(?=\s)")
-_SIGN = r"(?:[-*•–—·‣▪◦●○■□+➤→►▶✓✔✅☐☑❖◆➢»~👉➡🔹🔸🔷🔶🔵🟢⭐📌]\ufe0f?|--|o(?=[ \t]+[A-Z]))"
+_ROMAN = re.compile(
+    r"(?P<before>[\s#>*_(\[-]{0,20})(?P<n>(?![xX]\])(?:[IVX]{1,5}|[ivx]{1,5}))[.)\]][*_]{0,3}(?=\s)"
+)
+_LETTER = re.compile(
+    r"(?P<before>[\s#>*_(\[-]{0,20})(?P<n>(?![xX]\])[A-Za-z])[.)\]][*_]{0,3}(?=\s)"
+)
+_SIGN = (
+    r"(?:~(?![^\n]*~\s*\Z)|--|o(?=[ \t]+[A-Z])"
+    r"|[-*•–—·‣▪◦●○■□+➤→►▶✓✔✅☐☑❖◆➢»👉➡🔹🔸🔷🔶🔵🟢⭐📌]\ufe0f?)"
+)
 _BULLET = re.compile(
     rf"\s*(?:>\s?)?(?P<sign>{_SIGN})(?:[ \t]|(?<=[-•·–—])(?=[^\W\d])|(?<=\*)(?=[^\W\d][^*\n]*\Z))"
 )
@@ -119,7 +127,21 @@ class Line(NamedTuple):
 
 def lines_of(text: str) -> list[Line]:
     """The lines of a text; code fences and table rules are blank."""
-    return [_line(line.expandtabs(4)) for line in text.splitlines()]
+    lines: list[Line] = []
+    letter = 0
+    for words in text.splitlines():
+        line = _line(words.expandtabs(4))
+        # `i.` after `h.` is a letter.
+        as_letter = _lettered(line) if line.kind == "roman" and letter else line
+        lines.append(as_letter if as_letter.number == letter + 1 else line)
+        letter = lines[-1].number if lines[-1].kind == "letter" else letter
+    return lines
+
+
+def _lettered(line: Line) -> Line:
+    """A line with a Roman number, taken for a letter."""
+    m = _LETTER.match(line.whole)
+    return line._replace(kind="letter", number=_number(m["n"])) if m else line
 
 
 def _line(line: str) -> Line:
@@ -144,8 +166,8 @@ def _marked(words: str, place: dict) -> Line | None:
     if m := _NUMBERED.match(words):
         number = _number(m["n"] or m["circled"] or m["han"])
         return Line("number", _rest(words, m), number, m["sub"] is not None, **place)
-    if (m := _ROMAN.match(words)) and m["n"] in _ROMANS:
-        return Line("roman", _rest(words, m), _ROMANS[m["n"]], **place)
+    if (m := _ROMAN.match(words)) and m["n"].upper() in _ROMANS:
+        return Line("roman", _rest(words, m), _ROMANS[m["n"].upper()], **place)
     if m := _LETTER.match(words):
         return Line("letter", _rest(words, m), ord(m["n"].lower()) - ord("a") + 1, **place)
     if m := _BULLET.match(words):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mpo_core.markup import seen, unstyled
 from mpo_core.plan_lines import MARKED, Line, lines_of, step_text
 from mpo_core.plan_list import listed
 from mpo_core.plan_values import steps_of_values
@@ -80,20 +81,22 @@ _BREAK = re.compile(
     r"|answer|response|output|solution)>|\\(?:begin|end)\{(?:enumerate|itemize)\}",
     re.IGNORECASE,
 )
-_SET = re.compile(r"</?(?:b|i|em|strong|u|code|span)>", re.IGNORECASE)
-_UNSEEN = str.maketrans(
-    dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "") | dict.fromkeys("\u00a0\u2007\u202f", " ")
-)
 # A line break that was written as its escape.
 _ESCAPED_BREAK = re.compile(
     r"(?:\\r)?\\n(?=(?:\\n|[\s*_#>])*+(?:Step[ _]?\d|\d{1,2}[.)]\s|(?<=\*)\s|[-•]\s))",
     re.IGNORECASE,
 )
 _FIRST_INLINE = re.compile(r"(?:^|[:：])[ \t]*(?P<open>\(?)1(?P<close>[.)])[ \t]", re.MULTILINE)
+_LATER = (
+    r"(?:second(?:ly)?|third(?:ly)?|fourth|fifth|then|next|after (?:that|this)|afterwards?"
+    r"|(?:and )?finally|lastly|接着|然后|再|最后|dann|danach|schließlich|zuletzt|ensuite|puis|enfin"
+    r"|luego|después|finalmente|por último)"
+)
+_SENTENCE = re.compile(rf"(?<=[.!?;])[ \t]+(?={_LATER}\b)|(?<=[。；])(?={_LATER})", re.IGNORECASE)
 _ORDER = re.compile(
-    r"\W*+(?:(?P<first>first(?:ly)?|to begin|to start|首先)|second(?:ly)?|third(?:ly)?|fourth|fifth"
-    r"|then|next|after (?:that|this)|afterwards?|(?:and )?finally|lastly|接着|然后|再|最后)"
-    r"(?:[ \t]?[,:，：、]|[ \t]?[-–—][ \t])[ \t]*(?P<text>\S[^\n]*)",
+    rf"\W*+(?:(?P<first>first(?:ly)?(?: of all)?|to (?:begin|start)(?: with)?|首先|zuerst|zunächst"
+    rf"|d['’]abord|primero)|{_LATER})(?:[ \t]?[,:，：、]|[ \t]?[-–—][ \t]|[ \t](?!to\b|of\b|step))"
+    r"[ \t]*(?P<text>\S[^\n]*)",
     re.IGNORECASE,
 )
 _INLINE_STEP = re.compile(
@@ -118,7 +121,8 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
     """
     if steps := steps_of_values(body.text, _nested):
         return _Steps(steps, finished=True)
-    text = _SET.sub("", _ESCAPED_BREAK.sub("\n", _unboxed(body.text.translate(_UNSEEN))))
+    text = _unquoted(_unboxed(seen(body.text)))
+    text = unstyled(_ESCAPED_BREAK.sub("\n", text))
     text = _BREAK.sub("\n", _ITEM.sub("\n- ", text))
     text = _INLINE_STEP.sub("\n", text)
     lines = lines_of(text)
@@ -130,7 +134,7 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
         found = listed(lines, kind)
         if found and (body.tagged or kind in ("step", "number") or len(found.steps) > 1):
             return _Steps(found.steps, found.finished or body.closed)
-    if told := _in_order(lines):
+    if told := _in_order(lines_of(_SENTENCE.sub("\n", text))):
         return _Steps(told, body.closed)
     if body.tagged and (told := [line.text for line in lines if line.kind == "words"]):
         return _Steps(told, body.closed)
@@ -142,6 +146,13 @@ def _unboxed(text: str) -> str:
     before, box, inner = text.partition(r"\boxed{")
     inner, _, after = inner.rpartition("}")
     return f"{before}{inner}{after}" if box and inner else text
+
+
+def _unquoted(text: str) -> str:
+    """A text of several lines without the quotes around the whole."""
+    words = text.strip()
+    whole = words[:1] == words[-1:] and words[:1] in ('"', "'") and words.count(words[0]) == 2
+    return words[1:-1] if whole and "\n" in words else text
 
 
 def _on_lines(text: str) -> str:

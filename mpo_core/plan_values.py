@@ -21,6 +21,7 @@ _TEXT_KEYS = (
         "task",
         "detail",
         "details",
+        "do",
     ),
     ("title", "name", "goal", "summary", "subgoal", "what"),
 )

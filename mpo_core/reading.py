@@ -9,14 +9,16 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mpo_core.action_words import BOX, FIELD, command, field_command, unset
+from mpo_core.action_words import BOX, FIELD, command, field_command
+from mpo_core.markup import unset
 from mpo_core.reasoning import calls_tool, encodable, refuses, split_reasoning
 
 __all__ = ["ActionReading", "read_action", "split_reasoning"]
 
 _ACTION = (
     r"(?:(?:the|next|final|my|chosen|best|selected|following)[ \t]+){0,3}"
-    r"(?:action(?:[ \t](?:is|taken|to[ \t](?:take|perform|execute|be[ \t]taken)))?|act|command"
+    r"(?:action(?:[ \t](?:is|taken|(?:will|should|would)[ \t]be"
+    r"|to[ \t](?:take|perform|execute|be[ \t]taken)))?|act|command"
     r"|aktion|acción|ação|azione|actie|akcja|hành[ \t]động|действие|動作|动作|行动|行動|操作"
     r"|アクション|행동|الإجراء)"
 )
@@ -25,7 +27,7 @@ _OBSERVATION = (
     r"|game)"
 )
 _THINKING = r"(?:thoughts?|think|reason(?:ing)?|rationale|explanation)"
-_DECORATION = r"(?:[^\w\n\r]|_){0,30}(?:\d{1,2}[.)])?(?:[^\w\n\r]|_){0,5}"
+_DECORATION = r"(?:[^\w\n\r]|_){0,30}(?:answer>|command>)?(?:\d{1,2}[.)])?(?:[^\w\n\r]|_){0,5}"
 _NUMBER = (
     r"[ \t]{0,4}(?:[#_]?\d{0,3}|\[\d{1,3}\]|\((?:step[ \t])?\d{1,3}\))[ \t]{0,4}"
     r"[*_`\]]{0,4}[ \t]{0,4}"
@@ -33,12 +35,13 @@ _NUMBER = (
 _COLON = rf"{_NUMBER}[:：]{{1,2}}"
 _LINE = re.compile(
     rf"^{_DECORATION}(?:(?P<action>{_ACTION})"
-    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|[-–—=](?=[ \t]))|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
+    rf"(?:{_COLON}|{_NUMBER}(?:[-–—=]>|[→⇒➜➡]\ufe0f?|[-–—=](?=[ \t]))"
+    rf"|(?:[*_]{{2}}|\])[ \t]|{_NUMBER}$)"
     rf"|(?P<next>{_OBSERVATION}|{_THINKING})(?:{_COLON}|\](?=\s)))",
     re.IGNORECASE | re.MULTILINE,
 )
 _AGAIN = re.compile(rf"{_DECORATION}{_ACTION}(?:{_COLON}|\](?=\s))", re.IGNORECASE)
-_ALONE = r"(?<![^\W_])[*_`(\[]{0,3}"
+_ALONE = r"(?<![^\W\d_])[*_`(\[]{0,3}"
 _NEXT = re.compile(rf"{_ALONE}(?:{_OBSERVATION}|{_THINKING}|{_ACTION}){_COLON}", re.IGNORECASE)
 _OBSERVED = re.compile(rf"{_ALONE}{_OBSERVATION}{_COLON}|<obs", re.IGNORECASE)
 _MENTION = re.compile(rf"{_ALONE}(?P<action>{_ACTION}){_COLON}", re.IGNORECASE)
@@ -49,9 +52,11 @@ _SPOKEN_OF = re.compile(
 )
 _TAGGED = re.compile(
     r"<act(?:ion)?>\s*+(?P<text>[^<\n\r]*)(?:\s*+</act(?:ion)?>)?"
+    r"|<(?P<tag>answer|command)>\s*+(?P<told>[^<\n\r]*+)\s*+</(?P=tag)>"
     rf"|\[action\]\s*+(?P<bracketed>[^\[\n\r]*)\[/action\]|{BOX}",
     re.IGNORECASE,
 )
+_TAGGED_TEXTS = ("text", "told", "bracketed", "boxed")
 _INPUT = re.compile(
     rf"[ \t\r]*+\n\s*+{_DECORATION}action[ \t]+input{_COLON}(?P<text>[^\n\r]*)", re.IGNORECASE
 )
@@ -139,7 +144,14 @@ def _labelled(answer: str, label: re.Match) -> tuple[int, str] | None:
 
 def _from_tags(answer: str) -> tuple[int, str] | None:
     """Where the last <action>, [ACTION] or boxed text of the turn ends, and its action."""
-    told = ((tag.end(), command(tag[tag.lastgroup])) for tag in _TAGGED.finditer(answer))
+    told = []
+    for tag in _TAGGED.finditer(answer):
+        words = next(words for name in _TAGGED_TEXTS if (words := tag[name]) is not None)
+        label = _LINE.match(words)
+        if label and label["next"]:
+            continue
+        again = _AGAIN.match(words)
+        told.append((tag.end(), command(words[again.end() if again else 0 :])))
     return _last(answer, told)
 
 

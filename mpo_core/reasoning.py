@@ -67,8 +67,13 @@ _BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z])"
 
 # "I can't" alone is no refusal: doors that are locked are spoken of so.
 _REFUSAL = re.compile(
-    r"\W*+(?:(?:I['’]?m|I am)?\s*(?:very |so |really )?sorry\b|As an AI\b|Unfortunately,? I\b"
+    r"\W*+(?:(?:I['’]?m|I am)?\s*(?:very |so |really )?sorry\b(?! (?:for|about) )"
+    r"|As an AI\b|Unfortunately,? I\b"
     r"|(?:很)?抱歉|对不起|申し訳|Lo siento\b|Je suis désolé|Es tut mir leid"
+    r"|我(?:无法|不能)(?:帮|提供|协助|满足|回答)|作为(?:一个|一名)?(?:AI|人工智能)"
+    r"|Je ne peux pas vous aider|No puedo ayudar|Ich kann (?:dir |Ihnen )?(?:da)?"
+    r"(?:bei |mit )?nicht helfen|Я не могу помочь"
+    r"|I(?: will| must| have to|'m going to)? (?:respectfully )?(?:decline|refuse)\b"
     r"|I (?:can(?:['’]|no)?t|can not|won['’]t)\s*(?:[.,;:!\n]|\Z)"
     r"|[^.\n]{0,60}?\b(?:can(?:['’]|no)?t|can not|won['’]t|will not|(?:unable|not able) to)\s+"
     r"(?:help|assist|comply|fulfil|participate|engage|provide|continue|support|answer|discuss"

@@ -6,18 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpo_core.completions import (
+from mpo_core.completions import read_completion, replies_of
+from mpo_core.errors import ContextFull, InputError
+from mpo_core.refusals import (
     Refused,
     TryAgain,
     clean,
     failure_of,
-    read_completion,
     refused_fields,
-    replies_of,
     says_context_full,
     server_words,
 )
-from mpo_core.errors import ContextFull, InputError
 
 
 def completion(message: dict, **choice) -> dict:
@@ -146,6 +145,11 @@ FULL = {
         400,
         {"errors": [{"message": "the number of input tokens 90 cannot exceed the total tokens"}]},
     ),
+    "a proxy": (413, "<html>413 Request Entity Too Large</html>"),
+    "of its window": (400, "Requested 90 tokens but the model's window is 64"),
+    "of its limit": (400, "prompt is 90 tokens, but the limit is 64"),
+    "of its support": (400, "This model only supports 64 tokens of context, got 90"),
+    "a code": (400, {"error": {"code": "too_many_tokens"}}),
     "vllm, negative": (400, "max_tokens must be at least 1, got -37."),
     "sglang allowed": (
         400,
@@ -372,6 +376,12 @@ def test_a_sample_is_read_in_whatever_form_it_comes(text, kind):
     assert reply.text == "ab"
 
 
+@pytest.mark.parametrize("choice", [{}, {"message": None}])
+def test_an_answer_that_a_filter_left_nothing_of_is_one(choice):
+    [reply] = replies_of({"choices": [choice | {"finish_reason": "content_filter"}]})
+    assert reply.fault == "content filter"
+
+
 def test_streamed_samples_are_told_apart_by_their_index():
     events = [(0, "a"), (1, "c"), (0, "b"), (1, "d")]
     parts = [{"choices": [{"index": k, "delta": {"content": t}}]} for k, t in events]
@@ -456,6 +466,8 @@ def test_halves_of_one_character_are_joined():
         ("unknown field max_completion_tokens", "max_completion_tokens"),
         ("Unrecognized request argument supplied: chat_template_kwargs", "reasoning"),
         ("Extra inputs are not permitted", "reasoning"),
+        ("parameter n: must be <= 1", "n"),
+        ("llama does not support thinking", "reasoning"),
         ("max_tokens: Field required", "max_completion_tokens"),
     ],
 )
