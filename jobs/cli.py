@@ -620,6 +620,12 @@ def _print_report(folder: Path, summary: dict) -> None:
     console.print(
         f"{summary['plans']} plans, {summary['episodes']} episodes, {summary['pairs']} pairs{speed}"
     )
+    if summary["pair_rules"] and not summary["pairs"]:
+        console.print(
+            "[yellow]no pairs: the plans of every task earned the same; more plans a task, a "
+            "higher planner.temperature, more attempts or more tasks may tell them apart[/]",
+            soft_wrap=True,
+        )
     for warning in conduct_warnings(summary.get("conduct", [])):
         console.print(f"[yellow]{warning}[/]", soft_wrap=True)
     console.print(f"report: {folder}", soft_wrap=True)

@@ -6,6 +6,7 @@ and what the server lacks is done without from the first request on (`mpo_core.e
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mpo_core.config import Config
 from mpo_core.endpoint import EndpointModel, models_context
@@ -118,6 +119,11 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
             asked |= {"seed"} | ({"n"} if need.n > 1 else set())
             asked |= {"stop"} if need.stop else set()
             asked |= {"prefill"} if need.messages[-1]["role"] == "assistant" else set()
+    except InputError as error:
+        names = await _listed(model) if "HTTP 404" in str(error) else []
+        if names and model.name not in names:
+            raise InputError(f"{error}; the server lists {', '.join(names[:5])}") from error
+        raise
     except ContextFull as error:
         raise InputError(f"{model.where}: not even a short prompt fits: {error}") from error
     except ModelUnavailable as error:
@@ -144,10 +150,23 @@ def for_probing(model: EndpointModel, timeout_s: float | None = None) -> Endpoin
 
 async def _context(model: EndpointModel) -> int | None:
     """The model's context length, where the server lists its models and tells it."""
+    return models_context(await _models(model), model.name)
+
+
+async def _listed(model: EndpointModel) -> list[str]:
+    """The names of the models that the server lists."""
+    found = await _models(model)
+    rows = found.get("data") if isinstance(found, dict) else found
+    rows = rows if isinstance(rows, list) else []
+    return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+
+
+async def _models(model: EndpointModel) -> Any:
+    """What the server lists of its models; nothing where it has no such list, as many."""
     try:
-        return models_context(await model.get("/models"), model.name)
+        return await model.get("/models")
     except (InputError, ContextFull, ModelUnavailable):
-        return None  # Many servers have no such list.
+        return None
 
 
 def _agents_need(config: Config) -> Need:

@@ -366,5 +366,5 @@ def test_a_row_of_plans_needs_an_id_or_a_task(tmp_path):
     path.write_text(json.dumps({"id": task(0).id, "workflow": "Step 1: Knock."}) + "\n")
     assert bound_plans([path], [task(0)], lambda _: "")[0].text == "Step 1: Knock."
     path.write_text(json.dumps({"workflow": "Step 1: Knock."}) + "\n")
-    with pytest.raises(InputError, match="row 1: names no task"):
+    with pytest.raises(InputError, match=r"row 1: .*names no task"):
         bound_plans([path], [task(0)], lambda _: "")

@@ -64,3 +64,9 @@ def test_what_only_the_evaluation_asks_for_is_asked_for(scoring, evaluation, tem
     asked = [(need.messages, need.temperature) for need in needs_of(config)["llm"]]
     for messages in (asked[0][0], asked[1][0]):
         assert [temperature for own, temperature in asked if own == messages] == temperatures
+
+
+def test_a_model_that_the_server_does_not_know_is_met_with_its_list():
+    unknown = (404, {"error": {"message": "The model does not exist."}})
+    with pytest.raises(InputError, match=r"does not exist.*the server lists fake"):
+        found(Mode(fails=unknown), Need(ASKED, 1, 0.8, (), 64))

@@ -133,7 +133,8 @@ def test_no_plan_at_all_is_one_line_and_exit_code_2(collected):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         f"mpo: error: seeds: none of the {TASKS} tasks gave a plan: too few of the teacher's "
-        "answers held a plan (refusal)"
+        "answers held a plan (refusal). The model refuses: change the teacher's prompt, or take "
+        "another model"
     )
 
 
