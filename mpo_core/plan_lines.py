@@ -240,5 +240,8 @@ def step_text(text: str) -> str:
         if inner is None or not (label or _WORD.search(text, inner.end())):
             break
         start = inner.end()
-    text = text[start:].rstrip(" \t*|\\").removesuffix("_")
+    text = text[start:].rstrip(" \t*|")
+    while text.endswith(("\\n", "\\r")):  # A line break that was written as its escape.
+        text = text[:-2].rstrip(" \t*|")
+    text = text.rstrip(" \t*|\\").removesuffix("_")
     return text if _WORD.search(text) else ""
