@@ -78,6 +78,12 @@ def train_method(
     Returns:
         Its summary and the folder of its weights.
     """
+    role = run.config.agent if method == "agent" else run.config.planner
+    if run.config.models[role.model].source is None:
+        raise InputError(
+            f"train {method}: models.{role.model} has no source to train; give it one (a model "
+            "folder or hub id)"
+        )
     this = Round.of(run.config, round_number)
     version = this.version if method == "dpo" else method
     if given is not None:

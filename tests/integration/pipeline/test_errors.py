@@ -158,6 +158,14 @@ def test_stages_without_what_they_stand_on_say_what_to_run_first(tmp_path):
     assert_one_line(mpo("rollout", "demo", runs_dir), "run `mpo plans`")
 
 
+def test_a_model_elsewhere_is_not_trained(tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    row = {"prompt": "a", "chosen": "Step 1: Look.", "rejected": "Step 1: Wait."}
+    pairs.write_text(json.dumps(row) + "\n")
+    answer = mpo("train", "dpo", "endpoint", "--pairs", str(pairs), f"runs_dir={tmp_path / 'runs'}")
+    assert_one_line(answer, "models.llm has no source to train")
+
+
 def test_the_doctor_finds_this_machine_fit_for_the_demo_and_says_what_is_not():
     answer = mpo("doctor", "demo")
     assert answer.returncode == 0, answer.stdout
