@@ -154,7 +154,7 @@ class Sweep:
                 else:
                     self._play(executor, owed, parallel)
             states = self.states()
-            if set(states.values()) == {"done"}:
+            if set(states.values()) == {"done"} and self.base.tracking.enabled:
                 self._parent().end("FINISHED")
         return states
 

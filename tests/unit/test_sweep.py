@@ -185,3 +185,13 @@ def test_while_slurm_does_not_answer_no_point_is_taken_for_failed(submitted, mon
     monkeypatch.setenv("SLURM_CONF", str(silent))
     with pytest.raises(InputError, match=r"squeue: .*unknown which of the sweep's jobs have ended"):
         submitted.run(parallel=1)
+
+
+def test_a_sweep_without_tracking_opens_no_store(tmp_path):
+    sweep = Sweep("demo", [f"runs_dir={tmp_path}", "tracking.enabled=false"], ["seed=1,2"], "local")
+    for point in sweep.points:
+        done = sweep._file(point, "done")
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.write_text(sweep._identity(point))
+    assert set(sweep.run(1).values()) == {"done"}
+    assert not list(tmp_path.rglob("mlflow*"))
