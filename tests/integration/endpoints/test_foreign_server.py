@@ -71,6 +71,7 @@ OVERRIDES = [
     "agent.list_actions=4",
     "agent.max_tokens=16",
     "agent.max_steps=3",
+    "agent.unusable_limit=null",  # A model this small rambles.
     "scoring.repetitions=1",
     "validation=0",
     "evaluation.arms=[none,base]",

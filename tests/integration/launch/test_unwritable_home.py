@@ -14,7 +14,8 @@ def test_a_private_cluster_runs_where_home_cannot_be_written(tmp_path, monkeypat
     monkeypatch.setenv("MPO_CACHE", str(default_cache()))
     monkeypatch.setenv("HOME", "/proc")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "a b"))
-    for variable in ("RAY_TMPDIR", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+    # What other tests of this process have set, the alfworld package too.
+    for variable in ("ALFWORLD_DATA", "RAY_TMPDIR", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
         monkeypatch.delenv(variable, raising=False)
     config = write_config(tmp_path)
     few = ["scoring.repetitions=1", "planner.per_task=2", "evaluation.arms=[none]"]

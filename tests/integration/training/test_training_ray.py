@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import psutil
 import pytest
+from safetensors.torch import load_file, save_file
 
 from cluster.training import train
 from mpo_core.config import DpoConfig, TrainingConfig
@@ -220,7 +221,10 @@ def test_a_workers_error_is_one_line(cluster, model, pairs, tmp_path):
     broken.mkdir()
     for file in model.iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
-    (broken / "model.safetensors").write_bytes(b"not a tensor file")
+    weights = load_file(model / "model.safetensors")
+    name = next(name for name, tensor in weights.items() if tensor.ndim == 2)
+    weights[name] = weights[name][:-1].clone()
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     config = DpoConfig(**SETTINGS | {"max_failures": 0})
     with pytest.raises(RuntimeError, match=r"training worker \d failed: \w*Error") as caught:
         train(
