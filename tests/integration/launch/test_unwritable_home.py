@@ -15,7 +15,8 @@ def test_a_private_cluster_runs_where_home_cannot_be_written(tmp_path, monkeypat
     monkeypatch.setenv("HOME", "/proc")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "a b"))
     # What other tests of this process have set, the alfworld package too.
-    for variable in ("ALFWORLD_DATA", "RAY_TMPDIR", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE"):
+    ray = ("RAY_TMPDIR", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
+    for variable in ("ALFWORLD_DATA", *ray):
         monkeypatch.delenv(variable, raising=False)
     config = write_config(tmp_path)
     few = ["scoring.repetitions=1", "planner.per_task=2", "evaluation.arms=[none]"]
