@@ -22,7 +22,7 @@ SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgr
 help:
 	@echo "make install  the virtual environment in .venv, with the mpo command"
 	@echo "make demo     the whole loop on this machine, a quarter of an hour; report in runs/demo/report"
-	@echo "make test     the tests, forty minutes on two cores"
+	@echo "make test     the tests, half an hour on two cores"
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm and PostgreSQL need (as root)"
 	@echo "make unit     the unit tests, seconds"
