@@ -24,7 +24,7 @@ def conduct(groups: Mapping[str, Iterable[Episode]]) -> list[dict[str, Any]]:
         ends: Counter[str] = Counter()
         faults: Counter[str] = Counter()
         replies = strange = 0
-        first = ""
+        first = unread = ""
         for episode in episodes:
             ends[episode.end] += 1
             faults += episode.faults
@@ -32,12 +32,15 @@ def conduct(groups: Mapping[str, Iterable[Episode]]) -> list[dict[str, Any]]:
             unknown = [turn.action for turn in episode.turns if turn.action and not turn.understood]
             strange += len(unknown)
             first = first or next(iter(unknown), "")
+            said = (turn.reply or turn.reasoning for turn in episode.turns if not turn.action)
+            unread = unread or " ".join(next(said, "").split())[:80]
         rows.append(
             {
                 "arm": arm,
                 "ends": {reason: ends[reason] for reason in get_args(EndReason) if ends[reason]},
                 "replies": replies,
                 "unreadable": dict(faults.most_common()),
+                "first_unreadable": unread,
                 "not_understood": strange,
                 "first_not_understood": first,
             }
@@ -69,7 +72,8 @@ def conduct_warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             worst = max(faults, key=faults.get)
             warnings.append(
                 f"{arm_name(row['arm'])}: {without / row['replies']:.0%} of the agent's replies "
-                f"hold no action (mostly: {worst}), so its rewards say little about plans"
+                f"hold no action (mostly: {worst}; the first: {row['first_unreadable']!r}), so its "
+                "rewards say little about plans"
             )
         acted = row["replies"] - without
         strange = row["not_understood"]

@@ -3,9 +3,9 @@ from mpo_core.types import Turn
 from tests.fakes import episode, request
 
 
-def played(end, *faults):
+def played(end, *faults, reply=""):
     turns = [
-        Turn(reply="", action=None if fault else "go", observation="", score=0, fault=fault)
+        Turn(reply=reply, action=None if fault else "go", observation="", score=0, fault=fault)
         for fault in faults
     ]
     return episode(request(), 0.0).model_copy(update={"end": end, "turns": turns})
@@ -23,6 +23,7 @@ def test_ends_and_unreadable_replies_are_counted_by_arm():
         "ends": {"done": 1, "step_limit": 1},
         "replies": 6,
         "unreadable": {},
+        "first_unreadable": "",
         "not_understood": 0,
         "first_not_understood": "",
     }
@@ -37,12 +38,14 @@ def test_an_arm_that_was_not_understood_is_warned_of():
     rows = conduct(
         {
             "none": [played("done", *[""] * 9, "empty")],
-            "mpo": [played("invalid_limit", "empty", "empty", "")],
+            "mpo": [played("invalid_limit", "empty", "empty", "", reply=" Hm\n")],
             "sft": [played("context", ""), played("done", "")],
         }
     )
     first, second = conduct_warnings(rows)
-    assert first.startswith("MPO plans: 67% of the agent's replies hold no action (mostly: empty)")
+    assert first.startswith(
+        "MPO plans: 67% of the agent's replies hold no action (mostly: empty; the first: 'Hm')"
+    )
     assert second.startswith("SFT plans: 1 of 2 episodes ended because")
 
 
