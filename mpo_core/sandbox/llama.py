@@ -1,0 +1,307 @@
+"""A Llama in plain torch: transformers' weights by their names, much faster on a CPU where tiny.
+
+`Llama` is what is trained, `Sampler` plays many dialogues side by side, `save` and `load` write and
+read Hugging Face folders, which any engine serves. Only what trains imports this module.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mpo_core.errors import InputError
+
+EPSILON = 1e-5
+THETA = 10000.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a model is; of its 0.9M parameters a 170-word vocabulary takes 5 %."""
+
+    vocabulary: int
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    feedforward: int = 384
+    context: int = 1024
+
+
+class Attention(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.q_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.k_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.v_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.o_proj = nn.Linear(shape.width, shape.width, bias=False)
+
+    def forward(self, x: Tensor, turned: "Turn", past: "Past | None") -> Tensor:
+        rows, length, width = x.shape
+        split = (rows, length, self.heads, width // self.heads)
+        q, k, v = (
+            proj(x).view(split).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q, k = turned(q), turned(k)
+        if past is None:
+            seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            k, v = past.extended(k, v)
+            seen = F.scaled_dot_product_attention(q, k, v, attn_mask=past.mask)
+        return self.o_proj(seen.transpose(1, 2).reshape(rows, length, width))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.width, shape.feedforward, bias=False)
+        self.up_proj = nn.Linear(shape.width, shape.feedforward, bias=False)
+        self.down_proj = nn.Linear(shape.feedforward, shape.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(shape.width, EPSILON)
+        self.self_attn = Attention(shape)
+        self.post_attention_layernorm = nn.RMSNorm(shape.width, EPSILON)
+        self.mlp = FeedForward(shape)
+
+    def forward(self, x: Tensor, turned: "Turn", past: "Past | None") -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), turned, past)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Body(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocabulary, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.width, EPSILON)
+
+
+class Llama(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.model = Body(shape)
+        self.lm_head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+        each = shape.width // shape.heads
+        rates = THETA ** (-torch.arange(0, each, 2) / each)
+        self.register_buffer(
+            "angles", torch.arange(shape.context)[:, None] * rates, persistent=False
+        )
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2:
+                last = name.endswith(("o_proj.weight", "down_proj.weight"))
+                scale = 1 / math.sqrt(2 * shape.layers) if last else 1
+                nn.init.normal_(weight, std=0.02 * scale)
+
+    @property
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights inside the layers: what Muon is made for."""
+        return [weight for weight in self.model.layers.parameters() if weight.dim() == 2]
+
+    def forward(
+        self, ids: Tensor, *, keep: Tensor | None = None, past: "Pasts | None" = None
+    ) -> Tensor:
+        """Logits (rows, length, vocabulary), or (kept, vocabulary) of the positions in `keep`.
+
+        Args:
+            ids: (rows, length).
+            keep: booleans (rows, length).
+            past: what came before; extended by `ids`.
+        """
+        x = self.model.embed_tokens(ids)
+        if past is None:
+            turned = Turn(self.angles[: ids.shape[1]])
+        else:
+            turned = Turn(self.angles[past.positions][:, None])
+        for number, layer in enumerate(self.model.layers):
+            x = layer(x, turned, past.of(number) if past else None)
+        return self.lm_head(self.model.norm(x if keep is None else x[keep]))
+
+
+class Turn:
+    """Rotates queries and keys by their positions."""
+
+    def __init__(self, angles: Tensor) -> None:
+        self._cos, self._sin = angles.cos(), angles.sin()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, -1)
+        turned = (a * self._cos - b * self._sin, b * self._cos + a * self._sin)
+        return torch.cat(turned, -1).to(x.dtype)
+
+
+class Past:
+    """One layer's keys and values, (rows, heads, room, each), and where the next ones go."""
+
+    def __init__(self, keys: Tensor, values: Tensor, positions: Tensor, mask: Tensor) -> None:
+        self._keys, self._values, self._positions, self.mask = keys, values, positions, mask
+
+    def extended(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        at = (torch.arange(len(keys))[:, None], slice(None), self._positions)
+        self._keys[at], self._values[at] = keys.transpose(1, 2), values.transpose(1, 2)
+        end = self.mask.shape[-1]
+        return self._keys[:, :, :end], self._values[:, :, :end]
+
+
+class Pasts:
+    """The keys and values of all layers; each row has a length of its own."""
+
+    def __init__(self, shape: Shape, rows: int, room: int) -> None:
+        size = (2, rows, shape.heads, room, shape.width // shape.heads)
+        self._layers = [torch.zeros(size) for _ in range(shape.layers)]
+        self._room = room
+        self.lengths = torch.zeros(rows, dtype=torch.long)
+
+    def place(self, most: int) -> None:
+        """Say that up to `most` tokens are added to each row."""
+        offsets = torch.arange(most)[None]
+        # Of rows that are full or pad, what is written last is never read.
+        self.positions = (self.lengths[:, None] + offsets).clamp(max=self._room - 1)
+        ahead = torch.arange(int(self.positions.max()) + 1)
+        self._mask = (ahead[None, None] <= self.positions[:, :, None])[:, None]
+
+    def of(self, layer: int) -> Past:
+        return Past(*self._layers[layer], self.positions, self._mask)
+
+    def keep(self, rows: Tensor) -> None:
+        end = int(self.lengths.max()) + 1
+        for number, layer in enumerate(self._layers):
+            kept = layer.new_zeros((2, len(rows), *layer.shape[2:]))
+            kept[:, :, :, :end] = layer[:, rows, :, :end]
+            self._layers[number] = kept
+        self.lengths = self.lengths[rows]
+
+
+class Sampler:
+    """Dialogues side by side: each row of tokens grows by what it is fed and what it says."""
+
+    def __init__(self, model: Llama, rows: int, room: int) -> None:
+        """`room`: the most tokens of a row, at most the model's context."""
+        self._model, self._past = model, Pasts(model.shape, rows, room)
+        self._logits = torch.zeros(rows, model.shape.vocabulary)
+
+    @torch.inference_mode()
+    def feed(self, tokens: Sequence[Sequence[int]]) -> None:
+        """Append tokens to each row; to some of them none."""
+        lengths = torch.tensor([len(new) for new in tokens])
+        ids = torch.zeros(len(tokens), int(lengths.max()), dtype=torch.long)
+        for n, new in enumerate(tokens):
+            ids[n, : len(new)] = torch.tensor(new, dtype=torch.long)
+        last = torch.arange(ids.shape[1])[None] == lengths[:, None] - 1
+        self._past.place(ids.shape[1])
+        self._logits[lengths > 0] = self._model(ids, keep=last, past=self._past)
+        self._past.lengths += lengths
+
+    @torch.inference_mode()
+    def say(
+        self,
+        end: int,
+        most: int,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> list[list[int]]:
+        """Each row's next tokens up to `end`, which is fed, too, but not returned."""
+        said: list[list[int]] = [[] for _ in self._logits]
+        live = [True] * len(said)
+        for _ in range(most):
+            if temperature:
+                chances = (self._logits / temperature).softmax(-1)
+                chosen = torch.multinomial(chances, 1, generator=generator)[:, 0].tolist()
+            else:
+                chosen = self._logits.argmax(-1).tolist()
+            self.feed([[token] if on else [] for token, on in zip(chosen, live, strict=True)])
+            for row, token in enumerate(chosen):
+                if live[row] and token != end:
+                    said[row].append(token)
+                live[row] = live[row] and token != end
+            if not any(live):
+                break
+        return said
+
+    def rewind(self, lengths: Sequence[int]) -> None:
+        """Forget what follows each row's first tokens; it must be fed before it says more."""
+        self._past.lengths = torch.tensor(lengths)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only, which are 0, 1, ... from here on."""
+        chosen = torch.tensor(rows)
+        self._past.keep(chosen)
+        self._logits = self._logits[chosen]
+
+
+def save(model: Llama, folder: Path, end: int, pad: int) -> None:
+    """Write the model for transformers and vLLM: bfloat16 safetensors and its configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = model.shape
+    configuration = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": shape.vocabulary,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.feedforward,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.heads,
+        "max_position_embeddings": shape.context,
+        "rms_norm_eps": EPSILON,
+        "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "bos_token_id": None,
+        "eos_token_id": end,
+        "pad_token_id": pad,
+        "dtype": "bfloat16",
+    }
+    (folder / "config.json").write_text(json.dumps(configuration, indent=2) + "\n")
+    ends = {"eos_token_id": end, "pad_token_id": pad}
+    (folder / "generation_config.json").write_text(json.dumps(ends, indent=2) + "\n")
+    weights = {name: w.detach().to(torch.bfloat16) for name, w in model.state_dict().items()}
+    file = folder / "model.safetensors"
+    save_file(weights, file, metadata={"format": "pt"})
+    file.chmod(0o644)
+
+
+def load(folder: Path) -> Llama:
+    """A model that `save` wrote, in 32 bits.
+
+    Raises:
+        InputError: the folder holds no such model.
+    """
+    try:
+        found = json.loads((folder / "config.json").read_bytes())
+        shape = Shape(
+            found["vocab_size"],
+            found["hidden_size"],
+            found["num_hidden_layers"],
+            found["num_attention_heads"],
+            found["intermediate_size"],
+            found["max_position_embeddings"],
+        )
+        model = Llama(shape)
+        model.load_state_dict(
+            {n: w.float() for n, w in load_file(folder / "model.safetensors").items()}
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(
+            f"{folder}: not a model of the sandbox ({error!r}); make one with `mpo sandbox build`"
+        ) from error
+    return model.eval()
+
+
+def shape_of(model: Llama) -> dict[str, int]:
+    """The model's size, for its card."""
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return asdict(model.shape) | {"parameters": parameters}
