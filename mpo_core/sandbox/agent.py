@@ -5,7 +5,7 @@ Many games are played side by side; whatever the agent says is an action, sensib
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -56,6 +56,7 @@ class Played:
     dialogue: Dialogue
     won: bool = False
     actions: list[str] = field(default_factory=list)
+    observations: list[str] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
 
 
@@ -87,6 +88,7 @@ class _Table:
         step = self.episode.step(action)
         played.won = step.done
         self.follower.see(action, step.observation)
+        played.observations.append(step.observation)
         dialogue.heard(step.observation)
         return not step.done
 
@@ -106,10 +108,15 @@ def play(
         patience: end an episode after as many mistakes in a row, or where the plan is at its end;
             None: play on.
     """
+    end = words().index(END)
+
+    def say(sampler: Sampler) -> list[list[int]]:
+        return sampler.say(end, LONGEST, temperature, generator)
+
     played: list[Played] = []
     for first in range(0, len(settings), TOGETHER):
         part = settings[first : first + TOGETHER]
-        played += _played(model, part, steps, temperature, generator, patience)
+        played += _played(model, part, steps, say, patience)
     return played
 
 
@@ -117,21 +124,19 @@ def _played(
     model: Llama,
     settings: Sequence[Setting],
     steps: int,
-    temperature: float,
-    generator: torch.Generator | None,
+    say: Callable[[Sampler], list[list[int]]],
     patience: int | None,
 ) -> list[Played]:
     tables = [_Table(given) for given in settings]
     live, fed = list(range(len(tables))), [0] * len(tables)
     sampler = Sampler(model, len(tables), model.shape.context)
-    end = words().index(END)
     for _ in range(steps):
         dialogues = [tables[n].played.dialogue for n in live]
         before = [len(dialogue.tokens) for dialogue in dialogues]
         sampler.feed(
             [[*d.tokens[fed[n] :], *d.prefix] for n, d in zip(live, dialogues, strict=True)]
         )
-        said = sampler.say(end, LONGEST, temperature, generator)
+        said = say(sampler)
         going, known = [], []
         for row, n in enumerate(live):
             # A plan that the reply began with is not told again: the turn is fed anew.

@@ -1,21 +1,16 @@
 """A Llama in plain torch: transformers' weights by their names, much faster on a CPU where tiny.
 
-`Llama` is what is trained, `Sampler` plays many dialogues side by side, `save` and `load` write and
-read Hugging Face folders, which any engine serves. Only what trains imports this module.
+`Llama` is what is trained, `Sampler` leads many dialogues side by side. Only what trains the
+sandbox's models, or plays with them in the simulator, imports this module.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from mpo_core.errors import InputError
 
 EPSILON = 1e-5
 THETA = 10000.0
@@ -23,7 +18,7 @@ THETA = 10000.0
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a model is; of its 0.9M parameters a 170-word vocabulary takes 5 %."""
+    """How large a model is; as it stands, 0.9M parameters."""
 
     vocabulary: int
     width: int = 128
@@ -240,68 +235,3 @@ class Sampler:
         chosen = torch.tensor(rows)
         self._past.keep(chosen)
         self._logits = self._logits[chosen]
-
-
-def save(model: Llama, folder: Path, end: int, pad: int) -> None:
-    """Write the model for transformers and vLLM: bfloat16 safetensors and its configuration."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shape = model.shape
-    configuration = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": shape.vocabulary,
-        "hidden_size": shape.width,
-        "intermediate_size": shape.feedforward,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.heads,
-        "max_position_embeddings": shape.context,
-        "rms_norm_eps": EPSILON,
-        "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
-        "hidden_act": "silu",
-        "tie_word_embeddings": False,
-        "bos_token_id": None,
-        "eos_token_id": end,
-        "pad_token_id": pad,
-        "dtype": "bfloat16",
-    }
-    (folder / "config.json").write_text(json.dumps(configuration, indent=2) + "\n")
-    ends = {"eos_token_id": end, "pad_token_id": pad}
-    (folder / "generation_config.json").write_text(json.dumps(ends, indent=2) + "\n")
-    weights = {name: w.detach().to(torch.bfloat16) for name, w in model.state_dict().items()}
-    file = folder / "model.safetensors"
-    save_file(weights, file, metadata={"format": "pt"})
-    file.chmod(0o644)
-
-
-def load(folder: Path) -> Llama:
-    """A model that `save` wrote, in 32 bits.
-
-    Raises:
-        InputError: the folder holds no such model.
-    """
-    try:
-        found = json.loads((folder / "config.json").read_bytes())
-        shape = Shape(
-            found["vocab_size"],
-            found["hidden_size"],
-            found["num_hidden_layers"],
-            found["num_attention_heads"],
-            found["intermediate_size"],
-            found["max_position_embeddings"],
-        )
-        model = Llama(shape)
-        model.load_state_dict(
-            {n: w.float() for n, w in load_file(folder / "model.safetensors").items()}
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(
-            f"{folder}: not a model of the sandbox ({error!r}); make one with `mpo sandbox build`"
-        ) from error
-    return model.eval()
-
-
-def shape_of(model: Llama) -> dict[str, int]:
-    """The model's size, for its card."""
-    parameters = sum(weight.numel() for weight in model.parameters())
-    return asdict(model.shape) | {"parameters": parameters}

@@ -172,7 +172,8 @@ def decision(follower: Follower, given: Setting, action: str) -> str:
     """The kind of decision that an action is, for the record."""
     here = follower.here
     if not action.startswith("go to "):
-        return "change" if action.split()[0] in CHANGES else action.split()[0]
+        verb = action.partition(" ")[0]
+        return "change" if verb in CHANGES else verb
     if follower.holds:
         return "go, lamp" if given.game.goal.lamp else "go, carrying"
     if not here:

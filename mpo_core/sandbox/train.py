@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -21,7 +20,7 @@ from mpo_core.sandbox.agent import PATIENCE, lessons, play
 from mpo_core.sandbox.games import Game
 from mpo_core.sandbox.llama import Llama, Shape
 from mpo_core.sandbox.rows import NOISE, POWER, Row, followed, setting
-from mpo_core.sandbox.vocabulary import PAD, words
+from mpo_core.sandbox.vocabulary import END, PAD, words
 
 WARM_UP = 20
 FLAT = 0.4
@@ -175,7 +174,7 @@ def learn(model: Llama, rows: Sequence[Row], standing: Standing) -> float:
     right[:, 1:][keep] = logits.argmax(-1) == wanted
     for row, of_row in zip(rows, right, strict=True):
         for at, kind in row.decisions:
-            end = row.tokens.index(words().index("<end>"), at)
+            end = row.tokens.index(words().index(END), at)
             standing.decisions[kind] += 1
             standing.right[kind] += bool(of_row[at : end + 1].all())
     return losses[weight == 1].mean().item()
@@ -272,17 +271,3 @@ def _shared(model: Llama, done: float) -> float:
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
     return flat[-1].item()
-
-
-def folder_of(model: Llama, folder: Path, card: str) -> None:
-    """Write a model folder for transformers and vLLM, with its tokenizer and card."""
-    from mpo_core.sandbox.llama import save
-    from mpo_core.sandbox.vocabulary import END, pretrained
-
-    save(model, folder, words().index(END), words().index(PAD))
-    tokenizer = pretrained()
-    tokenizer.model_max_length = model.shape.context
-    tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(card)
-    for file in folder.iterdir():
-        file.chmod(0o644)

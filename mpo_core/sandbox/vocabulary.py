@@ -77,8 +77,7 @@ TEMPLATE = """
 {%- if ns.told and plan in text and not loop.last -%}
 {%- set text = 'ACTION' + text.split('ACTION')[-1] -%}
 {%- endif -%}
-{{- 'BOT ' + text -}}
-{%- if not loop.last or not continue_final_message -%}{{- ' END' -}}{%- endif -%}
+{{- 'BOT ' + text + ' END' -}}
 {%- else -%}
 {%- if ns.told -%}{%- set text = text.split(plan)[0] -%}{%- endif -%}
 {{- 'USER ' + text -}}
@@ -150,7 +149,7 @@ def _rules() -> list[tuple[str, str]]:
         (r"some possible actions:[^\n]*", " "),
         (r"^\s*(?:observation|thought):", " "),
         (r"^\s*action:", " _action_ "),
-        (r"^[ \t]*(?:[-*•+]\s*)?(?:step\s*)?[0-9]+\s*[:.)]", " _step_ "),
+        (r"^[ \t]*(?:[-*•+>#]+\s*)*(?:step\s*)?[0-9]+\s*[*:.)]+", " _step_ "),
         (r"^[ \t]*[-*•+]\s", " _step_ "),
         (r"[^\w\s]+|\s+", " "),
         (" {2,}", " "),
