@@ -119,9 +119,10 @@ class _Bar:
         if part > self._told:
             self._told = part
             counts = {k: (standing.right[k], n) for k, n in sorted(standing.decisions.items())}
-            self._say(f"after {standing.steps} steps, on games and states new to it")
-            for line in accuracies(counts):
-                self._say(f"  {line}")
+            with tqdm.external_write_mode():
+                self._say(f"after {standing.steps} steps, on games that were new to it")
+                for line in accuracies(counts):
+                    self._say(f"  {line}")
             standing.right.clear()
             standing.decisions.clear()
 

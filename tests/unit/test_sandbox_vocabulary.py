@@ -183,6 +183,16 @@ def test_plans_in_other_words_differ_only_in_what_they_say():
     assert set(ids("\n".join(NONSENSE))) <= {words().index(w) for w in ("look", "open", "take")}
 
 
+def test_plans_that_say_other_things_have_other_tokens():
+    rng, said = random.Random(0), {}
+    for game in games(0, "train", 40):
+        for _ in range(40):
+            plan = drawn(game, rng)
+            said.setdefault(ids(write(plan, rng)), set()).add(plan.sense)
+    assert len(said) > 1200
+    assert not [plans for plans in said.values() if len(plans) > 1]
+
+
 def test_the_suite_can_ask_for_answers_and_train_on_them(tmp_path):
     pretrained().save_pretrained(tmp_path)
     template = of_folder(tmp_path, "agent", None, {})
