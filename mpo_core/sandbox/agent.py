@@ -129,7 +129,7 @@ def _played(
 ) -> list[Played]:
     tables = [_Table(given) for given in settings]
     live, fed = list(range(len(tables))), [0] * len(tables)
-    sampler = Sampler(model, len(tables), model.shape.context)
+    sampler = Sampler(model, len(tables))
     for _ in range(steps):
         dialogues = [tables[n].played.dialogue for n in live]
         before = [len(dialogue.tokens) for dialogue in dialogues]

@@ -62,7 +62,8 @@ class Verdict:
         told = [f"{count} held-out games of unseen rooms, {STEPS} actions, greedy, in {where}"]
         for name in self.won:
             low, high = wilson(sum(self.won[name]), count)
-            told.append(f"{name} plans: {self.share(name):.3f} [{low:.3f}, {high:.3f}]")
+            plans = "no plans" if name == "none" else f"{name} plans"
+            told.append(f"{plans}: {self.share(name):.3f} [{low:.3f}, {high:.3f}]")
         mean, low, high = self.difference
         told.append(f"best minus the better of poor and none: {mean:.3f} [{low:.3f}, {high:.3f}]")
         kept = "kept" if self.passed else "NOT KEPT"

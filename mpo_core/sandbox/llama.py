@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 EPSILON = 1e-5
 THETA = 10000.0
+SPARE = 64
+"""Positions made beyond those needed whenever a dialogue outgrows its cache."""
 
 
 @dataclass(frozen=True)
@@ -154,38 +156,44 @@ class Past:
 class Pasts:
     """The keys and values of all layers; each row has a length of its own."""
 
-    def __init__(self, shape: Shape, rows: int, room: int) -> None:
-        size = (2, rows, shape.heads, room, shape.width // shape.heads)
+    def __init__(self, shape: Shape, rows: int) -> None:
+        size = (2, rows, shape.heads, 0, shape.width // shape.heads)
         self._layers = [torch.zeros(size) for _ in range(shape.layers)]
-        self._room = room
+        self._room, self._most = 0, shape.context
         self.lengths = torch.zeros(rows, dtype=torch.long)
 
     def place(self, most: int) -> None:
         """Say that up to `most` tokens are added to each row."""
+        self._grow(min(int(self.lengths.max()) + most, self._most))
         offsets = torch.arange(most)[None]
         # Of rows that are full or pad, what is written last is never read.
         self.positions = (self.lengths[:, None] + offsets).clamp(max=self._room - 1)
         ahead = torch.arange(int(self.positions.max()) + 1)
         self._mask = (ahead[None, None] <= self.positions[:, :, None])[:, None]
 
+    def _grow(self, room: int) -> None:
+        if room > self._room:
+            room = min(room + SPARE, self._most)
+            more = (0, 0, 0, room - self._room)
+            self._layers = [F.pad(layer, more) for layer in self._layers]
+            self._room = room
+
     def of(self, layer: int) -> Past:
         return Past(*self._layers[layer], self.positions, self._mask)
 
     def keep(self, rows: Tensor) -> None:
-        end = int(self.lengths.max()) + 1
-        for number, layer in enumerate(self._layers):
-            kept = layer.new_zeros((2, len(rows), *layer.shape[2:]))
-            kept[:, :, :, :end] = layer[:, rows, :, :end]
-            self._layers[number] = kept
+        self._layers = [layer[:, rows] for layer in self._layers]
         self.lengths = self.lengths[rows]
 
 
 class Sampler:
-    """Dialogues side by side: each row of tokens grows by what it is fed and what it says."""
+    """Dialogues side by side: each row of tokens grows by what it is fed and what it says.
 
-    def __init__(self, model: Llama, rows: int, room: int) -> None:
-        """`room`: the most tokens of a row, at most the model's context."""
-        self._model, self._past = model, Pasts(model.shape, rows, room)
+    No row may be longer than the model's context.
+    """
+
+    def __init__(self, model: Llama, rows: int) -> None:
+        self._model, self._past = model, Pasts(model.shape, rows)
         self._logits = torch.zeros(rows, model.shape.vocabulary)
 
     @torch.inference_mode()

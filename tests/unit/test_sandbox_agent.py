@@ -66,7 +66,7 @@ def test_sampling_says_what_transformers_generates(model: Llama, tmp_path: Path)
         load(tmp_path),
     )
     prompts = [row.tokens[: 20 + 11 * n] for n, row in enumerate(rows(6))]
-    sampler = Sampler(ours, len(prompts), 200)
+    sampler = Sampler(ours, len(prompts))
     sampler.feed([prompt[:5] for prompt in prompts])
     sampler.feed([prompt[5:] for prompt in prompts])
     for prompt, said in zip(prompts, sampler.say(EOS, 9), strict=True):
