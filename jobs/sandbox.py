@@ -27,10 +27,18 @@ def build(out: Path, minutes: float, seed: int, held_out: Path | int, say: Say) 
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
+        import torch
+
         from mpo_core.sandbox.folder import write
-        from mpo_core.sandbox.gate import gate
+        from mpo_core.sandbox.gate import gate, held_out_tasks
         from mpo_core.sandbox.train import Budget, train
 
+        if isinstance(held_out, Path):
+            # Before the long work, not after it.
+            held_out_tasks(held_out)
+
+        # So small a model is slower on two threads, and much slower where cores are busy.
+        torch.set_num_threads(1)
         with _Bar(say) as bar:
             model = train(Budget(minutes=minutes, seed=seed), bar.watch)
         write(model, partial, "")
@@ -51,8 +59,11 @@ def build(out: Path, minutes: float, seed: int, held_out: Path | int, say: Say) 
 
 def check(agent: Path, held_out: Path | int, say: Say) -> bool:
     """Check an agent's folder; whether its gate is kept."""
+    import torch
+
     from mpo_core.sandbox.gate import gate
 
+    torch.set_num_threads(1)
     verdict = gate(agent, held_out)
     for line in [*verdict.lines(), "", *accuracies(verdict.accuracy)]:
         say(line)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpo_core.envs.alfworld.games import game_file, index_games
+from mpo_core.envs.alfworld.games import data_root, game_file, index_games
 from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
 from mpo_core.errors import InputError
 from mpo_core.evaluation import bootstrap_ci
@@ -84,27 +84,37 @@ def gate(agent: Path | Llama, held_out: Path | Sequence[Game] | int = 200) -> Ve
         EnvironmentLost: an engine's process was killed.
     """
     model = load(agent) if isinstance(agent, Path) else agent
-    tasks: list[Task] = []
-    if isinstance(held_out, Path):
-        tasks = index_games(held_out).tasks.get("unseen", [])
-        if not tasks:
-            raise InputError(
-                f"{held_out}: no unseen games; make some with `mpo tasks alfworld generate "
-                f"--unseen 200 --prior-power {POWER} --out {held_out}`"
-            )
-        found = [Game.load(game_file(held_out, task).parent) for task in tasks]
+    root, tasks = held_out_tasks(held_out) if isinstance(held_out, Path) else (None, [])
+    if root is not None:
+        found = [Game.load(game_file(root, task).parent) for task in tasks]
+    elif isinstance(held_out, int):
+        found = list(games(SEED, "unseen", held_out, POWER))
     else:
-        found = (
-            list(games(SEED, "unseen", held_out, POWER)) if isinstance(held_out, int) else held_out
-        )
+        found = list(held_out)
     won, every = {}, []
     for name in PLANS:
         played = play(model, under(PLANNERS[name], found), STEPS)
         won[name] = [episode.won for episode in played]
-        if tasks:
-            won[name] = asyncio.run(in_engine(held_out, tasks, played))
+        if root is not None:
+            won[name] = asyncio.run(in_engine(root, tasks, played))
         every += played
-    return Verdict(won, accuracy(every), bool(tasks))
+    return Verdict(won, accuracy(every), root is not None)
+
+
+def held_out_tasks(folder: Path) -> tuple[Path, list[Task]]:
+    """The data root in a folder of generated games, and its unseen tasks.
+
+    Raises:
+        InputError: it has none.
+    """
+    root = data_root(folder)
+    tasks = index_games(root).tasks.get("unseen", [])
+    if not tasks:
+        raise InputError(
+            f"{folder}: no unseen games; make some with `mpo tasks alfworld generate --unseen 200 "
+            f"--prior-power {POWER:g} --out DIR`"
+        )
+    return root, tasks
 
 
 async def in_engine(root: Path, tasks: Sequence[Task], played: Sequence[Played]) -> list[bool]:

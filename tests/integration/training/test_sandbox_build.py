@@ -60,3 +60,11 @@ def test_a_folder_that_holds_no_agent_or_no_games_is_one_line(tmp_path: Path, fo
     checked = mpo("sandbox", "check", "--out", str(tmp_path / folder))
     assert (checked.returncode, len(checked.stderr.splitlines())) == (2, 1)
     assert "mpo sandbox build" in checked.stderr
+
+
+def test_games_that_are_not_there_are_noticed_before_the_training(tmp_path: Path):
+    (tmp_path / "games").mkdir()
+    out, games = tmp_path / "agent", tmp_path / "games"
+    built = mpo("sandbox", "build", "--out", str(out), "--games", str(games))
+    assert (built.returncode, len(built.stderr.splitlines())) == (2, 1)
+    assert not out.exists()
