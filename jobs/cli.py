@@ -446,6 +446,44 @@ def tasks(
         print(f"left out: {len(left_out)} in all; --list names them", file=sys.stderr)
 
 
+@app.command(
+    epilog="Examples:\n\n`mpo sandbox build --minutes 15 --out sandbox-agent`\n\n"
+    "`mpo tasks alfworld generate --train 0 --seen 0 --unseen 200 --prior-power 2 --out games`, "
+    "then `mpo sandbox check --out sandbox-agent --games games` (in the real engine)"
+)
+def sandbox(
+    action: Annotated[
+        Literal["build", "check"],
+        typer.Argument(help="`build` trains the agent and checks it; `check` only checks it."),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="The agent's folder; for `build` new or empty.")],
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="build: how long to train, on two quiet cores.")
+    ] = 15,
+    seed: Annotated[int, typer.Option(min=0, help="build: of weights and games.")] = 0,
+    games: Annotated[
+        Path | None,
+        typer.Option(
+            help="Generated games, whose unseen ones the real engine plays; without it the "
+            "simulator plays 200."
+        ),
+    ] = None,
+) -> None:
+    """Make the sandbox's agent from nothing: a tiny model that follows plans, on this machine."""
+    from jobs.sandbox import build, check
+
+    def say(line: str) -> None:
+        console.print(escape(line), soft_wrap=True, highlight=False)
+
+    if action == "build":
+        passed = build(out, minutes, seed, games or 200, say)
+    else:
+        passed = check(out, games or 200, say)
+    if not passed:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Examples:\n\n`mpo config demo`\n\n`mpo config demo | grep training`")
 def config(config: ConfigArgument, overrides: Overrides = None) -> None:
     """Print every setting of a config, its value and what it means."""

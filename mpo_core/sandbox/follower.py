@@ -58,6 +58,16 @@ class Follower:
         """Places looked at in a search that started anew; None where none is under way."""
         self._failed = ""
 
+    @property
+    def here(self) -> str:
+        """The place where one is; empty at first."""
+        return self._here
+
+    @property
+    def holds(self) -> str:
+        """The thing in hand; empty for none."""
+        return self._holds
+
     def see(self, action: str, observation: str) -> None:
         """What was done, and what came of it."""
         nothing = observation == NOTHING
