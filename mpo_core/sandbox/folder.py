@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -35,9 +36,9 @@ def write(model: Llama, folder: Path, card: str) -> None:
         "pad_token_id": pad,
         "dtype": "bfloat16",
     }
-    (folder / "config.json").write_text(json.dumps(configuration, indent=2) + "\n")
+    _write(folder / "config.json", configuration)
     ends = {"eos_token_id": end, "pad_token_id": pad}
-    (folder / "generation_config.json").write_text(json.dumps(ends, indent=2) + "\n")
+    _write(folder / "generation_config.json", ends)
     weights = {name: w.detach().to(torch.bfloat16) for name, w in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     tokenizer = pretrained()
@@ -74,3 +75,7 @@ def load(folder: Path) -> Llama:
             f"{folder}: not a model of the sandbox ({error!r}); make one with `mpo sandbox build`"
         ) from error
     return model.eval()
+
+
+def _write(path: Path, tree: dict[str, Any]) -> None:
+    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
