@@ -363,15 +363,3 @@ def _spaced(prefix: str, text: str) -> str:
     """What follows a beginning, with the space between them that some servers leave out."""
     glued = prefix and text and not prefix[-1].isspace() and not text[0].isspace()
     return f" {text}" if glued else text
-
-
-def models_context(listed: Any, name: str) -> int | None:
-    """A model's context length in tokens, where a server's list of models tells it."""
-    rows = listed.get("data") if isinstance(listed, dict) else listed
-    rows = [row for row in rows or () if isinstance(row, dict)] if isinstance(rows, list) else []
-    row = next((row for row in rows if row.get("id") == name), rows[0] if len(rows) == 1 else {})
-    meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
-    for key in ("max_model_len", "context_length", "context_window", "max_context_length"):
-        if isinstance(row.get(key), int):
-            return row[key]
-    return meta.get("n_ctx") if isinstance(meta.get("n_ctx"), int) else None

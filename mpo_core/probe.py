@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mpo_core.config import Config
-from mpo_core.endpoint import EndpointModel, models_context
+from mpo_core.endpoint import EndpointModel
 from mpo_core.episode import STOP, STOP_ACTING
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
 from mpo_core.types import Message
@@ -120,7 +120,8 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
             asked |= {"stop"} if need.stop else set()
             asked |= {"prefill"} if need.messages[-1]["role"] == "assistant" else set()
     except InputError as error:
-        names = await _listed(model) if "HTTP 404" in str(error) else []
+        rows = await _models(model) if "HTTP 404" in str(error) else []
+        names = [row["id"] for row in rows if isinstance(row.get("id"), str)]
         if names and model.name not in names:
             raise InputError(f"{error}; the server lists {', '.join(names[:5])}") from error
         raise
@@ -128,7 +129,7 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
         raise InputError(f"{model.where}: not even a short prompt fits: {error}") from error
     except ModelUnavailable as error:
         raise InputError(f"{error}; is the server up, and the address right?") from error
-    context = await _context(model)
+    context = _context(await _models(model), model.name)
     longest = max(need.max_tokens for need in needs)
     if context is not None and longest >= context:
         raise InputError(
@@ -148,25 +149,24 @@ def for_probing(model: EndpointModel, timeout_s: float | None = None) -> Endpoin
     return EndpointModel(model.key, hasty, model.fingerprint, model.address)
 
 
-async def _context(model: EndpointModel) -> int | None:
-    """The model's context length, where the server lists its models and tells it."""
-    return models_context(await _models(model), model.name)
+def _context(rows: Sequence[dict[str, Any]], name: str) -> int | None:
+    """A model's context length in tokens, where its server's list of models tells it."""
+    row = next((row for row in rows if row.get("id") == name), rows[0] if len(rows) == 1 else {})
+    meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
+    for key in ("max_model_len", "context_length", "context_window", "max_context_length"):
+        if isinstance(row.get(key), int):
+            return row[key]
+    return meta.get("n_ctx") if isinstance(meta.get("n_ctx"), int) else None
 
 
-async def _listed(model: EndpointModel) -> list[str]:
-    """The names of the models that the server lists."""
-    found = await _models(model)
-    rows = found.get("data") if isinstance(found, dict) else found
-    rows = rows if isinstance(rows, list) else []
-    return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
-
-
-async def _models(model: EndpointModel) -> Any:
-    """What the server lists of its models; nothing where it has no such list, as many."""
+async def _models(model: EndpointModel) -> list[dict[str, Any]]:
+    """The models that the server lists; none where it has no such list, as many."""
     try:
-        return await model.get("/models")
+        listed = await model.get("/models")
     except (InputError, ContextFull, ModelUnavailable):
-        return None
+        return []
+    rows = listed.get("data") if isinstance(listed, dict) else listed
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _agents_need(config: Config) -> Need:
