@@ -4,6 +4,7 @@ accelerate falls back to plain DDP without a word (when ACCELERATE_USE_CPU is se
 nothing but memory use and speed then tells. So the engine is looked at before the first step.
 """
 
+import atexit
 import os
 import sys
 from typing import Any
@@ -62,6 +63,16 @@ def prepare_process(config: TrainingConfig) -> None:
 
     # accelerate picks nccl or a CPU-only state by itself; this state is made first and reused.
     PartialState(cpu=False, backend="nccl" if on_gpu else "gloo")
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    """End the process group: the threads of one that is still there may abort the process as it
+    exits, and torchrun then counts a finished training as failed."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _import_deepspeed() -> None:
