@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 
 from mpo_core.envs.base import Reset
 from mpo_core.prompts import Prompts, load_prompts
+from mpo_core.sandbox import prose
 from mpo_core.sandbox.faults import POOR, drawn, spoiled
 from mpo_core.sandbox.follower import Follower
 from mpo_core.sandbox.games import CHANGES, Game, kind
@@ -31,6 +32,8 @@ NOISE = 0.05
 VARIED = 0.6
 IDLE = "look"
 """What the agent does once the plan has nothing more that can be done."""
+PROSE = 0.45
+"""Share of the plans that are in a person's words, as against the suite's."""
 WITHOUT_PLAN, POOR_PLAN, NO_SENSE = 0.12, 0.08, 0.02
 MODES: tuple[PlanMode, ...] = ("query", "query", "query", "observation", "thought")
 
@@ -74,7 +77,10 @@ def setting(game: Game, rng: random.Random) -> Setting:
         plan = spoiled(best(game, POWER), game, faults, rng.getrandbits(32))
     else:
         plan = drawn(game, rng, POWER)
-    text = write(plan, rng if rng.random() < 0.85 else None)
+    if rng.random() < PROSE:
+        text = prose.write(plan, rng)
+    else:
+        text = write(plan, rng if rng.random() < 0.75 else None)
     return Setting(game, plan if plan.sense.steps else None, text, mode)
 
 

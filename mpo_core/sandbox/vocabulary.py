@@ -33,16 +33,20 @@ HIGHEST = 40
 
 NAME = r"(?:[a-z]+ [0-9]+)"
 SYNONYMS = {
-    "look": "look for|look at|look into|look|search for|search|try to find|find|seek|hunt for|hunt"
-    "|locate|check|inspect|go through",
-    "take": "take|pick up|pick|grab|get|fetch",
-    "put": r"put|place|set|lay|leave|drop|move(?=\s+(?:it|them|the|that)\b)",
-    "heat": "heat|warm up|warm|microwave it",
-    "cool": "cool|chill",
-    "clean": "clean|wash|rinse",
-    "use": "use|turn on|switch on|turn|switch",
-    "another": "another|a second|second|one more",
-    "back": "go back|return",
+    "look": r"(?:look|search|hunt|check|have a look|see)(?: for| at| into| through| if)?"
+    r"|try to find|find|seek|locate|inspect|go through|track down|spot|discover|explore|scan|visit|browse"
+    rf"|get hold of|try|examine(?! {NAME})|searching|checking|looking|examining|finding|found",
+    "take": "take hold of|take|pick up|pick|grab|get|fetch|collect|seize|retrieve|taking|picking",
+    "put": r"put|(?<!\bthe )place|set|lay|leave|drop|deposit|store|deliver|putting|placing"
+    r"|move(?=\s+(?:it|them|the|that)\b)",
+    "heat": "heat up|heat|warm up|warm|microwave it|heated|heating",
+    "cool": "cool down|cool|chill|refrigerate|cooled|cooling",
+    "clean": "clean|wash|rinse|scrub|cleaned|cleaning|washing",
+    "use": r"use|turn on|switch on|turn it on|switch it on|turn|switch|light(?= (?:it|the|up)\b)"
+    "|activate|using",
+    "open": "open|opening",
+    "another": "another|a second|second|one more|the other",
+    "back": "go back|return|resume|carry on|continue|where you left off|where you stopped",
 }
 """What one says for a word, in plans and tasks."""
 OTHER_NAMES = {
