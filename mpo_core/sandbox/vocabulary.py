@@ -35,7 +35,8 @@ NAME = r"(?:[a-z]+ [0-9]+)"
 SYNONYMS = {
     "look": r"(?:look|search|hunt|check|have a look|see)(?: for| at| into| through| if)?"
     r"|try to find|find|seek|locate|inspect|go through|track down|spot|discover|explore|scan|visit"
-    rf"|browse|get hold of|try|examine(?! {NAME})|searching|checking|looking|examining|finding|found",
+    rf"|browse|get hold of|try|examine(?! {NAME})|searching|checking|looking|examining"
+    r"|finding|found",
     "take": "take hold of|take|pick up|pick|grab|get|fetch|collect|seize|retrieve|taking|picking",
     "put": r"put|(?<!\bthe )place|set|lay|leave|drop|deposit|store|deliver|putting|placing"
     r"|move(?=\s+(?:it|them|the|that)\b)",
