@@ -13,8 +13,8 @@ from mpo_core.sandbox.llama import EPSILON, THETA, Llama, Shape
 from mpo_core.sandbox.vocabulary import END, PAD, pretrained, words
 
 
-def write(model: Llama, folder: Path, card: str) -> None:
-    """Write weights in bfloat16, configuration, tokenizer and card (README.md)."""
+def write(model: Llama, folder: Path, card: str, tokenizer: Any = None) -> None:
+    """Write weights in bfloat16, configuration, tokenizer (by default the agent's) and card."""
     folder.mkdir(parents=True, exist_ok=True)
     shape, end, pad = model.shape, words().index(END), words().index(PAD)
     configuration = {
@@ -41,7 +41,7 @@ def write(model: Llama, folder: Path, card: str) -> None:
     _write(folder / "generation_config.json", ends)
     weights = {name: w.detach().to(torch.bfloat16) for name, w in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    tokenizer = pretrained()
+    tokenizer = tokenizer or pretrained()
     tokenizer.model_max_length = shape.context
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")

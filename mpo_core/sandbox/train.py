@@ -1,4 +1,4 @@
-"""Trains the sandbox's agent from nothing: imitation of the follower, then DAgger.
+"""Trains the sandbox's models from nothing; the agent by imitation of the follower, then DAgger.
 
 Two processes of one thread each share every step's gradient: on busy cores that is several times as
 fast as two threads of one process. The loss is on the actions, and with a small weight on all other
@@ -71,21 +71,29 @@ class Standing:
 
 
 Watch = Callable[[Standing], None]
+Source = Callable[[Llama, Budget, int, Standing], Iterator[list[Row]]]
+"""Makes the rows of every step; of the model, the budget, the process's number and the standing."""
 
 
-def train(budget: Budget, watch: Watch = lambda _: None, shape: Shape | None = None) -> Llama:
-    """An agent, trained from nothing; `watch` is called after every step."""
+def train(
+    budget: Budget,
+    watch: Watch = lambda _: None,
+    shape: Shape | None = None,
+    source: Source | None = None,
+) -> Llama:
+    """A model, trained from nothing; by default an agent. `watch` is called after every step."""
+    source = source or Batches
     shape = shape or Shape(len(words()))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         if budget.processes == 1:
-            return _train(budget, shape, 0, watch)
+            return _train(budget, shape, source, 0, watch)
         with tempfile.TemporaryDirectory() as folder:
             meeting = f"file://{folder}/meeting"
             others = [
                 torch.multiprocessing.get_context("spawn").Process(
-                    target=_other, args=(budget, shape, rank, meeting), daemon=True
+                    target=_other, args=(budget, shape, source, rank, meeting), daemon=True
                 )
                 for rank in range(1, budget.processes)
             ]
@@ -93,7 +101,7 @@ def train(budget: Budget, watch: Watch = lambda _: None, shape: Shape | None = N
                 other.start()
             try:
                 _meet(budget, 0, meeting)
-                return _train(budget, shape, 0, watch)
+                return _train(budget, shape, source, 0, watch)
             finally:
                 if dist.is_initialized():
                     dist.destroy_process_group()
@@ -104,10 +112,10 @@ def train(budget: Budget, watch: Watch = lambda _: None, shape: Shape | None = N
         torch.set_num_threads(threads)
 
 
-def _other(budget: Budget, shape: Shape, rank: int, meeting: str) -> None:
+def _other(budget: Budget, shape: Shape, source: Source, rank: int, meeting: str) -> None:
     torch.set_num_threads(1)
     _meet(budget, rank, meeting)
-    _train(budget, shape, rank, lambda _: None)
+    _train(budget, shape, source, rank, lambda _: None)
     dist.destroy_process_group()
 
 
@@ -115,12 +123,12 @@ def _meet(budget: Budget, rank: int, meeting: str) -> None:
     dist.init_process_group("gloo", meeting, rank=rank, world_size=budget.processes)
 
 
-def _train(budget: Budget, shape: Shape, rank: int, watch: Watch) -> Llama:
+def _train(budget: Budget, shape: Shape, source: Source, rank: int, watch: Watch) -> Llama:
     torch.manual_seed(budget.seed)
     model = Llama(shape)
     optimizers = made_optimizers(model, budget)
     standing = Standing()
-    batches = Batches(model, budget, rank, standing)
+    batches = source(model, budget, rank, standing)
     started = time.monotonic()
     while standing.done < 1:
         rate = _rate(standing)
@@ -191,8 +199,22 @@ def padded(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, weights
 
 
+def batched(rows: list[Row], most: int, rng: random.Random) -> list[list[Row]]:
+    """Rows of like length together, `most` tokens in each batch with what is padded."""
+    ready, part = [], []
+    for row in sorted(rows, key=lambda row: len(row.tokens)):
+        if part and len(row.tokens) * (len(part) + 1) > most:
+            ready.append(part)
+            part = []
+        part.append(row)
+    # The longest few would make a small batch; they are left out only where others are.
+    ready = ready or [part]
+    rng.shuffle(ready)
+    return ready
+
+
 class Batches(Iterator[list[Row]]):
-    """Rows of like length together, so that hardly anything is padding; every game is new."""
+    """The agent's batches; every game is new."""
 
     def __init__(self, model: Llama, budget: Budget, rank: int, standing: Standing) -> None:
         self._model, self._budget, self._standing = model, budget, standing
@@ -218,17 +240,7 @@ class Batches(Iterator[list[Row]]):
             for game in self._games(share)
         ]
         rows += [self._pool.pop() for _ in range(min(64, len(self._pool)))]
-        rows.sort(key=lambda row: len(row.tokens))
-        part: list[Row] = []
-        for row in rows:
-            if part and len(row.tokens) * (len(part) + 1) > self._budget.batch:
-                self._ready.append(part)
-                part = []
-            part.append(row)
-        # The longest few would make a small batch; they are left out only where others are.
-        if not self._ready:
-            self._ready.append(part)
-        rng.shuffle(self._ready)
+        self._ready = batched(rows, self._budget.batch, rng)
 
     def _own_episodes(self) -> list[Row]:
         rng = self._random

@@ -1,0 +1,79 @@
+"""The sandbox's teacher: a chat model by rules, who knows how tasks are done, but not well.
+
+It names sensible places to look in, in any order, and forgets half of the time each step that is
+easily forgotten. So a planner that learns from it has all the words and much to gain.
+"""
+
+import random
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from mpo_core.envs.alfworld.generation.prior import prior
+from mpo_core.envs.alfworld.generation.tables import tables
+from mpo_core.sandbox.follower import NAMED, task_plan
+from mpo_core.sandbox.games import kind
+from mpo_core.sandbox.plans import PlanSpec, compose
+from mpo_core.sandbox.simulator import ROOM
+from mpo_core.sandbox.wording import write
+from mpo_core.types import Message
+
+FORGETS = 0.5
+"""How often it forgets to heat, cool or clean, to open the place where the object goes, and to look
+for the second object on the way."""
+MOST = 3
+"""Kinds of places that it names."""
+LISTED = re.compile(re.escape(ROOM) + r"([^.]*)\.")
+TASK = re.compile(r"Your task is to: [^\n]*")
+
+
+def teach(messages: Sequence[Message], seed: int) -> str:
+    """A plan for the task that the messages hold, with its room; a `models.X.scripted` model.
+
+    Raises:
+        ValueError: they hold no room and task of ALFWorld.
+    """
+    asked = messages[-1]["content"]
+    room, task = LISTED.search(asked), TASK.search(asked)
+    if not room or not task:
+        raise ValueError("no room and task of ALFWorld to plan for")
+    kinds = list(dict.fromkeys(map(kind, NAMED.findall(room[1]))))
+    return write(plan_for(task[0], kinds, random.Random(f"{seed} {asked}")))
+
+
+def plan_for(instruction: str, kinds: Sequence[str], rng: random.Random) -> PlanSpec:
+    """A plan for a task, in a room with these kinds of places."""
+    told = task_plan(instruction).steps
+    thing, place = told[0].thing, next((step.place for step in told if step.verb == "put"), "")
+    lamp = next((step.thing for step in told if step.verb == "use"), "")
+    prepare = next((step.verb for step in told if step.verb in ("heat", "cool", "clean")), "")
+    search, lamp_search = (
+        rng.sample(able, min(MOST, len(able)))
+        for able in (sensible(kinds, thing, place), sensible(kinds, lamp) if lamp else [])
+    )
+    return compose(
+        thing,
+        search,
+        prepare=prepare if rng.random() >= FORGETS else "",
+        place=place,
+        lamp=lamp,
+        lamp_search=lamp_search,
+        two=any(step.again for step in told),
+        opens=rng.random() >= FORGETS,
+        sweep=rng.random() >= FORGETS,
+    )
+
+
+def sensible(kinds: Iterable[str], thing: str, goal: str = "") -> list[str]:
+    """The kinds of places that can hold a thing, but for the one that it is to be brought to."""
+    return [what for what in kinds if what != goal and what in _holders().get(thing, ())]
+
+
+@cache
+def _holders() -> dict[str, frozenset[str]]:
+    """The kinds of places that hold each kind of thing."""
+    holders = {thing.lower(): set(map(str.lower, on)) for thing, on in prior().standing.items()}
+    for place, things in tables().holds.items():
+        for thing in things - prior().standing.keys():
+            holders.setdefault(thing.lower(), set()).add(place.lower())
+    return {thing: frozenset(places) for thing, places in holders.items()}
