@@ -447,20 +447,25 @@ def tasks(
 
 
 @app.command(
-    epilog="Examples:\n\n`mpo sandbox build --minutes 15 --out sandbox-agent`\n\n"
+    epilog="Examples:\n\n`mpo sandbox build --out sandbox`\n\n"
     "`mpo tasks alfworld generate --train 0 --seen 0 --unseen 200 --prior-power 2 --out games`, "
-    "then `mpo sandbox check --out sandbox-agent --games games` (in the real engine)"
+    "then `mpo sandbox check --out sandbox --games games` (in the real engine)"
 )
 def sandbox(
     action: Annotated[
         Literal["build", "check"],
-        typer.Argument(help="`build` trains the agent and checks it; `check` only checks it."),
+        typer.Argument(
+            help="`build` trains agent and planner and checks the agent; `check` only checks it."
+        ),
     ],
     *,
-    out: Annotated[Path, typer.Option(help="The agent's folder; for `build` new or empty.")],
+    out: Annotated[Path, typer.Option(help="The models' folder; for `build` new or empty.")],
     minutes: Annotated[
-        float, typer.Option(min=0.1, help="build: how long to train, on two quiet cores.")
-    ] = 15,
+        float, typer.Option(min=0.1, help="build: how long to train the agent, on two quiet cores.")
+    ] = 14,
+    planner_minutes: Annotated[
+        float, typer.Option(min=0.05, help="build: how long to train the planner.")
+    ] = 3,
     seed: Annotated[int, typer.Option(min=0, help="build: of weights and games.")] = 0,
     games: Annotated[
         Path | None,
@@ -470,14 +475,21 @@ def sandbox(
         ),
     ] = None,
 ) -> None:
-    """Make the sandbox's agent from nothing: a tiny model that follows plans, on this machine."""
+    """Make the sandbox's models from nothing: a tiny agent that follows plans, and its planner."""
     from jobs.sandbox import build, check
 
     def say(line: str) -> None:
         console.print(escape(line), soft_wrap=True, highlight=False)
 
     if action == "build":
-        passed = build(out, minutes, seed, games or 200, say)
+        passed = build(
+            out,
+            minutes=minutes,
+            planner_minutes=planner_minutes,
+            seed=seed,
+            held_out=games or 200,
+            say=say,
+        )
     else:
         passed = check(out, games or 200, say)
     if not passed:

@@ -1,10 +1,11 @@
-"""`mpo sandbox`: makes the sandbox's agent from nothing, and checks it."""
+"""`mpo sandbox`: makes the sandbox's models from nothing, and checks the agent."""
 
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,10 +14,61 @@ from mpo_core.errors import InputError
 Say = Callable[[str], None]
 REPORTS = 4
 """Tables of accuracy during a training."""
+AGENT, PLANNER, CARD = "agent", "planner", "README.md"
+HEAD = """---
+license: apache-2.0
+pipeline_tag: text-generation
+tags: [alfworld, meta-plan-optimization]
+---
+"""
+AGENT_CARD = (
+    HEAD
+    + """# The sandbox's agent
+
+A Llama of 0.9M parameters that plays generated ALFWorld games in the suite's own protocol and does
+what a plan says, in the suite's words or in a person's. Made from nothing, by imitation of a
+scripted agent and DAgger, with
+
+    {command}
+
+{steps} steps, {millions}M tokens in each of two processes, {games} games of its own in each. Its
+tokenizer reads the suite's dialogues of ALFWorld and nothing else; play it without a worked example
+(`agent.example: false`).
+
+## What it can do
+Decisions are compared with the scripted agent's, on the agent's own way through the games.
+
+```
+{told}
+```
+"""
+)
+PLANNER_CARD = (
+    HEAD
+    + """# The sandbox's planner, untrained
+
+A Llama of 0.9M parameters that writes plans for generated ALFWorld tasks: it knows the words, names
+sensible places in any order, and forgets steps. What SFT, RFT, DPO and policy gradient start from.
+Made from nothing, on plans of every quality, with
+
+    {command}
+
+{steps} steps, {millions}M tokens in each of two processes; the last loss {loss} nats a token. Its
+tokenizer reads the suite's ALFWorld planner prompt and writes plans, nothing else.
+"""
+)
 
 
-def build(out: Path, minutes: float, seed: int, held_out: Path | int, say: Say) -> bool:
-    """Train an agent, check it, and write it to `out`; whether its gate is kept.
+def build(
+    out: Path,
+    *,
+    minutes: float,
+    planner_minutes: float,
+    seed: int,
+    held_out: Path | int,
+    say: Say,
+) -> bool:
+    """Train agent and planner, check the agent, and write both to `out`; whether the gate is kept.
 
     Raises:
         InputError: `out` has something in it or cannot be written, `held_out` has no unseen games.
@@ -29,41 +81,66 @@ def build(out: Path, minutes: float, seed: int, held_out: Path | int, say: Say) 
     try:
         import torch
 
-        from mpo_core.sandbox.folder import write
-        from mpo_core.sandbox.gate import gate, held_out_tasks
-        from mpo_core.sandbox.train import Budget, train
+        from mpo_core.sandbox.train import Budget
 
         if isinstance(held_out, Path):
+            from mpo_core.sandbox.gate import held_out_tasks
+
             # Before the long work, not after it.
             held_out_tasks(held_out)
-
         # So small a model is slower on two threads, and much slower where cores are busy.
         torch.set_num_threads(1)
-        with _Bar(say) as bar:
-            model = train(Budget(minutes=minutes, seed=seed), bar.watch)
-        write(model, partial, "")
-        verdict = gate(partial, held_out)
-        lines = [*verdict.lines(), "", *accuracies(verdict.accuracy)]
-        for line in lines:
-            say(line)
-        told = bar.standing
-        (partial / "README.md").write_text(card(minutes, seed, told, lines), encoding="utf-8")
+        command = f"mpo sandbox build --minutes {minutes:g} --planner-minutes {planner_minutes:g}"
+        command += f" --seed {seed} --out FOLDER"
+        budget = Budget(minutes=minutes, seed=seed)
+        passed = _build_agent(partial / AGENT, budget, held_out, command, say)
+        budget = Budget(minutes=planner_minutes, seed=seed)
+        _build_planner(partial / PLANNER, budget, command, say)
         partial.chmod(0o755)
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    say(f"agent: {out}")
+    say(f"models: {out / AGENT}, {out / PLANNER}")
+    return passed
+
+
+def _build_agent(folder: Path, budget, held_out: Path | int, command: str, say: Say) -> bool:
+    from mpo_core.sandbox.folder import write
+    from mpo_core.sandbox.gate import gate
+    from mpo_core.sandbox.train import train
+    from mpo_core.sandbox.vocabulary import pretrained
+
+    with _Bar("agent", say) as bar:
+        model = train(budget, bar.watch)
+    write(model, folder, "", pretrained())
+    verdict = gate(folder, held_out)
+    lines = [*verdict.lines(), "", *accuracies(verdict.accuracy)]
+    for line in lines:
+        say(line)
+    card = AGENT_CARD.format(command=command, told="\n".join(lines), **told(bar.standing))
+    (folder / CARD).write_text(card, encoding="utf-8")
     return verdict.passed
 
 
-def check(agent: Path, held_out: Path | int, say: Say) -> bool:
-    """Check an agent's folder; whether its gate is kept."""
+def _build_planner(folder: Path, budget, command: str, say: Say) -> None:
+    from mpo_core.sandbox.folder import write
+    from mpo_core.sandbox.planner import train_planner
+    from mpo_core.sandbox.planner_vocabulary import pretrained
+
+    with _Bar("planner", say) as bar:
+        model = train_planner(budget, bar.watch)
+    write(model, folder, PLANNER_CARD.format(command=command, **told(bar.standing)), pretrained())
+
+
+def check(folder: Path, held_out: Path | int, say: Say) -> bool:
+    """Check an agent, in its folder or in that of a `build`; whether its gate is kept."""
     import torch
 
     from mpo_core.sandbox.gate import gate
 
     torch.set_num_threads(1)
+    agent = folder / AGENT if (folder / AGENT).is_dir() else folder
     verdict = gate(agent, held_out)
     for line in [*verdict.lines(), "", *accuracies(verdict.accuracy)]:
         say(line)
@@ -79,59 +156,40 @@ def accuracies(by_kind) -> list[str]:
     ]
 
 
-def card(minutes: float, seed: int, standing, lines: list[str]) -> str:
-    """The model's card: how it was made, and what it can do."""
-    told = "\n".join(lines)
-    return f"""---
-license: apache-2.0
-pipeline_tag: text-generation
-tags: [alfworld, meta-plan-optimization]
----
-# The sandbox's agent
-
-A Llama of 0.9M parameters that plays generated ALFWorld games in the suite's own protocol and does
-what a plan says. Made from nothing, by imitation of a scripted agent and DAgger, with
-
-    mpo sandbox build --minutes {minutes:g} --seed {seed} --out FOLDER
-
-{standing.steps} steps, {standing.tokens / 1e6:.1f}M tokens in each of two processes,
-{standing.own_games} games of its own in each. Its tokenizer reads the suite's dialogues of ALFWorld
-and nothing else; play it without a worked example (`agent.example: false`).
-
-## What it can do
-Decisions are compared with the scripted agent's, on the agent's own way through the games.
-
-```
-{told}
-```
-"""
+def told(standing) -> dict[str, Any]:
+    """What a card says of a training."""
+    return {
+        "steps": standing.steps,
+        "millions": f"{standing.tokens / 1e6:.1f}",
+        "games": standing.own_games,
+        "loss": f"{standing.loss:.3f}",
+    }
 
 
 class _Bar:
     """The training's progress, and now and then its accuracy by kind of decision."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, name: str, say: Say) -> None:
         self._say, self._told, self.standing = say, 0, None
         interval = 0.2 if sys.stderr.isatty() else 15
         self._bar = tqdm(
-            total=100, desc="agent", unit="%", mininterval=interval, maxinterval=2 * interval,
+            total=100, desc=name, unit="%", mininterval=interval, maxinterval=2 * interval,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
         )  # fmt: skip
 
     def watch(self, standing) -> None:
         self.standing = standing
         part = int(REPORTS * min(1, standing.done))
-        self._bar.set_postfix_str(
-            f"loss {standing.loss:.3f}, accuracy {standing.accuracy:.3f}, "
-            f"{standing.tokens / 1e6:.2f}M tokens",
-            refresh=False,
-        )
+        right = f"accuracy {standing.accuracy:.3f}, " if standing.decisions else ""
+        state = f"loss {standing.loss:.3f}, {right}{standing.tokens / 1e6:.2f}M tokens"
+        self._bar.set_postfix_str(state, refresh=False)
         self._bar.update(100 * min(1, standing.done) - self._bar.n)
         if part > self._told:
             self._told = part
             counts = {k: (standing.right[k], n) for k, n in sorted(standing.decisions.items())}
             with tqdm.external_write_mode():
-                self._say(f"after {standing.steps} steps, on games that were new to it")
+                if counts:
+                    self._say(f"after {standing.steps} steps, on games that were new to it")
                 for line in accuracies(counts):
                     self._say(f"  {line}")
             standing.right.clear()

