@@ -66,13 +66,25 @@ def asked(game: Game) -> list[int]:
     """The tokens of a game's planner prompt, up to where the plan begins."""
     start = Episode(game).reset()
     *_, last = prompts().planner_messages(f"{start.observation}\n{start.instruction}")
-    return [_id(USER), *_ids(last["content"]), _id(BOT)]
+    return [*_example(), _id(USER), *_ids(last["content"]), _id(BOT)]
 
 
 def row(game: Game, plan: str) -> Row:
     """A prompt and its plan, to learn the plan from."""
     before, after = asked(game), [*_ids(plan), _id(END)]
     return Row([*before, *after], [OTHER] * len(before) + [1.0] * len(after))
+
+
+@cache
+def _example() -> tuple[int, ...]:
+    """What the prompt shows before the task, of which the tokenizer keeps next to nothing."""
+    shown = prompts().planner_messages("")[:-1]
+    tokens = []
+    for message in shown:
+        answer = message["role"] == "assistant"
+        tokens += [_id(BOT if answer else USER), *_ids(message["content"])]
+        tokens += [_id(END)] if answer else []
+    return tuple(tokens)
 
 
 @cache

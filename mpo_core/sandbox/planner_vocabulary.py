@@ -7,12 +7,14 @@ the agent's, this is done by the normalizer inside tokenizer.json.
 """
 
 import random
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
 from mpo_core.abstraction.alfworld import places as all_of
 from mpo_core.abstraction.wording import article
+from mpo_core.prompts import load_prompts
 from mpo_core.sandbox.faults import drawn
 from mpo_core.sandbox.games import Game
 from mpo_core.sandbox.plans import places, things
@@ -27,18 +29,12 @@ MOST_STEPS = 12
 TEXTS = 4000
 """Plans drawn to collect the words that plans are written in."""
 TEMPLATE = """
-{%- set ns = namespace(asked=0) -%}
 {%- for message in messages -%}
-{%- if message['role'] == 'user' -%}{%- set ns.asked = loop.index0 -%}{%- endif -%}
-{%- endfor -%}
-{%- for message in messages[ns.asked:] -%}
 {%- if message['role'] == 'assistant' -%}{{- 'BOT' + message['content'] + 'END' -}}
 {%- else -%}{{- 'USER' + message['content'] -}}{%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- 'BOT' -}}{%- endif -%}
 """
-"""Tells the task and its plan; what comes before, the prompt's example, is the same for all."""
-
 
 @cache
 def words() -> list[str]:
@@ -84,6 +80,9 @@ def pretrained() -> Any:
 
 def _rules() -> Iterator[tuple[str, str]]:
     """Patterns and what each becomes, in their order."""
+    for message in load_prompts("alfworld").planner_messages("")[:-1]:
+        # The example, which is the same for every task.
+        yield rf"\A{re.escape(message['content'])}\z", ""
     yield r"(?:You write plans for a player(?m:.)*?\n)?Task: ", ASKED
     yield rf"{ROOM}", ""
     kinds = "|".join(sorted(places(), key=lambda word: (-len(word), word)))

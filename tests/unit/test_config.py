@@ -43,18 +43,18 @@ def test_the_papers_settings_are_the_papers():
 )
 def test_arms_are_known_ones_each_once(override, says):
     with pytest.raises(InputError, match=says):
-        named_config("demo", [override])
+        named_config("demo-llm", [override])
 
 
 def test_a_saved_config_is_the_config(tmp_path):
-    config = named_config("demo", ["seed=7"])
+    config = named_config("demo-llm", ["seed=7"])
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
 
 
 def test_overrides_reach_every_depth():
     config = named_config(
-        "demo", ["name=x", "training.lora.rank=4", "envs.scienceworld.tasks.train=3"]
+        "demo-llm", ["name=x", "training.lora.rank=4", "envs.scienceworld.tasks.train=3"]
     )
     assert (config.name, config.training.lora.rank) == ("x", 4)
     assert config.envs["scienceworld"].tasks.train == 3
@@ -114,15 +114,15 @@ def test_overrides_reach_every_depth():
 )
 def test_a_fault_is_one_line_that_names_the_key(override, says):
     with pytest.raises(InputError, match=says) as caught:
-        named_config("demo", [override])
+        named_config("demo-llm", [override])
     assert "\n" not in str(caught.value)
 
 
 def test_a_teacher_that_nobody_serves_needs_an_endpoint():
     teacher = ["models.big={source: /models/big}", "seeds.teacher=big"]
     with pytest.raises(InputError, match=r"seeds\.teacher: models\.big is not served"):
-        named_config("demo", teacher)
-    assert named_config("demo", ["seeds.teacher=smollm2"]).seeds.teacher == "smollm2"
+        named_config("demo-llm", teacher)
+    assert named_config("demo-llm", ["seeds.teacher=smollm2"]).seeds.teacher == "smollm2"
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):
@@ -254,7 +254,7 @@ def test_a_mapping_is_read_if_and_only_if_its_keys_differ(pairs):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_a_file_is_read_in_its_own_encoding_whatever_the_locale(tmp_path, encoding, newline):
-    text = PRESETS.joinpath("demo.yaml").read_text() + "\ntracking: {experiment: prömpts}\n"
+    text = PRESETS.joinpath("demo-llm.yaml").read_text() + "\ntracking: {experiment: prömpts}\n"
     (tmp_path / "mine.yaml").write_bytes(text.replace("\n", newline).encode(encoding))
     code = "import sys; from jobs.configs import named_config as load; "
     code += "print(ascii(load(sys.argv[1]).tracking.experiment))"
@@ -336,14 +336,16 @@ def test_presets_hold_no_secrets():
 @pytest.mark.parametrize("place", ["my #1", "a: b", "[ü🙂]", "010"])
 def test_a_runs_folder_is_continued_whatever_its_path_looks_like(tmp_path, name, place):
     given = [f"name={quoted(name)}", f"runs_dir={quoted(str(tmp_path / place))}"]
-    config = named_config("demo", given)
+    config = named_config("demo-llm", given)
     save_config(config, config.run_dir / "config.yaml")
     assert named_config(str(tmp_path / place / name)) == config
 
 
 def test_a_runs_folder_is_continued_where_it_lies(tmp_path):
     folder = tmp_path / "elsewhere" / "mine"
-    save_config(named_config("demo", ["name=mine", "runs_dir=/gone/runs"]), folder / "config.yaml")
+    save_config(
+        named_config("demo-llm", ["name=mine", "runs_dir=/gone/runs"]), folder / "config.yaml"
+    )
     assert named_config(str(folder)).run_dir == folder
     assert named_config(str(folder), ["name=other"]).name == "other"
 

@@ -82,7 +82,7 @@ def test_a_share_of_each_environments_tasks_is_set_apart(n_one, n_other, share):
 
 
 def test_a_round_starts_from_the_planner_of_the_one_before():
-    demo, paper = named_config("demo"), named_config("demo-paper")
+    demo, paper = named_config("demo-llm"), named_config("demo-paper")
     assert Round.of(demo, 1) == Round(1, "base", "mpo")
     assert Round.of(paper, 1) == Round(1, "sft", "mpo")
     assert Round.of(paper, 2) == Round(2, "mpo", "mpo-2")

@@ -20,7 +20,7 @@ def doctor(capsys, endpoint):
     """What is said of the model."""
     models = f"models={{llm: {{endpoint: '{endpoint}', retries: 0}}}}"
     with pytest.raises(SystemExit):
-        main(["doctor", "demo", models, *CONFIG])
+        main(["doctor", "demo-llm", models, *CONFIG])
     said = capsys.readouterr()
     lines = (said.out + said.err).splitlines()
     return next(line for line in lines if "model llm" in line or "models.llm" in line)
@@ -72,6 +72,12 @@ def test_the_doctor_asks_an_endpoint_that_the_loop_does_not_use(capsys):
         models = f"models.llm-2={{endpoint: '{other.url}', retries: 0}}"
         with pytest.raises(SystemExit):
             main(
-                ["doctor", "demo", f"models={{llm: {{endpoint: '{server.url}'}}}}", models, *CONFIG]
+                [
+                    "doctor",
+                    "demo-llm",
+                    f"models={{llm: {{endpoint: '{server.url}'}}}}",
+                    models,
+                    *CONFIG,
+                ]
             )
     assert f"llm-2 at {other.url}: HTTP 401: 'Wrong key.'" in capsys.readouterr().out

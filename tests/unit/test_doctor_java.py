@@ -32,7 +32,7 @@ def test_options_that_java_does_not_take_are_named(monkeypatch):
 
 def test_the_configs_own_java_is_looked_at(tmp_path):
     config = named_config(
-        "demo", [f"envs.scienceworld.java={tmp_path}/none", f"runs_dir={tmp_path}"]
+        "demo-llm", [f"envs.scienceworld.java={tmp_path}/none", f"runs_dir={tmp_path}"]
     )
     check = java(config)
     assert check.status == "fault" and "envs.scienceworld.java" in check.remedy

@@ -144,7 +144,7 @@ def test_text_is_the_same_whatever_the_locale(tmp_path):
 
 
 def test_the_command_names_files_alike_whatever_the_locale(tmp_path):
-    save_config(named_config("demo", [f"runs_dir={tmp_path}/{LETTERS}"]), tmp_path / "ü.yaml")
+    save_config(named_config("demo-llm", [f"runs_dir={tmp_path}/{LETTERS}"]), tmp_path / "ü.yaml")
     command = [sys.executable, "-m", "jobs.cli", "config", str(tmp_path / "ü.yaml")]
     said = [
         subprocess.run(command, check=True, env=os.environ | locale, capture_output=True).stdout

@@ -18,8 +18,10 @@ def test_a_runs_kubernetes_name_is_valid_short_and_its_own():
 
 
 def test_in_the_cluster_a_config_changes_by_its_place_alone():
-    here = named_config("demo", ["cluster.address=ray://elsewhere:10001", "cluster.http_port=8000"])
-    there = named_config("demo", ["runs_dir=/mnt/runs"])
+    here = named_config(
+        "demo-llm", ["cluster.address=ray://elsewhere:10001", "cluster.http_port=8000"]
+    )
+    there = named_config("demo-llm", ["runs_dir=/mnt/runs"])
     assert in_cluster(here) == there
 
 
@@ -36,9 +38,9 @@ def test_in_the_cluster_a_config_changes_by_its_place_alone():
 )
 def test_a_file_of_this_machine_is_refused_in_one_line(override, said):
     with pytest.raises(InputError) as refused:
-        in_cluster(named_config("demo", [override]))
+        in_cluster(named_config("demo-llm", [override]))
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_paths_of_the_volumes_are_taken():
-    in_cluster(named_config("demo", ["envs.alfworld.data=/mnt/cache/alfworld"]))
+    in_cluster(named_config("demo-llm", ["envs.alfworld.data=/mnt/cache/alfworld"]))

@@ -94,7 +94,7 @@ def test_a_lock_ends_with_its_process_however_that_ends(offered, tmp_path):
 
 
 def test_a_sweep_is_run_by_one_process(offered, tmp_path):
-    sweep = Sweep("demo", [f"runs_dir={tmp_path}"], ["seed=0,1"], "local")
+    sweep = Sweep("demo-llm", [f"runs_dir={tmp_path}"], ["seed=0,1"], "local")
     with sweep._alone(), pytest.raises(InputError, match="another process runs"), sweep._alone():
         pass
     with sweep._alone():

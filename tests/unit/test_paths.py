@@ -42,7 +42,7 @@ def home(monkeypatch):
 def test_a_home_folder_is_filled_in_wherever_a_path_is_set(tmp_path, key, path):
     full = path.replace("~", HOME)
     for written in (path, full):
-        config = named_config("demo", [f"{key}='{written}'"])
+        config = named_config("demo-llm", [f"{key}='{written}'"])
         save_config(config, tmp_path / "config.yaml")
         for found in (config, load_config(tmp_path / "config.yaml")):
             value = found
@@ -58,11 +58,11 @@ def test_home_folders_are_filled_in_within_lists():
         "evaluation.arms=[none, mine]",
         "tracking.uri=sqlite:///~/mlflow.db",
     ]
-    config = named_config("demo", overrides)
+    config = named_config("demo-llm", overrides)
     assert config.planner.sampled == [Path(HOME, "a.jsonl"), Path("b.jsonl")]
     assert config.evaluation.plan_files == {"mine": [Path(HOME, "c.jsonl")]}
     assert config.tracking.uri == f"sqlite:///{HOME}/mlflow.db"
-    assert named_config("demo", ["runs_dir=~root/runs"]).runs_dir == Path("/root/runs")
+    assert named_config("demo-llm", ["runs_dir=~root/runs"]).runs_dir == Path("/root/runs")
 
 
 TREE = st.recursive(
@@ -111,13 +111,13 @@ def texts(tree):
 )
 def test_a_path_that_cannot_be_is_one_line_that_names_the_key(override, says):
     with pytest.raises(InputError, match=says) as caught:
-        named_config("demo", [override])
+        named_config("demo-llm", [override])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["a~b", "./~", "price$", "a$b/c", "$/x", "ü ?#%", "a:", "x/s3:/a"])
 def test_other_paths_stay_as_they_are(path):
-    assert named_config("demo", [f"runs_dir='{path}'"]).runs_dir == Path(path)
+    assert named_config("demo-llm", [f"runs_dir='{path}'"]).runs_dir == Path(path)
 
 
 def test_variables_that_name_paths_may_start_at_home(monkeypatch):
@@ -129,7 +129,7 @@ def test_variables_that_name_paths_may_start_at_home(monkeypatch):
 
 def test_the_command_line_fills_in_what_a_shell_leaves(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
-    save_config(named_config("demo", ["name=mine"]), tmp_path / "mine.yaml")
+    save_config(named_config("demo-llm", ["name=mine"]), tmp_path / "mine.yaml")
     with pytest.raises(SystemExit) as ended:
         cli.main(["config", "~/mine.yaml", "runs_dir=~/runs"])
     assert ended.value.code == 0
@@ -141,6 +141,6 @@ def test_the_command_line_fills_in_what_a_shell_leaves(tmp_path, monkeypatch, ca
 
 
 def test_a_saved_config_names_no_home(tmp_path):
-    config: Config = named_config("demo", ["runs_dir=~/runs"])
+    config: Config = named_config("demo-llm", ["runs_dir=~/runs"])
     save_config(config, tmp_path / "config.yaml")
     assert "~" not in (tmp_path / "config.yaml").read_text(encoding="utf-8")

@@ -49,7 +49,7 @@ def test_a_context_shorter_than_the_longest_answer_is_told():
 )
 def test_what_only_the_evaluation_asks_for_is_asked_for(scoring, evaluation, temperatures):
     config = load_config(
-        PRESETS / "demo.yaml",
+        PRESETS / "demo-llm.yaml",
         [
             "models={llm: {endpoint: 'http://a/v1'}}",
             "planner.model=llm",

@@ -58,7 +58,7 @@ WRONG = [
 def test_an_address_of_the_wrong_form_is_one_whole_line(wrong, says, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", wrong)
     with pytest.raises(InputError, match=f"^RAY_ADDRESS: .*{says}") as caught:
-        ClusterBackend(named_config("demo")).connect()
+        ClusterBackend(named_config("demo-llm")).connect()
     assert "\n" not in str(caught.value) and "unset it" in str(caught.value)
     with pytest.raises(InputError, match=f"^cluster.address: .*{says}"):
         cluster_address(wrong, {})
@@ -145,7 +145,7 @@ def test_where_no_cluster_is_a_run_ends_in_seconds(request, monkeypatch, server,
     with pytest.raises(
         InputError, match=f"^{setting}: 127.0.0.1:{port}: no Ray .*{says}"
     ) as caught:
-        ClusterBackend(named_config("demo", given)).connect()
+        ClusterBackend(named_config("demo-llm", given)).connect()
     assert time.monotonic() - started < 20
     assert "\n" not in str(caught.value)
 
@@ -218,7 +218,7 @@ def dry_run(tmp_path, *overrides: str) -> int | None:
         "evaluation.arms=[none]",
     ]
     with pytest.raises(SystemExit) as ended:
-        main(["run", "demo", *settings, *overrides, "--dry-run"])
+        main(["run", "demo-llm", *settings, *overrides, "--dry-run"])
     return ended.value.code or 0
 
 

@@ -7,7 +7,7 @@ from mpo_core.errors import InputError
 from tests.ray_dashboard import Dashboard
 
 
-def job(home, source="demo", *overrides, environment=None):
+def job(home, source="demo-llm", *overrides, environment=None):
     overrides = [f"runs_dir={home / 'runs'}", f"launch.ray.working_dir={home}", *overrides]
     return ray_job(named_config(source, overrides), source, overrides, None, environment or {})
 
@@ -15,7 +15,7 @@ def job(home, source="demo", *overrides, environment=None):
 def test_a_job_runs_the_pipeline_and_keeps_its_runs_where_they_last(tmp_path):
     found = job(tmp_path)
     assert found.address.text == DEFAULT_DASHBOARD
-    assert found.entrypoint.startswith("python -m jobs.pipeline demo ")
+    assert found.entrypoint.startswith("python -m jobs.pipeline demo-llm ")
     assert found.entrypoint.endswith(f"runs_dir={tmp_path / 'runs'}")
     assert found.runtime_env["working_dir"] == str(tmp_path)
     assert "/runs/" in found.runtime_env["excludes"]
@@ -49,19 +49,19 @@ def test_the_keys_and_logins_that_the_config_names_travel_and_none_is_shown(tmp_
         "MLFLOW_TRACKING_TOKEN": "secret-7",
     }
     others = {"AWS_SECRET_ACCESS_KEY": "secret-8", "OPENAI_API_KEY": "secret-9"}
-    found = job(tmp_path, "demo", *ENDPOINTS, environment=secrets | others)
+    found = job(tmp_path, "demo-llm", *ENDPOINTS, environment=secrets | others)
     assert found.runtime_env["env_vars"] == secrets
     assert all(name in str(found) for name in secrets)
     assert "secret" not in str(found)
 
 
 def test_a_key_that_is_not_set_here_is_named(tmp_path):
-    found = job(tmp_path, "demo", *ENDPOINTS, environment={"TOGETHER_API_KEY": "x"})
+    found = job(tmp_path, "demo-llm", *ENDPOINTS, environment={"TOGETHER_API_KEY": "x"})
     assert "not set here BIG_API_KEY (models.big.api_key_env)" in str(found)
 
 
 def test_a_password_in_a_url_is_not_shown(tmp_path):
-    found = job(tmp_path, "demo", "tracking.uri=https://me:secret@mlflow.example/x")
+    found = job(tmp_path, "demo-llm", "tracking.uri=https://me:secret@mlflow.example/x")
     assert "https://me:secret@mlflow.example/x" in found.entrypoint
     assert "https://***@mlflow.example/x" in str(found) and "secret" not in str(found)
 
@@ -71,7 +71,7 @@ def test_a_job_goes_to_the_address_given_and_nothing_to_the_environments(tmp_pat
         monkeypatch.setenv("RAY_ADDRESS", elsewhere.url)
         overrides = [f"runs_dir={tmp_path / 'runs'}", f"launch.ray.working_dir={tmp_path}"]
         (tmp_path / "code.py").write_text("print(1)")
-        given = ray_job(named_config("demo", overrides), "demo", overrides, there.url)
+        given = ray_job(named_config("demo-llm", overrides), "demo-llm", overrides, there.url)
         said: list[str] = []
         assert submit_and_follow(given, said.append, lambda: False) == 0
         assert "POST /api/jobs/" in there.asked
@@ -106,4 +106,4 @@ def test_a_run_is_continued_from_its_folder(tmp_path):
 def named_config_text() -> str:
     from jobs.configs import PRESETS
 
-    return (PRESETS / "demo.yaml").read_text()
+    return (PRESETS / "demo-llm.yaml").read_text()

@@ -5,7 +5,7 @@ from jobs.configs import named_config
 from mpo_core.errors import InputError
 
 
-def plan(*overrides, preset="demo"):
+def plan(*overrides, preset="demo-llm"):
     return resource_plan(named_config(preset, overrides))
 
 

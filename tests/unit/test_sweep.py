@@ -16,18 +16,18 @@ from mpo_core.errors import InputError
 
 
 def test_a_grid_has_every_combination_the_last_key_varying_fastest():
-    points = grid("demo", ["seed=0,1", "training.beta=0.05,0.1"])
+    points = grid("demo-llm", ["seed=0,1", "training.beta=0.05,0.1"])
     assert [point.overrides for point in points] == [
         ("seed=0", "training.beta=0.05"),
         ("seed=0", "training.beta=0.1"),
         ("seed=1", "training.beta=0.05"),
         ("seed=1", "training.beta=0.1"),
     ]
-    assert points[1].name == "demo-seed0-beta0.1"
+    assert points[1].name == "demo-llm-seed0-beta0.1"
 
 
 def test_values_are_yaml():
-    points = grid("demo", ["envs.scienceworld.task_types=[boil],[melt, freeze]"])
+    points = grid("demo-llm", ["envs.scienceworld.task_types=[boil],[melt, freeze]"])
     assert [point.overrides for point in points] == [
         ("envs.scienceworld.task_types=[boil]",),
         ("envs.scienceworld.task_types=[melt, freeze]",),
@@ -37,7 +37,7 @@ def test_values_are_yaml():
 @given(st.lists(st.integers() | st.floats(allow_nan=False) | st.text(), unique=True, min_size=1))
 def test_points_have_names_that_a_run_can_have_or_are_refused(values):
     try:
-        points = grid("demo", ["key=" + ", ".join(json.dumps(value) for value in values)])
+        points = grid("demo-llm", ["key=" + ", ".join(json.dumps(value) for value in values)])
     except InputError as error:
         assert "given twice" in str(error)
         return
@@ -60,27 +60,29 @@ def test_points_have_names_that_a_run_can_have_or_are_refused(values):
 )
 def test_a_grid_that_makes_no_sense_is_refused(over, fault):
     with pytest.raises(InputError, match=fault):
-        grid("demo", over)
+        grid("demo-llm", over)
 
 
 def test_every_points_config_is_checked_before_anything_is_started(tmp_path):
     with pytest.raises(InputError, match=r"training\.beta"):
-        Sweep("demo", [f"runs_dir={tmp_path}"], ["training.beta=0.1,-1"], "local")
+        Sweep("demo-llm", [f"runs_dir={tmp_path}"], ["training.beta=0.1,-1"], "local")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_points_settings_are_those_that_its_command_line_gives(tmp_path):
-    sweep = Sweep("demo", [f"runs_dir={tmp_path}"], ["seed=3", "pairs.rule=margin"], "local")
+    sweep = Sweep("demo-llm", [f"runs_dir={tmp_path}"], ["seed=3", "pairs.rule=margin"], "local")
     [point] = sweep.points
-    alone = named_config("demo", [f"runs_dir={tmp_path}", *point.overrides, f"name={point.name}"])
+    alone = named_config(
+        "demo-llm", [f"runs_dir={tmp_path}", *point.overrides, f"name={point.name}"]
+    )
     assert sweep.configs[point.name] == alone
-    assert sweep.states() == {"demo-seed3-rulemargin": "new"}
+    assert sweep.states() == {"demo-llm-seed3-rulemargin": "new"}
 
 
 def test_a_model_with_dots_in_its_name_is_swept_over(tmp_path):
     model = "models.qwen2.5-7b={endpoint: 'http://127.0.0.1/v1'}"
     models = [model, "agent.model=qwen2.5-7b", f"runs_dir={tmp_path}"]
-    sweep = Sweep("demo", models, ["models.qwen2.5-7b.timeout_s=1,2"], "local")
+    sweep = Sweep("demo-llm", models, ["models.qwen2.5-7b.timeout_s=1,2"], "local")
     found = [config.models["qwen2.5-7b"].timeout_s for config in sweep.configs.values()]
     assert found == [1, 2]
 
@@ -127,7 +129,7 @@ def test_a_sweep_from_within_an_allocation_hands_none_of_it_on(slurm, tmp_path, 
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
     settings = [f"runs_dir={tmp_path / 'runs'}", "tracking.enabled=false"]
-    Sweep("demo", settings, ["seed=0,1"], "slurm").run(parallel=2)
+    Sweep("demo-llm", settings, ["seed=0,1"], "slurm").run(parallel=2)
     assert OF_THE_JOB_AROUND.keys().isdisjoint(slurm())
     assert THE_USERS.items() <= slurm().items()
     assert dict(os.environ) == before
@@ -137,7 +139,7 @@ def test_what_a_profile_sets_for_slurm_stays_where_no_job_is_around(slurm, tmp_p
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setenv("SLURM_CPU_BIND", "verbose")
     settings = [f"runs_dir={tmp_path / 'runs'}", "tracking.enabled=false"]
-    Sweep("demo", settings, ["seed=0"], "slurm").run(parallel=1)
+    Sweep("demo-llm", settings, ["seed=0"], "slurm").run(parallel=1)
     assert slurm()["SLURM_CPU_BIND"] == "verbose"
 
 
@@ -163,9 +165,9 @@ def test_a_point_in_an_allocations_shell_is_a_job_of_slurm_only_where_it_was_sub
 @pytest.fixture
 def submitted(tmp_path):
     """A sweep one of whose two points was given to Slurm."""
-    sweep = Sweep("demo", [f"runs_dir={tmp_path}"], ["seed=0,1"], "slurm")
+    sweep = Sweep("demo-llm", [f"runs_dir={tmp_path}"], ["seed=0,1"], "slurm")
     sweep.dir.mkdir(parents=True)
-    jobs = {"demo-seed0": {"id": "7_0", "place": "slurm"}}
+    jobs = {"demo-llm-seed0": {"id": "7_0", "place": "slurm"}}
     (sweep.dir / "sweep.json").write_text(json.dumps({"jobs": jobs}))
     return sweep
 
@@ -188,7 +190,9 @@ def test_while_slurm_does_not_answer_no_point_is_taken_for_failed(submitted, mon
 
 
 def test_a_sweep_without_tracking_opens_no_store(tmp_path):
-    sweep = Sweep("demo", [f"runs_dir={tmp_path}", "tracking.enabled=false"], ["seed=1,2"], "local")
+    sweep = Sweep(
+        "demo-llm", [f"runs_dir={tmp_path}", "tracking.enabled=false"], ["seed=1,2"], "local"
+    )
     for point in sweep.points:
         done = sweep._file(point, "done")
         done.parent.mkdir(parents=True, exist_ok=True)

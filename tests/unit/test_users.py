@@ -78,7 +78,7 @@ def test_a_user_without_name_and_home_has_all_in_the_cache(shared):
 
 @needs_root
 def test_a_user_without_name_and_home_is_told_of_the_cache(shared):
-    answer = nameless("-m", "jobs.cli", "run", "demo", f"runs_dir={shared}")
+    answer = nameless("-m", "jobs.cli", "run", "demo-llm", f"runs_dir={shared}")
     assert answer.returncode == 2
     assert answer.stderr.startswith("mpo: error: this user has no home folder")
     assert "set MPO_CACHE" in answer.stderr
@@ -140,7 +140,7 @@ def test_two_users_of_a_runs_folder_share_its_locks_and_store(shared, writable):
 
 @needs_root
 def test_another_users_run_is_one_line_that_names_the_file(shared):
-    run = shared / "demo"
+    run = shared / "demo-llm"
     run.mkdir(mode=0o755)
     (run / "config.yaml").touch()
     settings = [
@@ -152,7 +152,7 @@ def test_another_users_run_is_one_line_that_names_the_file(shared):
         "evaluation.arms=[none]",
         "cluster.enabled=false",
     ]
-    answer = nameless("-m", "jobs.cli", "run", "demo", *settings, MPO_CACHE=f"{shared}/cache")
+    answer = nameless("-m", "jobs.cli", "run", "demo-llm", *settings, MPO_CACHE=f"{shared}/cache")
     assert answer.returncode == 2
     assert f"mpo: error: runs_dir: {run}/config.yaml: cannot be written: Per" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -63,7 +63,7 @@ def test_a_game_that_only_the_engine_finds_faulty_ends_the_run_in_one_line(folde
     scripted = [o for o in OVERRIDES if not o.startswith(("envs.", "evaluation.arms"))]
     answer = mpo(
         "evaluate",
-        "demo",
+        "demo-llm",
         f"runs_dir={tmp_path}",
         f"envs={{alfworld: {{data: {folder}}}}}",
         "evaluation.arms=[none]",

@@ -39,7 +39,7 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory, source):
     config = named_config(
-        "demo",
+        "demo-llm",
         [
             f"runs_dir={tmp_path_factory.mktemp('runs')}",
             f"models.tiny={{source: {source}, max_model_len: 4096}}",

@@ -85,7 +85,7 @@ def test_a_whole_run_against_vllm_serve_with_and_without_a_given_beginning(
     thoughts, server, tmp_path
 ):
     asked = [MODEL % server, f"agent.thoughts={str(thoughts).lower()}", *OVERRIDES]
-    answer = mpo("run", "demo", f"runs_dir={tmp_path}", "name=foreign", *asked)
+    answer = mpo("run", "demo-llm", f"runs_dir={tmp_path}", "name=foreign", *asked)
     assert answer.returncode == 0, answer.stderr[-3000:]
     found = next(line for line in answer.stderr.splitlines() if line.startswith("model llm:"))
     assert "context 2048" in found and ("a given beginning" in found) == (not thoughts)

@@ -36,7 +36,7 @@ def run(tmp_path, capsys):
     def run(mode, *overrides, model="retries: 1"):
         with fake_server(mode) as server, pytest.raises(SystemExit) as ended:
             given = f"models={{llm: {{endpoint: '{server.url}', {model}}}}}"
-            main(["run", "demo", f"runs_dir={tmp_path}", given, *OVERRIDES, *overrides])
+            main(["run", "demo-llm", f"runs_dir={tmp_path}", given, *OVERRIDES, *overrides])
         return ended.value.code or 0, capsys.readouterr().err, tmp_path / "small"
 
     return run

@@ -111,7 +111,7 @@ def test_the_cpu_overlays_job_continues_a_run_from_elsewhere_and_finishes_it(
 ):
     run = volumes / "runs" / "small"
     for stage in ("plans", "rollout"):
-        done = mpo(stage, "demo", *SMALL, f"runs_dir={run.parent}", "cluster.enabled=false")
+        done = mpo(stage, "demo-llm", *SMALL, f"runs_dir={run.parent}", "cluster.enabled=false")
         assert done.returncode == 0, done.stderr
     scored = (run / "episodes" / "scoring.jsonl").read_bytes()
     objects = list(yaml.safe_load_all(render(named_config(str(run), ["cluster.enabled=true"]))))

@@ -29,7 +29,7 @@ from tests.integration.kubernetes.schemas import schema_faults
 
 pytestmark = needs_kubectl
 PRESETS = {
-    "cpu": "demo",
+    "cpu": "demo-llm",
     "gpu": "scienceworld-llama3.1-8b",
     "gpu-multinode": "scienceworld-llama3.1-8b-2node",
 }

@@ -51,7 +51,7 @@ def test_the_server_refuses_a_planted_typo(ready, kubectl):
 
 
 def config(*overrides: str):
-    return named_config("demo", overrides)
+    return named_config("demo-llm", overrides)
 
 
 def objects_of(*overrides: str) -> list[dict]:
@@ -115,7 +115,7 @@ def test_a_key_that_the_clusters_secret_lacks_is_named(ready, quick, kubectl):
     Operator(ready, [SUCCEEDED])
     assert submit(config(*KEYS), lines.append) == 0
     assert lines[0] == (
-        "rayjob demo: the secret mpo-secrets lacks OTHER_API_KEY (models.other.api_key_env)"
+        "rayjob demo-llm: the secret mpo-secrets lacks OTHER_API_KEY (models.other.api_key_env)"
     )
 
 
@@ -138,7 +138,7 @@ def test_an_overlay_of_ones_own_stands_on_one_of_the_suites(tmp_path, monkeypatc
 
 
 def test_the_config_in_the_cluster_is_the_runs_own(tmp_path):
-    text = one(objects_of("seed=7"), "ConfigMap", "demo")["data"]["config.yaml"]
+    text = one(objects_of("seed=7"), "ConfigMap", "demo-llm")["data"]["config.yaml"]
     (tmp_path / "config.yaml").write_text(text)
     assert load_config(tmp_path / "config.yaml") == config("seed=7", "runs_dir=/mnt/runs")
 
@@ -177,7 +177,7 @@ def test_without_kubectl_a_cluster_or_the_operator_it_says_so(cluster, monkeypat
 class Operator(threading.Thread):
     """What KubeRay would do to the RayJob: its statuses in turn, the last one for good."""
 
-    def __init__(self, cluster: Cluster, statuses: Sequence[dict], name: str = "demo") -> None:
+    def __init__(self, cluster: Cluster, statuses: Sequence[dict], name: str = "demo-llm") -> None:
         super().__init__(daemon=True)
         self.cluster, self.statuses, self.name_of_job = cluster, statuses, name
         self.start()
@@ -199,7 +199,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 START = [
     {"jobDeploymentStatus": "Initializing"},
-    {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "jobId": "demo-1"},
+    {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "jobId": "demo-llm-1"},
 ]
 SUCCEEDED = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
 FAILED = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed"}
@@ -216,7 +216,7 @@ def test_mpo_run_shows_the_jobs_log_and_has_its_exit_code(end, code, ready):
     # The submitter's pod comes a while after the status.
     pod = threading.Timer(6, log_of_submitter, [ready])
     pod.start()
-    done = mpo("run", "demo", "--on", "k8s")
+    done = mpo("run", "demo-llm", "--on", "k8s")
     pod.join()
     operator.join()
     assert done.returncode == code, done.stdout + done.stderr
@@ -225,15 +225,15 @@ def test_mpo_run_shows_the_jobs_log_and_has_its_exit_code(end, code, ready):
 
 
 def test_a_dry_run_prints_the_manifest_that_kubectl_would_take(ready, kubectl):
-    done = mpo("run", "demo", "seed=3", "--on", "k8s", "--dry-run")
+    done = mpo("run", "demo-llm", "seed=3", "--on", "k8s", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert done.stdout == render(config("seed=3"))
     kubectl("apply", "--filename=-", stdin=done.stdout)
-    assert ("rayjobs", "mpo", "demo") in ready.objects
+    assert ("rayjobs", "mpo", "demo-llm") in ready.objects
 
 
 def test_a_run_that_failed_is_tried_again_by_the_operator_and_then_fails(ready, quick):
-    retried = [*START, {"jobDeploymentStatus": "Retrying"}, {**START[1], "jobId": "demo-2"}]
+    retried = [*START, {"jobDeploymentStatus": "Retrying"}, {**START[1], "jobId": "demo-llm-2"}]
     lines: list[str] = []
     Operator(ready, [*retried, FAILED])
     assert submit(config(), lines.append) == 1
@@ -243,12 +243,12 @@ def test_a_run_that_failed_is_tried_again_by_the_operator_and_then_fails(ready, 
 def test_a_run_that_ended_is_submitted_again_and_goes_on_in_its_folder(ready, quick):
     Operator(ready, [FAILED])
     assert submit(config(), print) == 1
-    first = ready.get("rayjobs", "mpo", "demo")["metadata"]["uid"]
+    first = ready.get("rayjobs", "mpo", "demo-llm")["metadata"]["uid"]
     # Volumes that are there stay as they are, though another overlay wants them otherwise.
     claims = {key: dict(obj) for key, obj in ready.objects.items() if "claim" in key[0]}
     Operator(ready, [*START, SUCCEEDED])
     assert submit(config("launch.k8s.overlay=gpu"), print) == 0
-    assert ready.get("rayjobs", "mpo", "demo")["metadata"]["uid"] != first
+    assert ready.get("rayjobs", "mpo", "demo-llm")["metadata"]["uid"] != first
     assert {key: ready.objects[key] for key in claims} == claims
 
 
@@ -258,18 +258,18 @@ def test_a_run_in_progress_is_followed_not_submitted_twice(ready, quick):
     first = threading.Thread(target=submit, args=(config(), lines.append))
     first.start()
     wait_for(lambda: any("Running" in line for line in lines))
-    uid = ready.get("rayjobs", "mpo", "demo")["metadata"]["uid"]
+    uid = ready.get("rayjobs", "mpo", "demo-llm")["metadata"]["uid"]
     with pytest.raises(InputError, match="in progress in the cluster with another config"):
         submit(config("seed=8"), print)
     second_lines: list[str] = []
     second = threading.Thread(target=submit, args=(config(), second_lines.append))
     second.start()
     wait_for(lambda: any("following" in line for line in second_lines))
-    ready.set_status("rayjobs", "mpo", "demo", **SUCCEEDED)
+    ready.set_status("rayjobs", "mpo", "demo-llm", **SUCCEEDED)
     for thread in (first, second):
         thread.join(30)
     assert "Complete" in second_lines[-1]
-    assert ready.get("rayjobs", "mpo", "demo")["metadata"]["uid"] == uid
+    assert ready.get("rayjobs", "mpo", "demo-llm")["metadata"]["uid"] == uid
 
 
 def test_runs_of_different_names_are_side_by_side(ready, quick):
@@ -284,29 +284,29 @@ def test_a_rayjob_that_was_deleted_ends_the_following(ready, quick):
     lines: list[str] = []
     follower = threading.Thread(target=submit, args=(config(), lines.append))
     follower.start()
-    wait_for(lambda: ("rayjobs", "mpo", "demo") in ready.objects)
+    wait_for(lambda: ("rayjobs", "mpo", "demo-llm") in ready.objects)
     with ready.lock:
-        del ready.objects["rayjobs", "mpo", "demo"]
+        del ready.objects["rayjobs", "mpo", "demo-llm"]
     follower.join(30)
     assert "was deleted" in lines[-1]
 
 
 def log_of_submitter(cluster: Cluster) -> None:
     """The submitter's Job, as the operator would make it, its pod, and what that printed."""
-    labels = {"job-name": "demo"}
+    labels = {"job-name": "demo-llm"}
     metadata = {"namespace": "mpo", "creationTimestamp": "2026-01-01T00:00:00Z"}
     container = {"name": "submitter", "image": "mpo-suite"}
-    cluster.objects["jobs", "mpo", "demo"] = {
+    cluster.objects["jobs", "mpo", "demo-llm"] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**metadata, "name": "demo"},
+        "metadata": {**metadata, "name": "demo-llm"},
         "spec": {"selector": {"matchLabels": labels}},
     }
-    cluster.objects["pods", "mpo", "demo-x"] = {
+    cluster.objects["pods", "mpo", "demo-llm-x"] = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {**metadata, "name": "demo-x", "labels": labels},
+        "metadata": {**metadata, "name": "demo-llm-x", "labels": labels},
         "spec": {"containers": [container]},
         "status": {"phase": "Running"},
     }
-    cluster.logs["demo-x"] = "12 episodes played\n"
+    cluster.logs["demo-llm-x"] = "12 episodes played\n"

@@ -163,9 +163,9 @@ def test_a_clusters_own_address_and_its_dashboards_are_told_apart(head, monkeypa
 
 
 def test_a_dry_run_says_what_would_be_submitted(tmp_path):
-    done = mpo("run", "demo", f"runs_dir={tmp_path}", "--on", "ray", "--dry-run")
+    done = mpo("run", "demo-llm", f"runs_dir={tmp_path}", "--on", "ray", "--dry-run")
     assert done.returncode == 0
-    assert f"python -m jobs.pipeline demo runs_dir={tmp_path}" in done.stdout
+    assert f"python -m jobs.pipeline demo-llm runs_dir={tmp_path}" in done.stdout
     assert f"working_dir  {ROOT}" in done.stdout
 
 

@@ -39,7 +39,7 @@ BY_MODEL = ["seeds.teacher=teacher", "seeds.per_task=2"]
 
 
 def arguments(runs_dir: Path, *overrides: str) -> list[str]:
-    return ["collect", "demo", f"runs_dir={runs_dir}", *OVERRIDES, *overrides]
+    return ["collect", "demo-llm", f"runs_dir={runs_dir}", *OVERRIDES, *overrides]
 
 
 def collect(runs_dir: Path, *overrides: str) -> str:
@@ -139,7 +139,9 @@ def test_no_plan_at_all_is_one_line_and_exit_code_2(collected):
 
 
 def test_experts_can_speak_as_the_agent_would(collected):
-    config = named_config("demo", [f"runs_dir={collected[0]}", *OVERRIDES, "agent.list_actions=3"])
+    config = named_config(
+        "demo-llm", [f"runs_dir={collected[0]}", *OVERRIDES, "agent.list_actions=3"]
+    )
     with Run(config) as run:
         episodes = play_experts(run, as_agent=True)
     assert len(episodes) == TASKS and all(episode.success for episode in episodes)
@@ -160,7 +162,7 @@ def test_plans_sampled_elsewhere_are_taken_from_their_file(collected, tmp_path):
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = [f"runs_dir={collected[0]}", *OVERRIDES, f"planner.sampled=[{file}]"]
-    with Run(named_config("demo", given)) as run:
+    with Run(named_config("demo-llm", given)) as run:
         plans = collect_plans(run, "base", "train")
     assert [(plan.task_id, plan.text) for plan in plans] == [
         (task.id, text) for task in tasks for text in (f"Step 1: Do {task.id}.", "Step 1: Wait.")

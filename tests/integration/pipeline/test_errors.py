@@ -42,9 +42,9 @@ def assert_one_line(answer: subprocess.CompletedProcess, says: str) -> None:
     ],
 )
 def test_a_config_that_cannot_run_is_refused_before_anything_starts(override, says, tmp_path):
-    answer = mpo("run", "demo", f"runs_dir={tmp_path / 'runs'}", override)
+    answer = mpo("run", "demo-llm", f"runs_dir={tmp_path / 'runs'}", override)
     assert_one_line(answer, says)
-    assert not (tmp_path / "runs" / "demo" / "plans").exists()
+    assert not (tmp_path / "runs" / "demo-llm" / "plans").exists()
 
 
 def test_a_split_file_of_another_kind_is_named(tmp_path):
@@ -59,7 +59,7 @@ def test_a_taken_port_is_named(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        answer = mpo("run", "demo", f"runs_dir={tmp_path}", f"cluster.http_port={port}")
+        answer = mpo("run", "demo-llm", f"runs_dir={tmp_path}", f"cluster.http_port={port}")
     assert_one_line(answer, f"port {port} is taken")
 
 
@@ -78,7 +78,7 @@ def small_disk(tmp_path):
 def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(small_disk, tmp_path):
     from tests.integration.pipeline.test_kill_driver import OVERRIDES
 
-    arguments = ["run", "demo", f"runs_dir={small_disk}", *OVERRIDES, "tracking.enabled=false"]
+    arguments = ["run", "demo-llm", f"runs_dir={small_disk}", *OVERRIDES, "tracking.enabled=false"]
     filler = small_disk / "filler"
     filler.write_bytes(bytes(900 * 1024))
     answer = mpo(*arguments)
@@ -153,9 +153,9 @@ def test_a_lost_tracking_server_costs_no_episode_and_no_report(tmp_path, monkeyp
 
 def test_stages_without_what_they_stand_on_say_what_to_run_first(tmp_path):
     runs_dir = f"runs_dir={tmp_path}"
-    assert_one_line(mpo("pairs", "demo", runs_dir), "run `mpo rollout`")
-    assert_one_line(mpo("train", "dpo", "demo", runs_dir), "run `mpo pairs`")
-    assert_one_line(mpo("rollout", "demo", runs_dir), "run `mpo plans`")
+    assert_one_line(mpo("pairs", "demo-llm", runs_dir), "run `mpo rollout`")
+    assert_one_line(mpo("train", "dpo", "demo-llm", runs_dir), "run `mpo pairs`")
+    assert_one_line(mpo("rollout", "demo-llm", runs_dir), "run `mpo plans`")
 
 
 def test_a_model_elsewhere_is_not_trained(tmp_path):
@@ -167,16 +167,16 @@ def test_a_model_elsewhere_is_not_trained(tmp_path):
 
 
 def test_the_doctor_finds_this_machine_fit_for_the_demo_and_says_what_is_not():
-    answer = mpo("doctor", "demo")
+    answer = mpo("doctor", "demo-llm")
     assert answer.returncode == 0, answer.stdout
     assert "Java" in answer.stdout and "room on this machine" in answer.stdout
-    answer = mpo("doctor", "demo", "models.smollm2.source=/no/such/model")
+    answer = mpo("doctor", "demo-llm", "models.smollm2.source=/no/such/model")
     assert answer.returncode == 2
     assert "set models.smollm2.source" in " ".join(answer.stdout.split())
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
-    answer = mpo("run", "demo", f"runs_dir={tmp_path}", "--dry-run")
+    answer = mpo("run", "demo-llm", f"runs_dir={tmp_path}", "--dry-run")
     assert answer.returncode == 0
     assert "6 train, 12 unseen" in answer.stdout and "48 scoring" in answer.stdout
     assert not list(tmp_path.iterdir())
@@ -185,7 +185,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
 def test_a_dry_run_changes_no_run_that_is_there(tmp_path):
     config = tmp_path / "mine" / "config.yaml"
     config.parent.mkdir()
-    shutil.copy(PRESETS / "demo.yaml", config)
+    shutil.copy(PRESETS / "demo-llm.yaml", config)
     before = config.read_bytes()
     answer = mpo("run", str(config.parent), "scoring.repetitions=3", "--dry-run")
     assert answer.returncode == 0, answer.stderr

@@ -48,7 +48,7 @@ UNTIMED = (
 
 
 def command(runs_dir: Path) -> list[str]:
-    return [sys.executable, "-m", "jobs.pipeline", "demo", f"runs_dir={runs_dir}", *OVERRIDES]
+    return [sys.executable, "-m", "jobs.pipeline", "demo-llm", f"runs_dir={runs_dir}", *OVERRIDES]
 
 
 def start(runs_dir: Path) -> subprocess.Popen:
