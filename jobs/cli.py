@@ -618,7 +618,7 @@ def _print_work(opened) -> None:
     console.print(f"tasks      {', '.join(f'{n} {split}' for split, n in tasks.items())}")
     console.print(f"rounds     {config.rounds}, each of")
     console.print(f"plans      {plans} to score")
-    console.print(f"episodes   {_scoring_work(config, plans)} scoring", soft_wrap=True)
+    console.print(f"episodes   {_scoring_work(config, plans)}", soft_wrap=True)
     console.print(f"evaluation {evaluation} episodes: {', '.join(config.evaluation.arms)}")
     console.print(f"trainings  {', '.join(trainings) or 'none'}")
     if config.cluster.enabled:
@@ -636,10 +636,10 @@ def _scoring_work(config: Config, plans: int) -> str:
     """How many episodes a round's scoring is."""
     scoring = config.scoring
     if scoring.repetitions != "auto":
-        return str(plans * scoring.repetitions)
+        return f"{plans * scoring.repetitions} scoring"
     least, most = (of(plans, scoring.mean_repetitions) for of in (least_attempts, total_attempts))
     uniform = plans * scoring.max_repetitions
-    return f"{least} to {most} (auto; {scoring.max_repetitions} a plan would be {uniform})"
+    return f"{least} to {most} scoring (auto; {scoring.max_repetitions} a plan would be {uniform})"
 
 
 def _print_report(folder: Path, summary: dict) -> None:
