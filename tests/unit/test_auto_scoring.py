@@ -12,7 +12,8 @@ from jobs.plans import collect_plans
 from jobs.rollout import collect_scores, load_plan_scores
 from jobs.run import Run
 from jobs.tasks import collect_tasks
-from mpo_core.config import Config
+from mpo_core.config import Config, load_config, parse_config, save_config
+from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
 from mpo_core.pairs import RULES
 from mpo_core.report.merge import read_report
@@ -48,7 +49,7 @@ def config(folder: Path, **changes) -> Config:
         "cluster": {"enabled": False},
         "tracking": {"enabled": False},
     }
-    return Config.model_validate(tree | changes)
+    return parse_config(tree | changes)
 
 
 def scores(asked: Config) -> list[PlanScore]:
@@ -174,3 +175,34 @@ def test_a_dry_run_says_how_many_episodes_the_scoring_is(
         main(["run", str(path), "--dry-run"])
     assert not stop.value.code
     assert says in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scoring", "says"),
+    [
+        ({"repetitions": 0}, "scoring.repetitions: expected a whole number above 0, or auto; f"),
+        ({"repetitions": "some"}, "scoring.repetitions: expected .* or auto; found some"),
+        ({"repetitions": True}, "scoring.repetitions: expected .* or auto; found true"),
+        ({"repetitions": None}, "scoring.repetitions: expected .* or auto; found None"),
+        ({"mean_repetitions": 3}, "scoring: mean_repetitions: only with repetitions: auto"),
+        ({"max_repetitions": 3}, "scoring: max_repetitions: only with repetitions: auto"),
+        (
+            {"repetitions": "auto", "mean_repetitions": 6},
+            "scoring: mean_repetitions 6 is more .* 5",
+        ),
+        ({"repetitions": "auto", "mean_repetitions": 0.5}, "scoring.mean_repetitions: .*1"),
+        ({"repetitions": "auto", "max_repetitions": True}, "max_repetitions: expected a number"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_line(tmp_path, scoring, says):
+    with pytest.raises(InputError, match=says) as caught:
+        config(tmp_path, scoring=scoring)
+    assert "\n" not in str(caught.value)
+    assert "; scoring" not in str(caught.value), "the fault is told once"
+
+
+@pytest.mark.parametrize("scoring", [{"repetitions": 3}, SCORING])
+def test_the_saved_config_of_a_run_is_its_config(tmp_path, scoring):
+    asked = config(tmp_path, scoring=scoring)
+    save_config(asked, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml") == asked
