@@ -52,7 +52,6 @@ repeated attempts do not show that plans make no difference."""
 STANDARD = NormalDist()
 Rewards = Mapping[str, Sequence[float]]
 """Plan id -> its rewards, in the order of its attempts."""
-Fold = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -105,13 +104,9 @@ def all_attempts(
     tasks: dict[str, list[str]] = {}
     for plan in {plan.id: plan for plan in plans}.values():
         tasks.setdefault(plan.task_id, []).append(plan.id)
-    folds: dict[Fold, list[tuple[str, str]]] = {}
-    for number, (task_id, of_task) in enumerate(tasks.items()):
-        for place, plan_id in enumerate(of_task):
-            folds.setdefault((place, number % 2), []).append((task_id, plan_id))
     left = total_attempts(len(attempts), mean_repetitions) - sum(attempts.values())
     begun = 0
-    for _, fold in sorted(folds.items()):
+    for fold in _folds(tasks):
         # What the folds before have left unspent stays so: it depends on this fold's rewards.
         share = left * (begun + len(fold)) // len(attempts) - left * begun // len(attempts)
         begun += len(fold)
@@ -124,6 +119,15 @@ def all_attempts(
         for plan_id in _best_bought(owed, spread(list(others.values())), max_repetitions, share):
             attempts[plan_id] += 1
     return attempts
+
+
+def _folds(tasks: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
+    """(task id, plan id) of every plan, parted by its place in its task and by half of the tasks."""
+    folds: dict[tuple[int, int], list[tuple[str, str]]] = {}
+    for number, (task_id, plans) in enumerate(tasks.items()):
+        for place, plan_id in enumerate(plans):
+            folds.setdefault((place, number % 2), []).append((task_id, plan_id))
+    return [fold for _, fold in sorted(folds.items())]
 
 
 def spread(tasks: Sequence[Sequence[Sequence[float]]]) -> Spread:
