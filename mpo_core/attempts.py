@@ -122,7 +122,7 @@ def all_attempts(
 
 
 def _folds(tasks: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
-    """(task id, plan id) of every plan, parted by its place in its task and by half of the tasks."""
+    """(task id, plan id) of each plan, parted by its place in its task and by half of the tasks."""
     folds: dict[tuple[int, int], list[tuple[str, str]]] = {}
     for number, (task_id, plans) in enumerate(tasks.items()):
         for place, plan_id in enumerate(plans):
