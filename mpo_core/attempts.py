@@ -34,7 +34,7 @@ to nothing: see `docs/scoring.md`.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist, fmean
 
 from mpo_core.exact import exact
@@ -66,6 +66,11 @@ class Spread:
     """Variance of single rewards of a task's different plans."""
     noise: float
     """Share of `within_tasks` by which attempts of one plan differ."""
+
+    def of_task_mean(self, plans: Sequence[Sequence[float]]) -> float:
+        """Variance of the mean of some plans' mean rewards about the task's expected reward."""
+        of_plans = (1 - self.noise + self.noise / len(rewards) for rewards in plans)
+        return self.within_tasks * sum(of_plans) / len(plans) ** 2
 
 
 def total_attempts(plans: int, mean_repetitions: float) -> int:
@@ -136,21 +141,25 @@ def spread(tasks: Sequence[Sequence[Sequence[float]]]) -> Spread:
     The noise is that of plans with several rewards and of one more in which all is noise: a few
     that agree by chance do not show that there is none.
     """
-    single = [[rewards[0] for rewards in plans] for plans in tasks if plans]
-    degrees = sum(len(plans) - 1 for plans in single)
-    within = sum(map(_squares, single)) / max(degrees, 1)
+    tasks = [plans for plans in tasks if plans]
+    single = [[rewards[0] for rewards in plans] for plans in tasks]
+    within = sum(map(_squares, single)) / max(sum(len(plans) - 1 for plans in single), 1)
     repeated = [rewards for plans in tasks for rewards in plans if len(rewards) > 1]
     noise = sum(map(_squares, repeated)) + within
     noise /= sum(len(rewards) - 1 for rewards in repeated) + 1
-    means = [fmean(plans) for plans in single]
-    chance = within * fmean(1 / len(plans) for plans in single) if single else 0.0
-    between = _squares(means) / (len(means) - 1) - chance if len(means) > 1 else 0.0
-    return Spread(
+    # First rewards that agree do not differ less than the attempts of one plan do.
+    within = max(within, noise)
+    means = [fmean(map(fmean, plans)) for plans in tasks]
+    pooled = Spread(
         mean=fmean(means) if means else 0.0,
-        between_tasks=max(between, 0.0),
+        between_tasks=0.0,
         within_tasks=within,
         noise=noise / within if within else 0.0,
     )
+    if len(means) < 2:
+        return pooled
+    between = _squares(means) / (len(means) - 1) - fmean(map(pooled.of_task_mean, tasks))
+    return replace(pooled, between_tasks=max(between, 0.0))
 
 
 def _squares(values: Sequence[float]) -> float:
@@ -182,8 +191,11 @@ def _best_bought(
             continue
         mean = expected[plan_id]
         scale = pooled.within_tasks * mean * (1 - mean) / usual
-        # The other plans' worth, drawn in from their single rewards to what is expected of them.
-        drawn_in = [mean + (1 - noise) * (rewards[0] - mean) for rewards in others]
+        # The other plans' worth, drawn in from their few rewards to what is expected of them.
+        drawn_in = [
+            mean + (1 - noise) / (1 - noise + noise / len(rewards)) * (fmean(rewards) - mean)
+            for rewards in others
+        ]
         gaps = mean - max(drawn_in), min(drawn_in) - mean
         values = [
             _value((1 - noise) * scale, noise * scale / n, gaps)
@@ -198,8 +210,8 @@ def _expected(others: Sequence[Sequence[float]], pooled: Spread) -> float:
     """The reward to expect of a plan by its task's other plans, drawn in to the mean of all."""
     if not others or not pooled.between_tasks:
         return pooled.mean
-    reliable = pooled.between_tasks / (pooled.between_tasks + pooled.within_tasks / len(others))
-    return pooled.mean + reliable * (fmean(rewards[0] for rewards in others) - pooled.mean)
+    reliable = pooled.between_tasks / (pooled.between_tasks + pooled.of_task_mean(others))
+    return pooled.mean + reliable * (fmean(map(fmean, others)) - pooled.mean)
 
 
 def _value(worth: float, noise: float, gaps: Sequence[float]) -> float:

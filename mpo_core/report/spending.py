@@ -20,7 +20,8 @@ def spending(episodes: Sequence[Episode], max_repetitions: int) -> dict[str, Any
     rewards = [list(of_task.values()) for of_task in plans.values()]
     attempts = Counter(len(of_plan) for of_task in rewards for of_plan in of_task)
     pooled = spread(rewards)
-    known = pooled.within_tasks and max(attempts, default=1) > 1
+    compared = any(len(of_task) > 1 for of_task in rewards)
+    known = compared and pooled.within_tasks and max(attempts) > 1
     return _totals(attempts, attempts.total() * max_repetitions) | {
         "noise": round(min(pooled.noise, 1.0), 4) if known else None
     }

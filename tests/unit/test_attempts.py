@@ -54,6 +54,21 @@ def test_no_plans_own_rewards_decide_how_often_it_is_tried(batch, data):
     )
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_nor_do_the_rewards_of_the_plans_that_compete_with_it(place):
+    """Whose place in their task is the same: all of them win, or all of them lose."""
+    plans, rng = plans_of([4] * 60), np.random.default_rng(place)
+    drawn = {p.id: rng.binomial(1, rng.random(), 2).astype(float).tolist() for p in plans}
+    competing = [f"{t}/{place}" for t in range(0, 60, 2)]
+    lost, won = (
+        all_attempts(plans, drawn | {plan_id: [reward] * 2 for plan_id in competing}, 2.6, 5)
+        for reward in (0.0, 1.0)
+    )
+    assert [lost[plan_id] for plan_id in competing] == [won[plan_id] for plan_id in competing]
+    assert lost != won
+    assert len({lost[plan_id] for plan_id in competing}) > 1
+
+
 @given(first_batches())
 def test_attempts_keep_within_the_total_and_the_most_of_a_plan(batch):
     plans, rewards, mean, most = batch
@@ -162,10 +177,11 @@ def test_an_agent_without_noise_is_tried_little_and_a_noisy_one_as_often_as_may_
 
 
 def test_attempts_go_where_a_tasks_plans_are_not_told_apart():
-    truth = rates(2, 400, 5, hopeless=0.5)
-    tried = {True: [], False: []}
-    for score, _ in scored(partial_auto(1.5), truth, 2):
-        tried[truth[int(score.task_id)].max() > 0.02].append(score.n)
+    tried: dict[bool, list[int]] = {True: [], False: []}
+    for seed in range(4):
+        truth = rates(seed, 300, 5, hopeless=0.5)
+        for score, _ in scored(partial_auto(1.5), truth, seed):
+            tried[bool(truth[int(score.task_id)].max() > 0.02)].append(score.n)
     assert np.mean(tried[True]) > 1.2 * np.mean(tried[False])
 
 
@@ -183,6 +199,12 @@ def test_a_few_repetitions_that_agree_do_not_show_that_there_is_no_noise():
     plans = plans_of([3])
     rewards = {plan.id: [float(k == 0)] * 2 for k, plan in enumerate(plans)}
     assert sum(all_attempts(plans, rewards, 3, 5).values()) > least_attempts(3, 3)
+
+
+def test_first_rewards_that_agree_by_chance_do_not_end_it():
+    plans = plans_of([3] * 4)
+    rewards = {plan.id: [0.0, float(plan.id == "0/1")] for plan in plans}
+    assert sum(all_attempts(plans, rewards, 3, 5).values()) > least_attempts(12, 3)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 8])
