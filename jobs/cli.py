@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.configs import named_config, preset_names, run_name, settings
+from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.cache import settle_libraries
 from mpo_core.config import Config
 from mpo_core.errors import (
@@ -153,7 +154,8 @@ def rollout(
         start = Round.of(opened.config, round_number).start
         scores = collect_scores(opened, start, round_number)
         path = scores_path(opened, round_number)
-    console.print(f"{len(scores)} plans scored in {path}", soft_wrap=True)
+    played = sum(score.n for score in scores)
+    console.print(f"{len(scores)} plans scored by {played} episodes in {path}", soft_wrap=True)
 
 
 @app.command(
@@ -628,7 +630,7 @@ def _print_work(opened) -> None:
     console.print(f"tasks      {', '.join(f'{n} {split}' for split, n in tasks.items())}")
     console.print(f"rounds     {config.rounds}, each of")
     console.print(f"plans      {plans} to score")
-    console.print(f"episodes   {plans * config.scoring.repetitions} scoring")
+    console.print(f"episodes   {_scoring_work(config, plans)}", soft_wrap=True)
     console.print(f"evaluation {evaluation} episodes: {', '.join(config.evaluation.arms)}")
     console.print(f"trainings  {', '.join(trainings) or 'none'}")
     if config.cluster.enabled:
@@ -640,6 +642,16 @@ def _print_work(opened) -> None:
         console.print(f"serving    {plan.serving}")
         console.print(f"rollouts   {plan.rollout}")
         console.print(f"training   {plan.training}")
+
+
+def _scoring_work(config: Config, plans: int) -> str:
+    """How many episodes a round's scoring is."""
+    scoring = config.scoring
+    if scoring.repetitions != "auto":
+        return f"{plans * scoring.repetitions} scoring"
+    least, most = (of(plans, scoring.mean_repetitions) for of in (least_attempts, total_attempts))
+    uniform = plans * scoring.max_repetitions
+    return f"{least} to {most} scoring (auto; {scoring.max_repetitions} a plan would be {uniform})"
 
 
 def _print_report(folder: Path, summary: dict) -> None:

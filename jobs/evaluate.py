@@ -16,6 +16,7 @@ from mpo_core.expert import expert_request
 from mpo_core.formats import bound_plans
 from mpo_core.report import write_report
 from mpo_core.report.conduct import conduct
+from mpo_core.report.spending import spending
 from mpo_core.tracking import flat
 from mpo_core.types import Episode, Plan, Split, TaskResult
 
@@ -89,6 +90,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     for attempt in attempts:
         by_arm.setdefault(attempt.arm, []).append(attempt.episode)
     summary["conduct"] = conduct(by_arm)
+    if config.scoring.repetitions == "auto" and played[SCORING]:
+        summary["spending"] = spending(played[SCORING], config.scoring.max_repetitions)
     write_report(run.dir / "report", summary, results)
     _track(run, summary, plans, played)
     return summary
@@ -169,6 +172,9 @@ def metrics_of(summary: dict[str, Any]) -> dict[str, float]:
         metrics[f"paired/{row['env']}/{row['split']}/{arms}"] = row["diff"]
     for name in ("plans", "episodes", "pairs", "tokens_per_s", "env_steps_per_s"):
         metrics[name] = summary[name]
+    for name in ("episodes", "saved"):
+        if "spending" in summary:
+            metrics[f"scoring/{name}"] = summary["spending"][name]
     for rule, amounts in summary["pair_rules"].items():
         metrics[f"pairs/{rule}"] = amounts["pairs"]
     for stage, seconds in summary["wall_seconds"].items():

@@ -1,13 +1,14 @@
 """Stage: the agent attempts the training tasks under their plans, for the plans' scores."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs.plans import load_plans
 from jobs.progress import Progress
 from jobs.run import Run, in_round
 from jobs.tasks import load_tasks
+from mpo_core.attempts import all_attempts, first_attempts
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital
@@ -22,17 +23,37 @@ SCORING = "scoring"
 
 def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:
     """Play what is owed of `episodes/scoring.jsonl`; write the scores of a planner's plans."""
-    requests = scoring_requests(run, version)
-    scores = score_plans(requests, play(run, SCORING, requests))
+    requests: list[EpisodeRequest] = []
+    episodes: list[Episode] = []
+    while len(asked := scoring_requests(run, version, episodes)) > len(requests):
+        requests, episodes = asked, play(run, SCORING, asked)
+    scores = score_plans(requests, episodes)
     save_scores(scores, scores_path(run, round_number))
     return scores
 
 
-def scoring_requests(run: Run, version: str) -> list[EpisodeRequest]:
-    """The episodes that a planner's plans are scored by. Raises InputError where plans lack."""
+def scoring_requests(
+    run: Run, version: str, played: Sequence[Episode] = ()
+) -> list[EpisodeRequest]:
+    """The episodes that a planner's plans are scored by.
+
+    With `scoring.repetitions: auto` those of the first batch, and where all of these are among the
+    played ones, all that follow from them: the same episodes, however often a run is taken up.
+
+    Raises:
+        InputError: plans are lacking.
+    """
     tasks, plans = load_tasks(run, "train"), load_plans(run, version, "train")
     scoring = run.config.scoring
-    return episode_requests(run, tasks, plans, scoring.repetitions, scoring.temperature)
+    if scoring.repetitions != "auto":
+        return episode_requests(run, tasks, plans, scoring.repetitions, scoring.temperature)
+    attempts = first_attempts(plans, scoring.mean_repetitions)
+    first = episode_requests(run, tasks, plans, attempts, scoring.temperature)
+    if {request.key for request in first} - {episode.key for episode in played}:
+        return first
+    rewards = {score.plan_id: score.rewards for score in score_plans(first, played)}
+    attempts = all_attempts(plans, rewards, scoring.mean_repetitions, scoring.max_repetitions)
+    return episode_requests(run, tasks, plans, attempts, scoring.temperature)
 
 
 def scores_path(run: Run, round_number: int = 1) -> Path:
@@ -72,10 +93,11 @@ def episode_requests(
     run: Run,
     tasks: Sequence[Task],
     plans: Sequence[Plan] | None,
-    repetitions: int,
+    repetitions: int | Mapping[str, int],
     temperature: float,
 ) -> list[EpisodeRequest]:
-    """Every plan `repetitions` times; without plans, every task."""
+    """Every plan `repetitions` times, or as often as is given by its id; without plans, every
+    task."""
     model = run.fingerprint("agent")
     by_id = {task.id: task for task in tasks}
     pairs = (
@@ -84,7 +106,9 @@ def episode_requests(
     return [
         EpisodeRequest.of(task, plan, model, agent_protocol(run, task, temperature), repetition)
         for task, plan in pairs
-        for repetition in range(repetitions)
+        for repetition in range(
+            repetitions if isinstance(repetitions, int) else repetitions[plan.id]
+        )
     ]
 
 

@@ -30,9 +30,9 @@ def plans_of_config(run: Run) -> list[Plan]:
 def scored_episodes(run: Run) -> list[Episode]:
     """The episodes by which the config's plans are scored, of all rounds."""
     keys: set[str] = set()
+    played = run.records(f"episodes/{SCORING}.jsonl", Episode)
     for number in range(1, run.config.rounds + 1):
         with suppress(InputError):  # A round that was not begun.
-            requests = scoring_requests(run, Round.of(run.config, number).start)
+            requests = scoring_requests(run, Round.of(run.config, number).start, played)
             keys |= {request.key for request in requests}
-    played = run.records(f"episodes/{SCORING}.jsonl", Episode)
     return [episode for episode in played if episode.key in keys]

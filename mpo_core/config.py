@@ -21,6 +21,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -68,7 +69,9 @@ def _is_number(kind: Any) -> bool:
     if get_origin(kind) is Annotated:
         return _is_number(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
-        return all(_is_number(one) for one in get_args(kind) if one is not NoneType)
+        # A word such as `auto` may stand in a number's place.
+        kinds = [one for one in get_args(kind) if get_origin(one) is not Literal]
+        return all(_is_number(one) for one in kinds if one is not NoneType)
     return kind in (int, float)
 
 
@@ -353,12 +356,43 @@ class AgentConfig(Section):
 
 
 class ScoringConfig(Section):
-    repetitions: PositiveInt = 5
-    """Episodes per plan (N in the paper)."""
+    repetitions: PositiveInt | Literal["auto"] = 5
+    """Episodes per plan (N in the paper). `auto`: one, and more only where they are expected to do
+    most for telling a task's best and worst plans apart; what stays unbiased says docs/scoring.md.
+    """
+    mean_repetitions: float = Field(2.5, ge=1)
+    """For `auto`: episodes per plan, on average over all plans of a round, at most."""
+    max_repetitions: PositiveInt = 5
+    """For `auto`: episodes of one plan at most; what is saved is counted against it."""
     temperature: float = Field(0.8, ge=0)
     shuffle: bool = False
     """Control: permute the scores among the plans of each task before pairing. Such a run must not
     gain; one that does shows an artefact."""
+
+    @field_validator("repetitions", mode="wrap")
+    @classmethod
+    def _number_or_auto(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        """One fault, not one for each kind that it is not."""
+        try:
+            return validate(value)
+        except ValidationError as error:
+            found = str(value).lower() if isinstance(value, bool) else value
+            raise ValueError(
+                f"expected a whole number above 0, or auto; found {found!s:.40}"
+            ) from error
+
+    @model_validator(mode="after")
+    def _attempts_of_auto(self) -> "ScoringConfig":
+        if self.repetitions != "auto":
+            for field in ("mean_repetitions", "max_repetitions"):
+                if getattr(self, field) != type(self).model_fields[field].default:
+                    raise ValueError(f"{field}: only with repetitions: auto")
+        elif self.mean_repetitions > self.max_repetitions:
+            raise ValueError(
+                f"mean_repetitions {self.mean_repetitions:g} is more than max_repetitions "
+                f"{self.max_repetitions}, which no plan exceeds; lower the one or raise the other"
+            )
+        return self
 
 
 class PairsConfig(Section):

@@ -1,7 +1,9 @@
 """A small environment in plain Python, for tests of what is built on environments."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from mpo_core.config import Section
 from mpo_core.envs.base import Reset, Step
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.errors import EnvironmentLost
@@ -106,6 +108,44 @@ class ToyEnvironment:
         return ["knock", "enter", "look"]
 
     async def close(self) -> None:
+        pass
+
+
+class Doors:
+    """Two doors a split to open, under the name of an environment that has prompts."""
+
+    name = "alfworld"
+    Config: ClassVar[type[Section]] = Section
+
+    def __init__(self, config: Section) -> None:
+        pass
+
+    def tasks(self, split):
+        first = {"train": 0, "seen": 10, "unseen": 20}[split]
+        named = [task(number, split) for number in range(first, first + 2)]
+        return [one.model_copy(update={"env": self.name}) for one in named]
+
+    def published_id(self, task):
+        return task.id
+
+    def faults(self):
+        return []
+
+    left_out = faults
+
+    def step_limit(self, task):
+        return 3
+
+    def protocol(self):
+        return {}
+
+    def host(self):
+        return self
+
+    async def environment(self):
+        return ToyEnvironment()
+
+    async def close(self):
         pass
 
 

@@ -34,6 +34,12 @@ def agent(messages: list[dict], seed: int) -> str:
     return f"Thought: it is {number % 100}.\nAction: {ACTIONS[number % len(ACTIONS)]}"
 
 
+def visitor(messages: list[dict], seed: int) -> str:
+    """An agent that opens the doors of `tests.fakes` now and then."""
+    action = ("look", "knock", "enter", "explode")[int(content_hash(messages, seed), 16) % 4]
+    return f"Thought: a door.\nAction: {action}"
+
+
 def slow_agent(messages: list[dict], seed: int) -> str:
     time.sleep(0.02)
     return agent(messages, seed)

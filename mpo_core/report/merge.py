@@ -12,6 +12,7 @@ from mpo_core.errors import InputError
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
 from mpo_core.report import RESULTS, SUMMARY, write_report
+from mpo_core.report.spending import spent_together
 from mpo_core.tracking import flat
 from mpo_core.types import TaskResult
 
@@ -104,6 +105,7 @@ def merge(runs: Sequence[Finished], name: str) -> tuple[dict[str, Any], list[Tas
         **found,
         **{key: sum(summary[key] for summary in summaries) for key in COUNTED},
         "pair_rules": {},
+        "spending": spent_together(summaries),
     }, results
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
+from mpo_core.report.spending import spending_rows, spending_words
 
 SHUFFLED = "**Control:** the scores were permuted among the plans of each task before pairing."
 INTERVAL = (
@@ -166,6 +167,15 @@ def _conduct(summary: Mapping[str, Any]) -> list[str]:
     return ["", "## How episodes ended", "", *table, *(t for w in warned for t in ("", w))]
 
 
+def _spending(summary: Mapping[str, Any]) -> list[str]:
+    """The page's part on the attempts of the scoring; nothing where all plans had as many."""
+    spent = summary.get("spending")
+    if not spent:
+        return []
+    table = _table(spending_rows(spent))
+    return ["", "## Attempts of the scoring", "", spending_words(spent), "", *table]
+
+
 def markdown(summary: Mapping[str, Any]) -> str:
     """The report as a page."""
     runs, pairs, rules = summary.get("runs", {}), summary["paired"], summary["pair_rules"]
@@ -194,6 +204,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         *_table(type_rows(summary["types"])),
         *_conduct(summary),
         *_trainings(summary),
+        *_spending(summary),
         *(["", "## Preference pairs that each rule gives", "", *by_rule] if rules else []),
     ]
     if runs:

@@ -169,3 +169,15 @@ def test_a_damaged_report_is_refused(tmp_path):
         summary.write_text(damaged)
         with pytest.raises(InputError, match=says):
             report_runs([run], None)
+
+
+def test_what_the_scorings_of_several_runs_have_spent_is_added_up(tmp_path):
+    spent = {"plans": 40, "episodes": 60, "uniform": 200, "saved": 140, "noise": 0.25}
+    spent["attempts"] = {"1": 20, "2": 20}
+    runs = [a_run(tmp_path, seed, spending=spent) for seed in (1, 2)]
+    folder, summary = report_runs(runs, tmp_path / "all")
+    assert summary["spending"] == {
+        **{"plans": 80, "episodes": 120, "uniform": 400, "saved": 280, "noise": 0.25},
+        "attempts": {"1": 40, "2": 40},
+    }
+    assert "280 (70%) fewer than the 400" in (folder / "report.md").read_text()

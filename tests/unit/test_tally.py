@@ -2,53 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from jobs.pipeline import run_pipeline
 from jobs.run import Run
-from mpo_core.config import Config, Section
+from mpo_core.config import Config
 from mpo_core.tracking import NoTracker
-from tests.fakes import ToyEnvironment, task
-
-
-class Doors:
-    """Two doors a split to open, under the name of an environment that has prompts."""
-
-    name = "alfworld"
-    Config: ClassVar[type[Section]] = Section
-
-    def __init__(self, config: Section) -> None:
-        pass
-
-    def tasks(self, split):
-        first = {"train": 0, "seen": 10, "unseen": 20}[split]
-        named = [task(number, split) for number in range(first, first + 2)]
-        return [one.model_copy(update={"env": self.name}) for one in named]
-
-    def published_id(self, task):
-        return task.id
-
-    def faults(self):
-        return []
-
-    left_out = faults
-
-    def step_limit(self, task):
-        return 3
-
-    def protocol(self):
-        return {}
-
-    def host(self):
-        return self
-
-    async def environment(self):
-        return ToyEnvironment()
-
-    async def close(self):
-        pass
+from tests.fakes import Doors
 
 
 class Kept(NoTracker):
@@ -110,8 +71,9 @@ def finished(asked: Config) -> tuple[dict, dict]:
         {"planner": {"model": "planner", "per_task": 1}, "scoring": {"repetitions": 1}},
         {"agent": {"model": "agent", "example": False, "max_steps": 2}},
         {"evaluation": {"splits": ["unseen"], "arms": ["none"], "bootstrap": 10}},
+        {"scoring": {"repetitions": "auto", "mean_repetitions": 1.5}},
     ],
-    ids=["seed", "fewer", "agent", "arms"],
+    ids=["seed", "fewer", "agent", "arms", "auto"],
 )
 def test_a_summary_counts_what_its_own_settings_came_to(tmp_path, changes):
     finished(config(tmp_path / "mixed"))
