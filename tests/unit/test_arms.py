@@ -1,10 +1,12 @@
 """The evaluation's arms on a toy environment: one plan a task, sampled plans, and teachers'."""
 
+import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 
-from jobs.arms import plans_a_task
+from jobs.arms import arms_played, planners, plans_a_task
 from jobs.evaluate import evaluate, metrics_of
 from jobs.pipeline import run_pipeline
 from jobs.run import Run
@@ -38,13 +40,13 @@ def agent(messages: list[dict], seed: int) -> str:
     return "Action: knock" if "Step 1: Knock." in told else "Action: look"
 
 
+ROLES = ("planner", "agent", "teacher")
+
+
 def settings(folder, **changes):
     evaluation = {"splits": ["unseen"], "arms": ARMS, "bootstrap": 50} | changes
     models = {role: {"scripted": f"tests.unit.test_arms:{role}"} for role in ROLES}
     return config(folder, evaluation=evaluation, models=models, seeds={"teacher": "teacher"})
-
-
-ROLES = ("planner", "agent", "teacher")
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +182,31 @@ def test_an_arm_of_several_planners_is_their_mean(tmp_path, monkeypatch):
     evaluated(asked)
     counts = {key: {r.n_episodes for r in found} for key, found in results(asked).items()}
     assert counts == {("base", False): {2}, ("base", True): {4}}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "played"),
+    [
+        ([], ["none", "mpo", "mpo-1", "mpo-2", "mpo-3"]),
+        ([("mpo", 5), ("mpo-2", 4)], ["none", "mpo", "mpo-1", "mpo-2"]),
+        ([("mpo", 5), ("mpo-2", 0)], ["none", "mpo", "mpo-1"]),
+    ],
+)
+def test_the_arms_of_rounds_are_those_that_trained_a_planner(tmp_path, outcomes, played):
+    arms = ["none", "mpo", "mpo-1", "mpo-2", "mpo-3"]
+    asked = config(
+        tmp_path,
+        models={"planner": {"source": "a/model"}, "agent": {"scripted": "tests.scripted:agent"}},
+        evaluation={"arms": arms},
+        rounds=3,
+        cluster={},
+    )
+    run = SimpleNamespace(config=asked, dir=tmp_path)
+    if outcomes:
+        rounds = [{"planner": version, "pairs": n, "kept": True} for version, n in outcomes]
+        (tmp_path / "rounds.json").write_text(json.dumps(rounds))
+    assert arms_played(run) == played
+    assert [planners(run, arm) for arm in ("none", "mpo-1", "mpo-3")] == [[], ["mpo"], ["mpo-3"]]
 
 
 def test_the_arm_of_a_round_that_did_not_come_is_left_out_and_named(tmp_path, monkeypatch, caplog):
