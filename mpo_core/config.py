@@ -322,7 +322,8 @@ class PlannerConfig(Section):
     `workflow`), as the paper's data."""
     temperature: float = Field(0.8, ge=0)
     evaluation_temperature: float = Field(0.0, ge=0)
-    """Temperature for the single plan of an evaluation task."""
+    """Temperature for the one plan of an evaluation task; 0 is greedy. `evaluation.plan_samples`
+    are drawn at `temperature` besides."""
     max_tokens: PositiveInt = 512
     """Longest plan, in tokens."""
     resamples: int = Field(3, ge=0)
