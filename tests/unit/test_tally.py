@@ -110,8 +110,9 @@ def finished(asked: Config) -> tuple[dict, dict]:
         {"planner": {"model": "planner", "per_task": 1}, "scoring": {"repetitions": 1}},
         {"agent": {"model": "agent", "example": False, "max_steps": 2}},
         {"evaluation": {"splits": ["unseen"], "arms": ["none"], "bootstrap": 10}},
+        {"evaluation": {"splits": ["unseen"], "arms": ["base"], "plan_samples": 3}},
     ],
-    ids=["seed", "fewer", "agent", "arms"],
+    ids=["seed", "fewer", "agent", "arms", "samples"],
 )
 def test_a_summary_counts_what_its_own_settings_came_to(tmp_path, changes):
     finished(config(tmp_path / "mixed"))
