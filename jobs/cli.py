@@ -620,12 +620,15 @@ def _run_on_k8s(source: str, overrides: list[str], dry_run: bool) -> int:
 
 
 def _print_work(opened) -> None:
+    from jobs.arms import plans_a_task
+
     config: Config = opened.config
     tasks = {split: len(opened.tasks(split)) for split in opened.splits}
     plans = tasks["train"] * config.planner.per_task
     trainings = list(config.trainings) + ["RFT"] * ("rft" in config.evaluation.arms)
     held_out = sum(tasks[split] for split in config.evaluation.splits)
-    evaluation = held_out * len(config.evaluation.arms) * config.evaluation.repetitions
+    played = sum(plans_a_task(opened, arm) for arm in config.evaluation.arms)
+    evaluation = held_out * played * config.evaluation.repetitions
     console.print(f"run        {opened.dir}")
     console.print(f"tasks      {', '.join(f'{n} {split}' for split, n in tasks.items())}")
     console.print(f"rounds     {config.rounds}, each of")
@@ -654,17 +657,17 @@ def _scoring_work(config: Config, plans: int) -> str:
     return f"{least} to {most} scoring (auto; {scoring.max_repetitions} a plan would be {uniform})"
 
 
-def _print_report(folder: Path, summary: dict) -> None:
-    from mpo_core.report.conduct import conduct_warnings
-    from mpo_core.report.page import headline, table_rows, title
+def _print_results(heading: str, found: dict) -> None:
+    """A table a place of the means and differences that `found` holds."""
+    from mpo_core.report.page import headline, table_rows
 
-    header, *rows = table_rows(headline(summary), summary["paired"])
+    header, *rows = table_rows(headline(found), found["paired"])
     tasks = header.index("tasks")
     # What is the same for all arms stands in the title, so that the rest fits a terminal.
     shown = [k for k, name in enumerate(header) if name not in ("environment", "tasks", "episodes")]
     for place, of_place in groupby(rows, key=lambda row: f"{row[0]}, {row[tasks]} tasks"):
         table = Table(
-            title=f"{title(summary)}: {place}",
+            title=f"{heading}: {place}",
             title_justify="left",
             box=box.SIMPLE,
             pad_edge=False,
@@ -674,6 +677,18 @@ def _print_report(folder: Path, summary: dict) -> None:
         for row in of_place:
             table.add_row(*(row[k] for k in shown))
         console.print(table)
+
+
+def _print_report(folder: Path, summary: dict) -> None:
+    from mpo_core.report.conduct import conduct_warnings
+    from mpo_core.report.gain import gains
+    from mpo_core.report.page import title
+
+    for sentence in gains(summary):
+        console.print(sentence, markup=False, soft_wrap=True)
+    _print_results(title(summary), summary)
+    if "sampled" in summary:
+        _print_results(f"{title(summary)}, sampled plans", summary["sampled"])
     speed = (
         f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
         if "tokens_per_s" in summary

@@ -1,4 +1,8 @@
-"""Stage: seed plans, which a teacher makes from the expert's episodes of the training tasks."""
+"""Stage: a teacher's plans, which it makes from the expert's episodes.
+
+Those of the training tasks are the seeds of the planner's SFT; those of the held-out tasks are the
+evaluation's arms `teacher` and `oracle`.
+"""
 
 import asyncio
 from collections import Counter
@@ -8,7 +12,7 @@ from operator import mul
 from typing import Any
 
 from jobs.progress import Progress
-from jobs.rollout import agent_protocol, play
+from jobs.rollout import EVALUATION, agent_protocol, expert_requests, play
 from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
@@ -17,10 +21,28 @@ from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.planning import Sampling, plan_ledger
 from mpo_core.teacher import Lesson, ModelTeacher, RuleTeacher, Teacher, make_seeds, seeds_of
-from mpo_core.types import Episode, Plan, Task
+from mpo_core.types import Episode, Plan, Split, Task
 
 STAGE = "seeds"
+HELD_OUT_STAGE = "teacher"
+TAUGHT = ("teacher", "oracle")
+"""Arms with plans of a teacher that has seen the expert solve the very task: of the seeds' teacher,
+and of the rule-based one."""
 TOKENS = ("prompt_tokens", "completion_tokens")
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The plans that a teacher is asked for."""
+
+    split: Split
+    teacher: str | None
+    """Key in `models`; None for the rules."""
+    per_task: int
+
+    @property
+    def stage(self) -> str:
+        return STAGE if self.split == "train" else HELD_OUT_STAGE
 
 
 @dataclass(frozen=True)
@@ -50,16 +72,54 @@ def collect_seeds(run: Run) -> Seeds:
         InputError: no task gave a plan.
         ModelUnavailable, EnvironmentLost: what was done stays.
     """
-    tasks, episodes = load_tasks(run, "train"), play_experts(run)
-    with _ledger(run) as ledger:
-        teacher, faults = _teacher(run), {}
-        if len(seeds_of(tasks, teacher, ledger)) < len(tasks) * teacher.per_task:
-            faults = _make_owed(run, tasks, episodes, ledger)
-        plans = seeds_of(tasks, teacher, ledger)
+    episodes = play_experts(run)
+    plans, faults = _taught(run, _seeds(run), episodes)
     if not plans:
         reasons = ", ".join(Counter(faults.values()))
-        raise InputError(f"seeds: none of the {len(tasks)} tasks gave a plan: {reasons}")
+        raise InputError(f"seeds: none of the {len(episodes)} tasks gave a plan: {reasons}")
     return Seeds(plans, faults, **_spent(run))
+
+
+def taught_plans(run: Run, arm: str, split: Split) -> tuple[list[Plan], list[Plan]]:
+    """The plans of an arm of `TAUGHT`, made as seeds are; what is owed of
+    `plans/seeds-<split>.jsonl` is made, from the episodes of the arm `expert`.
+
+    Returns:
+        One plan a task, and `evaluation.plan_samples` of a teacher that samples; none by the rules,
+        which write only one.
+
+    Raises:
+        InputError: a task gave no plan.
+        ModelUnavailable, EnvironmentLost: what was done stays.
+    """
+    tasks, samples = load_tasks(run, split), run.config.evaluation.plan_samples
+    episodes = play(run, EVALUATION, expert_requests(run, tasks))
+    name = run.config.seeds.teacher if arm == "teacher" else None
+    plans, faults = _taught(run, Lessons(split, name, max(1, samples)), episodes)
+    for task_id, fault in faults.items():
+        raise InputError(
+            f"evaluation.arms: {arm}: {len(faults)} of the {len(tasks)} {split} tasks gave no "
+            f"plan, the first {task_id}: {fault}; leave {arm} out, or tasks of that kind"
+        )
+    single = [plan for plan in plans if plan.sample == 0]
+    return single, [plan for plan in plans if plan.sample < samples] if name else []
+
+
+def _seeds(run: Run) -> Lessons:
+    return Lessons("train", run.config.seeds.teacher, run.config.seeds.per_task)
+
+
+def _taught(
+    run: Run, lessons: Lessons, episodes: Sequence[Episode]
+) -> tuple[list[Plan], dict[str, str]]:
+    """A teacher's plans, those that are owed made from the experts' episodes; and the tasks without
+    a plan, each with the reason."""
+    tasks = load_tasks(run, lessons.split)
+    with _ledger(run, lessons) as ledger:
+        teacher, faults = _teacher(run, lessons), {}
+        if len(seeds_of(tasks, teacher, ledger)) < len(tasks) * teacher.per_task:
+            faults = _make_owed(run, lessons, tasks, episodes, ledger)
+        return seeds_of(tasks, teacher, ledger), faults
 
 
 def play_experts(run: Run, *, as_agent: bool = False) -> list[Episode]:
@@ -82,21 +142,26 @@ def play_experts(run: Run, *, as_agent: bool = False) -> list[Episode]:
 
 def load_seeds(run: Run) -> list[Plan]:
     """The seed plans by the configured teacher. Raises InputError where there are none."""
-    with _ledger(run) as ledger:
-        plans = seeds_of(load_tasks(run, "train"), _teacher(run), ledger)
+    lessons = _seeds(run)
+    with _ledger(run, lessons) as ledger:
+        plans = seeds_of(load_tasks(run, "train"), _teacher(run, lessons), ledger)
     if not plans:
         raise InputError(f"{ledger.path}: no seed plans; run `mpo collect` with the same config")
     return plans
 
 
 def _make_owed(
-    run: Run, tasks: Sequence[Task], episodes: Sequence[Episode], ledger: Ledger[Plan]
+    run: Run,
+    lessons: Lessons,
+    tasks: Sequence[Task],
+    episodes: Sequence[Episode],
+    ledger: Ledger[Plan],
 ) -> dict[str, str]:
-    name, model = run.config.seeds.teacher, None
-    if name is not None:
+    model, stage = None, lessons.stage
+    if lessons.teacher is not None:
         with run.timed("engines"):
-            model = run.chat_model(name)
-    teacher = _teacher(run, model)
+            model = run.chat_model(lessons.teacher)
+    teacher = _teacher(run, lessons, model)
     done = len({plan.task_id for plan in seeds_of(tasks, teacher, ledger)})
 
     async def make(note: Callable[[Lesson], None]) -> dict[str, str]:
@@ -106,7 +171,7 @@ def _make_owed(
             if model is not None:
                 await model.close()
 
-    with run.timed(STAGE) as amounts, Progress(STAGE, len(tasks), done, "tasks") as progress:
+    with run.timed(stage) as amounts, Progress(stage, len(tasks), done, "tasks") as progress:
         amounts.update(dict.fromkeys(TOKENS, 0))
 
         def note(lesson: Lesson) -> None:
@@ -118,24 +183,24 @@ def _make_owed(
         return asyncio.run(make(note))
 
 
-def _teacher(run: Run, model: ChatModel | None = None) -> Teacher:
-    """The configured teacher; without its model it only says what is its own."""
+def _teacher(run: Run, lessons: Lessons, model: ChatModel | None = None) -> Teacher:
+    """The teacher that is asked; without its model it only says what is its own."""
     seeds = run.config.seeds
-    if seeds.teacher is None:
+    if lessons.teacher is None:
         return RuleTeacher()
     sampling = Sampling(
-        per_task=seeds.per_task,
+        per_task=lessons.per_task,
         temperature=seeds.temperature,
         max_tokens=seeds.max_tokens,
         seed=run.config.seed,
         resamples=seeds.resamples,
         asked="teacher",
     )
-    return ModelTeacher(run.backend.fingerprint(seeds.teacher), run.prompts, sampling, model)
+    return ModelTeacher(run.backend.fingerprint(lessons.teacher), run.prompts, sampling, model)
 
 
-def _ledger(run: Run) -> Ledger[Plan]:
-    return plan_ledger(run.dir / "plans" / "seeds-train.jsonl")
+def _ledger(run: Run, lessons: Lessons) -> Ledger[Plan]:
+    return plan_ledger(run.dir / "plans" / f"seeds-{lessons.split}.jsonl")
 
 
 def _spent(run: Run) -> dict[str, Any]:

@@ -1,26 +1,25 @@
 """Stage: the arms play the held-out tasks, and the run's report is written."""
 
+import logging
 from typing import Any
 
+from jobs.arms import arms_played, asked_of
 from jobs.pairs import yields
-from jobs.plans import collect_plans
-from jobs.rollout import SCORING, episode_requests, play, scores_path
-from jobs.rounds import final_version, rounds
+from jobs.rollout import EVALUATION, SCORING, play, scores_path
+from jobs.rounds import rounds
 from jobs.run import Round, Run
 from jobs.tally import plans_of_config, scored_episodes
 from jobs.tasks import load_tasks
 from jobs.train import complete_curves
-from mpo_core.episode import EpisodeRequest
 from mpo_core.evaluation import Attempt, compare, task_results
-from mpo_core.expert import expert_request
-from mpo_core.formats import bound_plans
 from mpo_core.report import write_report
 from mpo_core.report.conduct import conduct
+from mpo_core.report.gain import example
 from mpo_core.report.spending import spending
 from mpo_core.tracking import flat
-from mpo_core.types import Episode, Plan, Split, TaskResult
+from mpo_core.types import Episode, Plan, TaskResult
 
-EVALUATION = "evaluation"
+log = logging.getLogger(__name__)
 # Settings that may differ between runs that are merged, or that stand elsewhere in the summary.
 NO_MATTER = {
     "name",
@@ -70,13 +69,17 @@ def evaluate(run: Run) -> dict[str, Any]:
     """Play what is owed of `episodes/evaluation.jsonl`; write and return `report/summary.json`."""
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
     config, asked = run.config, []
+    arms = arms_played(run)
     for arm in config.evaluation.arms:
+        if arm not in arms:
+            log.warning("evaluation.arms: %s is left out: its round trained no planner", arm)
+    for arm in arms:
         for split in config.evaluation.splits:
-            asked += [(arm, request) for request in _requests(run, arm, split)]
-    episodes = play(run, EVALUATION, [request for _, request in asked])
+            asked += asked_of(run, arm, split)
+    episodes = play(run, EVALUATION, [one.request for one in asked])
     attempts = [
-        Attempt(arm, request.task, episode)
-        for (arm, request), episode in zip(asked, episodes, strict=True)
+        Attempt(one.arm, one.request.task, episode, one.sampled)
+        for one, episode in zip(asked, episodes, strict=True)
     ]
     results = task_results(attempts, config.seed)
     plans = plans_of_config(run)
@@ -85,7 +88,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         EVALUATION: list({e.key: e for e in episodes}.values()),
     }
     counts = {"plans": len(plans), "episodes": sum(map(len, played.values()))}
-    summary = _summary(run, results, counts)
+    summary = _summary(run, results, counts) | {"example": example(attempts, config.seed)}
     by_arm: dict[str, list[Episode]] = {SCORING: played[SCORING]} if played[SCORING] else {}
     for attempt in attempts:
         by_arm.setdefault(attempt.arm, []).append(attempt.episode)
@@ -95,19 +98,6 @@ def evaluate(run: Run) -> dict[str, Any]:
     write_report(run.dir / "report", summary, results)
     _track(run, summary, plans, played)
     return summary
-
-
-def _requests(run: Run, arm: str, split: Split) -> list[EpisodeRequest]:
-    tasks, evaluation = load_tasks(run, split), run.config.evaluation
-    if arm == "expert":
-        return [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
-    if arm in evaluation.plan_files:
-        files = evaluation.plan_files[arm]
-        plans = bound_plans(files, tasks, run.published_id)
-    else:
-        version = final_version(run) if arm == "mpo" else arm
-        plans = None if arm == "none" else collect_plans(run, version, split)
-    return episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
 
 
 def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dict[str, Any]:
@@ -159,17 +149,10 @@ def _settings(run: Run) -> dict[str, Any]:
 
 def metrics_of(summary: dict[str, Any]) -> dict[str, float]:
     """The summary's numbers by the names that MLflow shows them under."""
-    metrics = {
-        f"{arm}/{name}": result[name]
-        for arm, result in summary["arms"].items()
-        for name in ("mean_reward", "success_rate", "mean_steps")
-    }
-    for row in summary["table"]:
-        metrics[f"{row['env']}/{row['split']}/{row['arm']}/mean_reward"] = row["mean_reward"]
-        metrics[f"{row['env']}/{row['split']}/{row['arm']}/success_rate"] = row["success_rate"]
-    for row in summary["paired"]:
-        arms = f"{row['arm_a']}-{row['arm_b']}"
-        metrics[f"paired/{row['env']}/{row['split']}/{arms}"] = row["diff"]
+    metrics = _statistics(summary)
+    if "sampled" in summary:
+        drawn = _statistics(summary["sampled"])
+        metrics |= {f"sampled/{name}": value for name, value in drawn.items()}
     for name in ("plans", "episodes", "pairs", "tokens_per_s", "env_steps_per_s"):
         metrics[name] = summary[name]
     for name in ("episodes", "saved"):
@@ -179,6 +162,22 @@ def metrics_of(summary: dict[str, Any]) -> dict[str, float]:
         metrics[f"pairs/{rule}"] = amounts["pairs"]
     for stage, seconds in summary["wall_seconds"].items():
         metrics[f"seconds/{stage}"] = seconds
+    return metrics
+
+
+def _statistics(found: dict[str, Any]) -> dict[str, float]:
+    """The numbers of `compare`, by the names that MLflow shows them under."""
+    metrics = {
+        f"{arm}/{name}": result[name]
+        for arm, result in found["arms"].items()
+        for name in ("mean_reward", "success_rate", "mean_steps")
+    }
+    for row in found["table"]:
+        metrics[f"{row['env']}/{row['split']}/{row['arm']}/mean_reward"] = row["mean_reward"]
+        metrics[f"{row['env']}/{row['split']}/{row['arm']}/success_rate"] = row["success_rate"]
+    for row in found["paired"]:
+        arms = f"{row['arm_a']}-{row['arm_b']}"
+        metrics[f"paired/{row['env']}/{row['split']}/{arms}"] = row["diff"]
     return metrics
 
 

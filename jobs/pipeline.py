@@ -9,7 +9,7 @@ command continues an interrupted run.
 import sys
 from typing import Any
 
-from jobs.collect import collect_seeds
+from jobs.collect import TAUGHT, collect_seeds, taught_plans
 from jobs.evaluate import evaluate
 from jobs.rounds import run_rounds
 from jobs.run import Run
@@ -26,6 +26,11 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     if not (run.dir / "report" / "summary.json").is_file():
         run.probe_endpoints()
     collect_tasks(run)
+    for arm in run.config.evaluation.arms:
+        if arm in TAUGHT:
+            # A task that its teacher can make no plan of is found out before the trainings.
+            for split in run.config.evaluation.splits:
+                taught_plans(run, arm, split)
     if run.config.agent.sft:
         train_agent(run)
     if run.config.planner.sft:

@@ -9,26 +9,30 @@ from jobs.run import Round, Run
 from jobs.tasks import Tasks, load_tasks
 from mpo_core.errors import InputError
 from mpo_core.formats import bound_plans
-from mpo_core.ledger import Ledger
 from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
 from mpo_core.types import Plan, Task
 
 
-def collect_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
-    """Sample the plans of a split that `plans/<version>-<split>.jsonl` does not yet hold."""
+def collect_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> list[Plan]:
+    """Sample the plans of a split that `plans/<version>-<split>.jsonl` does not yet hold.
+
+    Args:
+        samples: plans a task to draw at `planner.temperature`, into `plans/sampled/`, for an
+            evaluation of the planner's samples; by default what the split's stage asks for.
+    """
     if _given(run, version, split):
         return load_plans(run, version, split)
-    tasks, sampling = load_tasks(run, split), _sampling(run, split)
-    with _ledger(run, version, split) as ledger:
+    tasks, sampling = load_tasks(run, split), _sampling(run, split, samples)
+    with plan_ledger(run.dir / _file(version, split, samples)) as ledger:
         origin = sampling.origin(run.fingerprint(version), run.prompts)
         done = sum(plan.origin == origin for plan in ledger)
         total = len(tasks) * sampling.per_task
         if done < total:
-            model = run.model(version)
+            model, drawn = run.model(version), "sampled plans" if samples else "plans"
             with (
                 run.timed("plans") as amounts,
-                Progress(f"plans {version} {split}", total, done, "plans") as progress,
+                Progress(f"{drawn} {version} {split}", total, done, "plans") as progress,
             ):
 
                 def note(task: Task, replies: Sequence[Reply]) -> None:
@@ -49,14 +53,14 @@ def load_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
     if files := _given(run, version, split):
         return bound_plans(files, load_tasks(run, split), run.published_id)
     tasks, sampling = load_tasks(run, split), _sampling(run, split)
-    with _ledger(run, version, split) as ledger:
+    with plan_ledger(run.dir / _file(version, split)) as ledger:
         origin = sampling.origin(run.fingerprint(version), run.prompts)
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 
 
-def own_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
+def own_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> list[Plan]:
     """What a ledger holds of the config as it is; it may hold other settings' plans too."""
-    name, sampling = _file(version, split), _sampling(run, split)
+    name, sampling = _file(version, split, samples), _sampling(run, split, samples)
     if _given(run, version, split) or not (run.dir / name).is_file():
         return []
     try:
@@ -77,19 +81,15 @@ def _given(run: Run, version: str, split: Tasks) -> list[Path]:
     return run.config.planner.sampled if first else []
 
 
-def _ledger(run: Run, version: str, split: Tasks) -> Ledger[Plan]:
-    return plan_ledger(run.dir / _file(version, split))
+def _file(version: str, split: Tasks, samples: int = 0) -> str:
+    return f"plans/{'sampled/' if samples else ''}{version}-{split}.jsonl"
 
 
-def _file(version: str, split: Tasks) -> str:
-    return f"plans/{version}-{split}.jsonl"
-
-
-def _sampling(run: Run, split: Tasks) -> Sampling:
-    planner, training = run.config.planner, split == "train"
+def _sampling(run: Run, split: Tasks, samples: int = 0) -> Sampling:
+    planner, drawn = run.config.planner, samples or split == "train"
     return Sampling(
-        per_task=planner.per_task if training else 1,
-        temperature=planner.temperature if training else planner.evaluation_temperature,
+        per_task=samples or (planner.per_task if split == "train" else 1),
+        temperature=planner.temperature if drawn else planner.evaluation_temperature,
         max_tokens=planner.max_tokens,
         seed=run.config.seed,
         resamples=planner.resamples,

@@ -11,7 +11,7 @@ from jobs.tasks import load_tasks
 from mpo_core.attempts import all_attempts, first_attempts
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.errors import InputError
-from mpo_core.expert import EXPERT, Recital
+from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.rollout import play_owed
@@ -19,6 +19,7 @@ from mpo_core.scoring import load_scores, save_scores, score_plans, shuffled
 from mpo_core.types import Episode, Plan, PlanScore, Task
 
 SCORING = "scoring"
+EVALUATION = "evaluation"
 
 
 def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:
@@ -110,6 +111,11 @@ def episode_requests(
             repetitions if isinstance(repetitions, int) else repetitions[plan.id]
         )
     ]
+
+
+def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
+    """The expert's one episode of every task."""
+    return [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
 
 
 def agent_protocol(run: Run, task: Task, temperature: float) -> Protocol:

@@ -5,10 +5,11 @@ plans. What those came to stays in the ledgers and is counted nowhere.
 """
 
 from contextlib import suppress
+from itertools import product
 
+from jobs.arms import arms_played, planners
 from jobs.plans import own_plans
 from jobs.rollout import SCORING, scoring_requests
-from jobs.rounds import final_version
 from jobs.run import Round, Run
 from mpo_core.errors import InputError
 from mpo_core.types import Episode, Plan
@@ -16,14 +17,13 @@ from mpo_core.types import Episode, Plan
 
 def plans_of_config(run: Run) -> list[Plan]:
     """The plans that the config has sampled, of all planners and splits."""
-    config = run.config
+    config, samples = run.config, run.config.evaluation.plan_samples
     rounds = [Round.of(config, number) for number in range(1, config.rounds + 1)]
-    sampled = {(this.start, "train") for this in rounds}
+    sampled = {(this.start, "train", 0) for this in rounds}
     if config.rounds > 1:
-        sampled |= {(this.version, "validation") for this in rounds}
-    for arm in {"base", "sft", "rft", "mpo"} & set(config.evaluation.arms):
-        version = final_version(run) if arm == "mpo" else arm
-        sampled |= {(version, split) for split in config.evaluation.splits}
+        sampled |= {(this.version, "validation", 0) for this in rounds}
+    versions = {version for arm in arms_played(run) for version in planners(run, arm)}
+    sampled |= set(product(versions, config.evaluation.splits, {0, samples}))
     return [plan for of in sorted(sampled) for plan in own_plans(run, *of)]
 
 

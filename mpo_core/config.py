@@ -34,7 +34,11 @@ from mpo_core.overrides import apply_override, like
 from mpo_core.paths import check_paths, homes_filled_in
 from mpo_core.types import PlanMode, Split
 
-Arm = Literal["none", "base", "sft", "rft", "mpo", "expert"]
+Arm = Literal["none", "base", "sft", "rft", "mpo", "teacher", "oracle", "expert"]
+WITHOUT_PLANNER = ("none", "teacher", "oracle", "expert")
+"""Of the arms, those that play no plans of the planner."""
+ROUND_ARM = re.compile(r"mpo-([1-9]\d*)")
+"""The arm of one round's planner."""
 DpoLoss = Literal[
     "sigmoid",
     "sigmoid_norm",
@@ -321,7 +325,8 @@ class PlannerConfig(Section):
     `workflow`), as the paper's data."""
     temperature: float = Field(0.8, ge=0)
     evaluation_temperature: float = Field(0.0, ge=0)
-    """Temperature for the single plan of an evaluation task."""
+    """Temperature for the one plan of an evaluation task; 0 is greedy. `evaluation.plan_samples`
+    are drawn at `temperature` besides."""
     max_tokens: PositiveInt = 512
     """Longest plan, in tokens."""
     resamples: int = Field(3, ge=0)
@@ -410,11 +415,20 @@ class EvaluationConfig(Section):
     arms: list[str] = Field(["none", "base", "mpo"], min_length=1)
     """Plans to compare, by default `none`, `base` and, where the planner can be trained, `mpo`:
     `none`; those of the planner untrained (`base`), fine-tuned on seed plans
-    (`sft`), on the best scored plan of each task as well (`rft`), trained on preferences (`mpo`);
+    (`sft`), on the best scored plan of each task as well (`rft`), trained on preferences (`mpo`, of
+    the last round that helped; `mpo-2`, of the second round, whether it did or not);
+    those that a teacher makes of the expert's episode of the very task, the seeds' teacher
+    (`teacher`) or the rule-based one (`oracle`, an upper bound for plans);
     `expert` is the environment's own solution, as an upper bound; or a name of `plan_files`."""
     plan_files: dict[str, list[Path]] = {}
     """Arm -> files with its plans, a line each (`id`, `task`, `workflow`), as the paper's data."""
+    plan_samples: int = Field(0, ge=0)
+    """Further plans a task to play of each planner, sampled at `planner.temperature` (of a teacher
+    model, at `seeds.temperature`). The greedy plan says what the planner thinks best, and flips for
+    many tasks at once where it is unsure; the mean over sampled plans says how good its plans are,
+    and moves only as far as they do. The report shows both; a task's result is its plans' mean."""
     repetitions: PositiveInt = 1
+    """Episodes per plan."""
     temperature: float = Field(0.0, ge=0)
     bootstrap: PositiveInt = 10_000
     """Resamples behind each confidence interval."""
@@ -423,12 +437,12 @@ class EvaluationConfig(Section):
     def _known_arms(self) -> "EvaluationConfig":
         known = [*get_args(Arm), *self.plan_files]
         for arm in self.arms:
-            if arm not in known:
+            if arm not in known and not ROUND_ARM.fullmatch(arm):
                 raise ValueError(f"arms: unknown arm {arm!r}; known: {', '.join(known)}")
         if len(set(self.arms)) < len(self.arms):
             raise ValueError("arms: an arm is listed twice")
-        for arm in get_args(Arm):
-            if arm in self.plan_files:
+        for arm in self.plan_files:
+            if arm in get_args(Arm) or ROUND_ARM.fullmatch(arm):
                 raise ValueError(f"plan_files: {arm} is an arm already; choose another name")
         for arm in self.plan_files:
             if arm not in self.arms:
@@ -606,11 +620,27 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _samples_that_differ(self) -> "Config":
+        drawn = {"planner.temperature": self.planner.temperature} if self.planner_arms else {}
+        if self.seeds.teacher and "teacher" in self.evaluation.arms:
+            drawn["seeds.temperature"] = self.seeds.temperature
+        for key, temperature in drawn.items():
+            if self.evaluation.plan_samples and not temperature:
+                raise ValueError(
+                    f"evaluation.plan_samples: at {key} 0 all samples are the same plan; raise it, "
+                    "or set plan_samples to 0"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _trainable(self) -> "Config":
         planner, agent, arms = self.planner, self.agent, self.evaluation.arms
         for arm in {"sft", "rft"} & set(arms):
             if planner.sft is None:
                 raise ValueError(f"evaluation.arms: {arm} needs planner.sft (such as `sft: {{}}`)")
+        for arm in filter(ROUND_ARM.fullmatch, arms):
+            if int(ROUND_ARM.fullmatch(arm)[1]) > self.rounds:
+                raise ValueError(f"evaluation.arms: {arm}: there are {self.rounds} rounds")
         trained = self.trainings
         if "training" in trained and self.models[planner.model].source is None:
             raise ValueError(
@@ -643,9 +673,16 @@ class Config(Section):
         return self
 
     @property
+    def planner_arms(self) -> list[str]:
+        """The arms that play plans of the planner, in any of its versions."""
+        others = {*WITHOUT_PLANNER, *self.evaluation.plan_files}
+        return [arm for arm in self.evaluation.arms if arm not in others]
+
+    @property
     def trains(self) -> bool:
         """Whether the planner is trained on preferences."""
-        return "mpo" in self.evaluation.arms
+        arms = self.evaluation.arms
+        return "mpo" in arms or any(map(ROUND_ARM.fullmatch, arms))
 
     @property
     def trainings(self) -> dict[str, TrainingConfig]:

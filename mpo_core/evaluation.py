@@ -1,14 +1,18 @@
 """Evaluation: the arms compared on held-out tasks, with intervals that say how sure one can be.
 
-Tasks are the evidence. Repetitions of one task are averaged before anything else, since they say
-nothing about other tasks; and two arms are compared task by task, since what makes a task hard
-makes it hard for both.
+Tasks are the evidence. Repetitions of one task, and its several plans, are averaged before anything
+else, since they say nothing about other tasks; and two arms are compared task by task, since what
+makes a task hard makes it hard for both.
+
+A planner is measured twice: by one plan a task, mostly its greedy one, and by several that it
+samples. Nothing of the one enters the other.
 
 Runs of several seeds play the same tasks, so seeds and tasks are crossed: a resample draws both
 (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007). With one seed, that is the
 plain bootstrap over tasks.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +24,12 @@ from mpo_core.exact import exact_mean
 from mpo_core.types import Episode, Task, TaskResult
 
 RESAMPLES = 10_000
+REFERENCES = ("sft", "base", "none")
+"""Arms that the others are compared with, the first that there is."""
+IMITATES = "rft"
+"""The arm that learns from scores by imitation alone; what learns more from them is compared with
+it, too."""
+LEARNS_MORE = re.compile(r"(mpo|pg)(-\d+)?")
 CELLS_AT_ONCE = 1_000_000
 """Of the matrix resamples x tasks; a cell takes some 30 bytes."""
 
@@ -31,6 +41,8 @@ class Attempt:
     arm: str
     task: Task
     episode: Episode
+    sampled: bool = False
+    """Whether its plan is one of the several that the arm's planner samples for the task."""
 
 
 class ArmResult(BaseModel):
@@ -58,23 +70,27 @@ class Difference(BaseModel):
 
 
 def task_results(attempts: Iterable[Attempt], seed: int) -> list[TaskResult]:
-    """What each arm reached on each task, in the order in which arms and tasks first come."""
-    groups: dict[tuple[str, str], list[Attempt]] = {}
+    """What each arm reached on each task, with one plan and with sampled ones, in the order in
+    which arms and tasks first come. All attempts count alike, so that a task's result is the mean
+    over its plans where each is attempted equally often."""
+    groups: dict[tuple[str, bool, str], list[Attempt]] = {}
     for attempt in attempts:
-        groups.setdefault((attempt.arm, attempt.task.id), []).append(attempt)
+        key = (attempt.arm, attempt.sampled, attempt.task.id)
+        groups.setdefault(key, []).append(attempt)
     return [
         TaskResult(
             **group[0].task.model_dump(include={"env", "split", "type"}),
             arm=arm,
             seed=seed,
             task_id=task_id,
+            sampled=sampled,
             # Exact, so that arms that earned the same do not differ.
             reward=float(exact_mean([attempt.episode.reward for attempt in group])),
             success=float(np.mean([attempt.episode.success for attempt in group])),
             steps=float(np.mean([attempt.episode.steps for attempt in group])),
             n_episodes=len(group),
         )
-        for (arm, task_id), group in groups.items()
+        for (arm, sampled, task_id), group in groups.items()
     ]
 
 
@@ -84,8 +100,22 @@ def compare(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> dict[s
     Returns:
         `arms`: arm -> `ArmResult` over everything. `table`: a row for each environment, split, arm
         and seed, and with several seeds one for all (`seed` None). `paired`: see `paired`.
-        `types`: a row for each environment, split, task type and arm.
+        `types`: a row for each environment, split, task type and arm. All these are of one plan a
+        task. `sampled`, where there are sampled plans: the same of these, for the arms that have
+        them; in its `paired`, an arm without such plans stands as it is.
     """
+    single = [result for result in results if not result.sampled]
+    found = _means(single, resamples) | {"paired": paired(single, resamples)}
+    having = {result.arm for result in results if result.sampled}
+    if having:
+        drawn = [result for result in results if result.sampled]
+        both = [result for result in results if result.sampled or result.arm not in having]
+        rows = [row for row in paired(both, resamples) if having & {row["arm_a"], row["arm_b"]}]
+        found["sampled"] = _means(drawn, resamples) | {"paired": rows}
+    return found
+
+
+def _means(results: Sequence[TaskResult], resamples: int) -> dict[str, Any]:
     seeds = {result.seed for result in results}
     table = results_by(("env", "split", "arm", "seed"), results, resamples)
     if len(seeds) > 1:
@@ -100,7 +130,6 @@ def compare(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> dict[s
     return {
         "arms": {row.pop("arm"): row for row in results_by(("arm",), results, resamples)},
         "table": sorted(table, key=place),
-        "paired": paired(results, resamples),
         "types": results_by(("env", "split", "type", "arm"), results, resamples),
     }
 
@@ -137,22 +166,21 @@ def arm_result(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> Arm
 
 
 def paired(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> list[dict[str, Any]]:
-    """Every arm against the reference arm, on the tasks (and of the seeds) that both played.
+    """The `comparisons` of arms, on the tasks (and of the seeds) that both played.
 
     Returns:
-        Rows of `env`, `split`, `arm_a`, `arm_b` (the reference), `seed` (None for several), then a
-        `Difference`: `arm_a` minus `arm_b`. None for a single arm.
+        Rows of `env`, `split`, `arm_a`, `arm_b`, `seed` (None for several), then a `Difference`:
+        `arm_a` minus `arm_b`. None for a single arm.
     """
     arms, seeds = _arms(results), {result.seed for result in results}
-    reference = reference_arm(arms)
     rewards: dict[tuple[str, str], dict[str, dict[tuple[int, str], float]]] = {}
     for r in results:
         of_arm = rewards.setdefault((r.env, r.split), {arm: {} for arm in arms})[r.arm]
         of_arm[r.seed, r.task_id] = r.reward
     rows = []
     for (env, split), of_arm in sorted(rewards.items()):
-        theirs = of_arm.pop(reference)
-        for arm, ours in of_arm.items():
+        for arm, other in comparisons(arms):
+            ours, theirs = of_arm[arm], of_arm[other]
             shared = ours.keys() & theirs.keys()
             if not shared:
                 continue
@@ -164,16 +192,26 @@ def paired(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> list[di
                 n_seeds=differences.shape[0],
             )
             rows.append(
-                {"env": env, "split": split, "arm_a": arm, "arm_b": reference}
+                {"env": env, "split": split, "arm_a": arm, "arm_b": other}
                 | {"seed": min(seeds) if len(seeds) == 1 else None}
                 | difference.model_dump()
             )
     return rows
 
 
+def comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Which arms are compared: every one with the reference arm, then those planners with RFT's
+    that learn more from the scores than which plan to imitate."""
+    reference = reference_arm(arms)
+    found = [(arm, reference) for arm in arms if arm != reference]
+    if IMITATES in arms and reference != IMITATES:
+        found += [(arm, IMITATES) for arm in arms if LEARNS_MORE.fullmatch(arm)]
+    return found
+
+
 def reference_arm(arms: Sequence[str]) -> str:
     """The arm that the others are compared with: the planner's before MPO, else no plans."""
-    return next((arm for arm in ("sft", "base", "none") if arm in arms), arms[0])
+    return next((arm for arm in REFERENCES if arm in arms), arms[0])
 
 
 def bootstrap_ci(

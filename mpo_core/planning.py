@@ -117,7 +117,13 @@ async def sample_plans(
             asked = prompts[task.env].planner_messages(task.description)
             try:
                 drawn, replies = await draw_plans(
-                    task.id, asked, model, sampling, origin, count=len(missing)
+                    task.id,
+                    asked,
+                    model,
+                    sampling,
+                    origin,
+                    count=len(missing),
+                    first=missing[0],
                 )
             except ContextFull as error:
                 raise InputError(
@@ -182,8 +188,12 @@ async def draw_plans(
     origin: str,
     *,
     count: int,
+    first: int = 0,
 ) -> tuple[list[tuple[str, str]], list[Reply]]:
     """`count` plans for a task, each with the reasoning before it, and all replies drawn for them.
+
+    `first` is how many plans the task has had already: what is added to them is drawn with other
+    seeds, or it would be the same again.
 
     Answers without a plan are drawn again, and so is what a server left out that gives fewer
     answers than it was asked for. A draw that brings no plan at all counts as failed.
@@ -206,7 +216,7 @@ async def draw_plans(
             n=count - len(plans),
             temperature=max(sampling.temperature, 0.7) if again else sampling.temperature,
             max_tokens=sampling.max_tokens,
-            seed=request_seed(origin, task_id, draws),
+            seed=request_seed(origin, task_id, draws, *([first] if first else [])),
             session=task_id,
         )
         found = [(text, reply.reasoning) for reply in drawn if (text := plan_of(reply).text)]

@@ -68,8 +68,9 @@ class Finding:
 def needs_of(config: Config) -> dict[str, list[Need]]:
     """Key in `models` of every endpoint that the config's loop asks -> what it will be asked."""
     planner, agent, seeds = config.planner, config.agent, config.seeds
-    plan = ({"role": "user", "content": PLAN},)
-    draws = Need(plan, planner.per_task, planner.temperature, (), planner.max_tokens)
+    plan, samples = ({"role": "user", "content": PLAN},), config.evaluation.plan_samples
+    at_once = max(planner.per_task, samples)
+    draws = Need(plan, at_once, planner.temperature, (), planner.max_tokens)
     plays = _agents_need(config)
     needs = [
         (planner.model, draws),
@@ -78,8 +79,9 @@ def needs_of(config: Config) -> dict[str, list[Need]]:
         *_otherwise(planner.model, draws, planner.evaluation_temperature),
         *_otherwise(agent.model, plays, config.evaluation.temperature),
     ]
-    if seeds.teacher and planner.sft:
-        teach = Need(plan, seeds.per_task, seeds.temperature, (), seeds.max_tokens)
+    if seeds.teacher and (planner.sft or "teacher" in config.evaluation.arms):
+        at_once = max(seeds.per_task, samples)
+        teach = Need(plan, at_once, seeds.temperature, (), seeds.max_tokens)
         needs.append((seeds.teacher, teach))
     found: dict[str, list[Need]] = {}
     for name, need in needs:

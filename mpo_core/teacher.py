@@ -43,8 +43,8 @@ class Teacher(Protocol):
     """Names the teacher and its settings."""
     per_task: int
 
-    async def teach(self, task: Task, episode: Episode, count: int) -> Lesson:
-        """`count` plans, or none and the fault."""
+    async def teach(self, task: Task, episode: Episode, count: int, first: int) -> Lesson:
+        """`count` plans beside the `first` ones that the task has, or none and the fault."""
         ...
 
 
@@ -54,7 +54,7 @@ class RuleTeacher:
     origin = RULES
     per_task = 1
 
-    async def teach(self, task: Task, episode: Episode, count: int) -> Lesson:
+    async def teach(self, task: Task, episode: Episode, count: int, first: int) -> Lesson:
         actions = [turn.action for turn in episode.turns if turn.action]
         beginning = next(m["content"] for m in episode.messages if m["role"] == "user")
         plan = abstract(task, actions, beginning)
@@ -92,12 +92,12 @@ class ModelTeacher:
         self.per_task = sampling.per_task
         self._prompts, self._sampling, self._model = prompts, sampling, model
 
-    async def teach(self, task: Task, episode: Episode, count: int) -> Lesson:
+    async def teach(self, task: Task, episode: Episode, count: int, first: int) -> Lesson:
         """Raises ModelUnavailable when the model does not answer."""
         asked = self._prompts[task.env].teacher_messages(task.description, trajectory(episode))
         try:
             plans, replies = await draw_plans(
-                task.id, asked, self._model, self._sampling, self.origin, count=count
+                task.id, asked, self._model, self._sampling, self.origin, count=count, first=first
             )
         except NoPlan as error:
             fault = f"too few of the teacher's answers held a plan ({error.fault}). {error.remedy}"
@@ -144,7 +144,7 @@ async def make_seeds(
             return
         if episode.success:
             async with slots:
-                lesson = await teacher.teach(task, episode, len(missing))
+                lesson = await teacher.teach(task, episode, len(missing), missing[0])
         else:
             lesson = Lesson([], f"the expert failed (reward {episode.reward:.2f})")
         if lesson.fault:

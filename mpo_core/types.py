@@ -170,7 +170,8 @@ class PlanScore(Record):
 
 
 class TaskResult(Record):
-    """What an arm of the evaluation reached on one task: means over the task's repetitions."""
+    """What an arm of the evaluation reached on one task: means over all its episodes of the task,
+    with one plan (a planner's greedy one) or with several sampled ones."""
 
     env: str
     split: Split
@@ -179,9 +180,11 @@ class TaskResult(Record):
     seed: int
     """The run's seed."""
     task_id: str
+    sampled: bool = False
+    """Whether with sampled plans."""
     reward: float = Field(ge=0, le=1)
     success: float = Field(ge=0, le=1)
-    """Share of the repetitions that solved the task."""
+    """Share of the episodes that solved the task."""
     steps: float = Field(ge=0)
     n_episodes: int = Field(gt=0)
 

@@ -1,14 +1,20 @@
 """What the report calls the arms of an evaluation."""
 
+from mpo_core.config import ROUND_ARM
+
 ARM_NAMES = {
     "none": "no plan",
     "base": "base planner's plans",
     "sft": "SFT plans",
     "rft": "RFT plans",
     "mpo": "MPO plans",
+    "teacher": "teacher's plans",
+    "oracle": "oracle's plans",
     "expert": "expert",
 }
 
 
 def arm_name(arm: str) -> str:
+    if of_round := ROUND_ARM.fullmatch(arm):
+        return f"MPO plans, round {of_round[1]}"
     return ARM_NAMES.get(arm, arm)

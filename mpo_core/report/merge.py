@@ -12,6 +12,7 @@ from mpo_core.errors import InputError
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
 from mpo_core.report import RESULTS, SUMMARY, write_report
+from mpo_core.report.gain import merged_example
 from mpo_core.report.spending import spent_together
 from mpo_core.tracking import flat
 from mpo_core.types import TaskResult
@@ -69,8 +70,9 @@ def read_report(run_dir: Path) -> Finished:
     for key in ("name", "seed", *SHARED, *COUNTED):
         if key not in summary:
             raise InputError(f"{folder / SUMMARY}: has no {key!r}; {again}")
-    arms, tasks = {result.arm for result in results}, _tasks(results)
-    found = Counter((result.arm, _task(result)) for result in results)
+    arms = {(result.arm, result.sampled) for result in results}
+    tasks = _tasks(results)
+    found = Counter(((result.arm, result.sampled), _task(result)) for result in results)
     if not results or found != Counter(product(arms, tasks)):
         raise InputError(f"{folder / RESULTS}: not one line for every arm and task; {again}")
     if {result.seed for result in results} != {summary["seed"]}:
@@ -106,6 +108,7 @@ def merge(runs: Sequence[Finished], name: str) -> tuple[dict[str, Any], list[Tas
         **{key: sum(summary[key] for summary in summaries) for key in COUNTED},
         "pair_rules": {},
         "spending": spent_together(summaries),
+        "example": merged_example(summary.get("example") for summary in summaries),
     }, results
 
 

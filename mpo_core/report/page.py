@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpo_core.evaluation import reference_arm
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
+from mpo_core.report.gain import difference, opening, single_plan
 from mpo_core.report.spending import spending_rows, spending_words
 
 SHUFFLED = "**Control:** the scores were permuted among the plans of each task before pairing."
 INTERVAL = (
-    "Mean reward with its 95% bootstrap interval over tasks. The expert is the environment's own "
-    "solution, played without a step limit."
+    "Mean reward of {single} a task with its 95% bootstrap interval over tasks. The expert is the "
+    "environment's own solution, played without a step limit."
 )
 PAIRED = (
     "Mean reward of the one minus that of the other, task by task, with the 95% bootstrap interval "
@@ -23,6 +25,14 @@ SEEDS = (
     "Means are over seeds and tasks, and the intervals resample both. A few seeds say little about "
     "other seeds: then the intervals are too narrow."
 )
+SAMPLED = (
+    "Mean reward over {count} plans a task that the planner samples at temperature {temperature}, "
+    "with its 95% bootstrap interval over tasks. A planner's greedy plan is the one that it thinks "
+    "best, and flips for many tasks at once where it is unsure; the mean over sampled plans moves "
+    "only as far as its plans get better or worse. Arms without a planner sample none, and stand "
+    "in the differences from sampled plans as they are."
+)
+TAUGHT = "A teacher model's plans are drawn as its seed plans are, its one plan a task too."
 PREFERRED = (
     "Loss of the first and the last step; for DPO the share of the last steps' pairs, and of the "
     "validation tasks' pairs, of which the planner prefers the better plan more than it did before."
@@ -44,6 +54,7 @@ def table_rows(rows: Rows, paired: Rows = ()) -> list[list[str]]:
     """Results as the cells of a table, its header first; with the paired differences beside them,
     where these are given. Rows of several seeds have a column that says whose they are."""
     several = len({row["seed"] for row in rows}) > 1
+    paired = against_reference(paired)
     against = {(p["env"], p["split"], p["arm_a"], p["seed"]): p for p in paired}
     header = ["environment", "plans", "mean reward [95% CI]", "success", "steps"]
     cells = [[*header, "tasks", "episodes"]]
@@ -66,20 +77,31 @@ def table_rows(rows: Rows, paired: Rows = ()) -> list[list[str]]:
             line.insert(2, "all" if row["seed"] is None else str(row["seed"]))
         if against:
             pair = against.get((row["env"], row["split"], row["arm"], row["seed"]))
-            line.append(_difference(pair) if pair else "")
+            line.append(difference(pair) if pair else "")
         cells.append(line)
     return cells
 
 
-def paired_rows(rows: Rows) -> list[list[str]]:
-    """Paired differences as the cells of a table, its header first."""
+def against_reference(paired: Rows) -> Rows:
+    """Of paired differences, those from the reference arm."""
+    arms = [row[arm] for arm in ("arm_b", "arm_a") for row in paired]
+    reference = reference_arm(arms) if arms else ""
+    return [row for row in paired if row["arm_b"] == reference]
+
+
+def paired_rows(rows: Rows, sampled: Rows = ()) -> list[list[str]]:
+    """Paired differences as the cells of a table, its header first; with those of sampled plans
+    beside them, where these are given."""
     several = any(row["seed"] is None for row in rows)
-    header = ["environment", "plans", "against", "difference [95% CI]", "tasks"]
-    cells = [header + (["seeds"] if several else [])]
+    drawn = {_what(row): difference(row) for row in sampled}
+    header = ["environment", "plans", "against", "difference [95% CI]"]
+    header += (["sampled plans"] if drawn else []) + ["tasks"] + (["seeds"] if several else [])
+    cells = [header]
     for row in rows:
         arms = [arm_name(row["arm_a"]), arm_name(row["arm_b"])]
+        differences = [difference(row)] + ([drawn.get(_what(row), "")] if drawn else [])
         counts = [str(row["n"])] + ([str(row["n_seeds"])] if several else [])
-        cells.append([f"{row['env']} {row['split']}", *arms, _difference(row), *counts])
+        cells.append([f"{row['env']} {row['split']}", *arms, *differences, *counts])
     return cells
 
 
@@ -176,15 +198,29 @@ def _spending(summary: Mapping[str, Any]) -> list[str]:
     return ["", "## Attempts of the scoring", "", spending_words(spent), "", *table]
 
 
+def _sampled(summary: Mapping[str, Any]) -> list[str]:
+    """The page's part on sampled plans; nothing where none were played."""
+    if "sampled" not in summary:
+        return []
+    settings = summary["settings"]
+    said = SAMPLED.format(
+        count=settings["evaluation.plan_samples"], temperature=settings["planner.temperature"]
+    )
+    said = f"{said} {TAUGHT}" if "teacher" in summary["sampled"]["arms"] else said
+    return ["", "## Sampled plans", "", *_table(table_rows(headline(summary["sampled"]))), "", said]
+
+
 def markdown(summary: Mapping[str, Any]) -> str:
     """The report as a page."""
     runs, pairs, rules = summary.get("runs", {}), summary["paired"], summary["pair_rules"]
+    drawn = summary.get("sampled", {"table": [], "paired": []})
     seeds = ", ".join(f"{name} (seed {seed})" for name, seed in runs.items())
-    by_pair = _table(paired_rows(pairs))
+    by_pair = _table(paired_rows(pairs, drawn["paired"]))
     by_rule = _table([["rule", "pairs", "tasks"], *_rules(rules)])
     lines = [
         f"# {title(summary)}",
         "",
+        *opening(summary),
         *([f"{len(runs)} runs in one: {seeds}.", ""] if runs else []),
         f"{summary['tasks']['train']} training tasks, {summary['plans']} plans, "
         f"{summary['episodes']} episodes, {summary['pairs']} preference pairs"
@@ -193,8 +229,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
         "",
         *_table(table_rows(headline(summary))),
         "",
-        INTERVAL,
+        INTERVAL.format(single=single_plan(summary)),
         *(["", SEEDS] if runs else []),
+        *_sampled(summary),
         "",
         "![Mean reward by arm](arms.png)",
         *(["", "## Differences on the same tasks", "", *by_pair, "", PAIRED] if pairs else []),
@@ -208,14 +245,17 @@ def markdown(summary: Mapping[str, Any]) -> str:
         *(["", "## Preference pairs that each rule gives", "", *by_rule] if rules else []),
     ]
     if runs:
-        own = [row for row in summary["table"] if row["seed"] is not None]
-        lines += ["", "## Each seed", "", *_table(table_rows(own))]
+        for heading, rows in {
+            "Each seed": summary["table"],
+            "Each seed, sampled plans": drawn["table"],
+        }.items():
+            if own := [row for row in rows if row["seed"] is not None]:
+                lines += ["", f"## {heading}", "", *_table(table_rows(own))]
     return "\n".join(lines) + "\n"
 
 
-def _difference(row: Mapping[str, Any]) -> str:
-    low, high = row["ci95"]
-    return f"{row['diff']:+.3f} [{low:+.3f}, {high:+.3f}]"
+def _what(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return row["env"], row["split"], row["arm_a"], row["arm_b"]
 
 
 def _rules(found: Mapping[str, Mapping[str, int]]) -> list[list[str]]:

@@ -36,6 +36,7 @@ TEMPLATE = """
 {%- if add_generation_prompt -%}{{- 'BOT' -}}{%- endif -%}
 """
 
+
 @cache
 def words() -> list[str]:
     """The vocabulary; a word's position is its id."""

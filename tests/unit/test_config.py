@@ -38,12 +38,42 @@ def test_the_papers_settings_are_the_papers():
         ("evaluation.arms=[none, nonsense]", "unknown arm 'nonsense'"),
         ("evaluation.arms=[none, none]", "listed twice"),
         ("evaluation.plan_files={mpo: [plans.jsonl]}", "mpo is an arm already"),
+        ("evaluation.plan_files={mpo-3: [plans.jsonl]}", "mpo-3 is an arm already"),
+        ("evaluation.arms=[mpo-0]", "unknown arm 'mpo-0'"),
+        ("evaluation.arms=[mpo, mpo-2]", "mpo-2: there are 1 rounds"),
         ("evaluation.plan_files={mine: [plans.jsonl]}", "no arm plays the plans of mine"),
     ],
 )
 def test_arms_are_known_ones_each_once(override, says):
     with pytest.raises(InputError, match=says):
         named_config("demo-llm", [override])
+
+
+def test_an_arm_of_a_round_trains_the_planner():
+    config = named_config("demo", ["rounds=2", "evaluation.arms=[base, mpo-1, oracle, mpo-2]"])
+    assert config.trains and config.planner_arms == ["base", "mpo-1", "mpo-2"]
+    assert not named_config("demo", ["evaluation.arms=[base, teacher]"]).trains
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["planner.temperature=0"], "planner.temperature"),
+        (
+            ["evaluation.arms=[teacher]", "seeds.teacher=smollm2", "seeds.temperature=0"],
+            "seeds.temperature",
+        ),
+        (["evaluation.arms=[none]", "planner.temperature=0"], None),
+        (["seeds.teacher=smollm2", "seeds.temperature=0"], None),
+    ],
+)
+def test_samples_that_would_all_be_the_same_plan_are_refused(overrides, key):
+    if key is None:
+        assert named_config("demo", ["evaluation.plan_samples=2", *overrides])
+        return
+    with pytest.raises(InputError, match=f"evaluation.plan_samples: at {key} 0 all samples are"):
+        named_config("demo", ["evaluation.plan_samples=2", *overrides])
+    assert named_config("demo", overrides)
 
 
 def test_a_saved_config_is_the_config(tmp_path):

@@ -66,6 +66,20 @@ def test_what_only_the_evaluation_asks_for_is_asked_for(scoring, evaluation, tem
         assert [temperature for own, temperature in asked if own == messages] == temperatures
 
 
+@pytest.mark.parametrize(
+    ("samples", "arms", "asked"),
+    [(0, "[base]", {"llm": 4}), (9, "[base]", {"llm": 9}), (9, "[teacher]", {"llm": 9, "t": 9})],
+)
+def test_an_endpoint_is_asked_for_as_many_plans_as_the_evaluation_samples(samples, arms, asked):
+    overrides = [
+        "models={llm: {endpoint: 'http://a/v1'}, t: {endpoint: 'http://b/v1'}}",
+        *("planner.model=llm", "agent.model=llm", "seeds.teacher=t"),
+        *(f"evaluation.arms={arms}", f"evaluation.plan_samples={samples}"),
+    ]
+    needs = needs_of(load_config(PRESETS / "demo.yaml", overrides))
+    assert {name: max(need.n for need in of_model) for name, of_model in needs.items()} == asked
+
+
 def test_a_model_that_the_server_does_not_know_is_met_with_its_list():
     unknown = (404, {"error": {"message": "The model does not exist."}})
     with pytest.raises(InputError, match=r"does not exist.*the server lists fake"):

@@ -72,8 +72,9 @@ def finished(asked: Config) -> tuple[dict, dict]:
         {"agent": {"model": "agent", "example": False, "max_steps": 2}},
         {"evaluation": {"splits": ["unseen"], "arms": ["none"], "bootstrap": 10}},
         {"scoring": {"repetitions": "auto", "mean_repetitions": 1.5}},
+        {"evaluation": {"splits": ["unseen"], "arms": ["base"], "plan_samples": 3}},
     ],
-    ids=["seed", "fewer", "agent", "arms", "auto"],
+    ids=["seed", "fewer", "agent", "arms", "auto", "samples"],
 )
 def test_a_summary_counts_what_its_own_settings_came_to(tmp_path, changes):
     finished(config(tmp_path / "mixed"))

@@ -27,7 +27,8 @@ SFT = {
 }
 # Five trainings and two engine starts, each a minute or two of imports on two slow cores.
 pytestmark = pytest.mark.timeout(2400)
-ARMS = ["none", "sft", "rft", "mpo", "expert"]
+ARMS = ["none", "sft", "rft", "mpo", "oracle", "expert"]
+PLANNERS = ["sft", "rft", "mpo"]
 
 
 def config(root: Path, tiny: dict) -> dict:
@@ -61,7 +62,12 @@ def config(root: Path, tiny: dict) -> dict:
         "training": SFT | {"max_steps": 3},
         "rounds": 2,
         "validation": 0.3,
-        "evaluation": {"splits": ["unseen"], "arms": ARMS, "bootstrap": 200},
+        "evaluation": {
+            "splits": ["unseen"],
+            "arms": ARMS,
+            "plan_samples": 2,
+            "bootstrap": 200,
+        },
     }
 
 
@@ -119,6 +125,17 @@ def test_the_table_has_every_arm_in_both_environments(run):
         assert row["ci95"][0] <= row["mean_reward"] <= row["ci95"][1]
 
 
+def test_every_planner_is_measured_by_samples_too(run):
+    sampled = summary_of(run)["sampled"]
+    assert [(row["env"], row["arm"], row["n"], row["n_episodes"]) for row in sampled["table"]] == [
+        (env, arm, 2, 4) for env in ("alfworld", "scienceworld") for arm in PLANNERS
+    ]
+    for row in sampled["paired"]:
+        assert row["ci95"][0] <= row["diff"] <= row["ci95"][1]
+    page = (run / "report" / "report.md").read_text()
+    assert "On 2 unseen tasks of alfworld the mean reward of MPO plans minus" in page
+
+
 def test_every_episode_was_played_once(run):
     for name in ("expert", "scoring", "validation", "evaluation"):
         keys = [e.key for e in read_records(run / "episodes" / f"{name}.jsonl", Episode)]
@@ -173,9 +190,8 @@ def test_run_again_it_finds_everything_done(run):
     before, timings = summary_of(run), json.loads((run / "timings.json").read_text())
     finish(run.parent)
     after = summary_of(run)
-    assert {k: after[k] for k in ("table", "paired", "rounds", "trainings")} == {
-        k: before[k] for k in ("table", "paired", "rounds", "trainings")
-    }
+    same = ("table", "paired", "sampled", "example", "rounds", "trainings")
+    assert {k: after[k] for k in same} == {k: before[k] for k in same}
     # No engine was started, no worker, no environment.
     assert json.loads((run / "timings.json").read_text()) == timings
 
