@@ -5,7 +5,7 @@ from typing import Any
 from jobs.pairs import yields
 from jobs.plans import collect_plans
 from jobs.rollout import SCORING, episode_requests, play, scores_path
-from jobs.rounds import final_version, rounds
+from jobs.rounds import arm_versions, rounds
 from jobs.run import Round, Run
 from jobs.tally import plans_of_config, scored_episodes
 from jobs.tasks import load_tasks
@@ -102,8 +102,9 @@ def _requests(run: Run, arm: str, split: Split) -> list[EpisodeRequest]:
         files = evaluation.plan_files[arm]
         plans = bound_plans(files, tasks, run.published_id)
     else:
-        version = final_version(run) if arm == "mpo" else arm
-        plans = None if arm == "none" else collect_plans(run, version, split)
+        # Of several planners, the arm's result on a task is their mean.
+        of_arm = [plan for v in arm_versions(run, arm) for plan in collect_plans(run, v, split)]
+        plans = None if arm == "none" else of_arm
     return episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
 
 
@@ -140,7 +141,8 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
 
 def _trainings(run: Run) -> dict[str, dict[str, Any]]:
     """Version -> its training's summary, for all that were trained."""
-    versions = ["agent", "sft", "rft", *(outcome["planner"] for outcome in rounds(run))]
+    of_rounds = (outcome["planner"] for outcome in rounds(run))
+    versions = ["agent", "sft", "rft", *of_rounds, "pg", *run.controls]
     trainings = {version: run.training_summary(version) for version in versions}
     return {version: training for version, training in trainings.items() if training}
 

@@ -64,6 +64,15 @@ def rounds(run: Run) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
+def arm_versions(run: Run, arm: str) -> list[str]:
+    """The planners whose plans an arm of the evaluation plays; none for one of other plans."""
+    if arm == "shuffled":
+        return list(run.controls)
+    if arm == "mpo":
+        return [final_version(run)]
+    return [arm] if arm in ("base", "sft", "rft", "pg") else []
+
+
 def final_version(run: Run) -> str:
     """The planner that the rounds have kept last."""
     kept = [outcome["planner"] for outcome in rounds(run) if outcome["kept"]]

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from jobs.plans import own_plans
 from jobs.rollout import SCORING, scoring_requests
-from jobs.rounds import final_version
+from jobs.rounds import arm_versions
 from jobs.run import Round, Run
 from mpo_core.errors import InputError
 from mpo_core.types import Episode, Plan
@@ -21,9 +21,9 @@ def plans_of_config(run: Run) -> list[Plan]:
     sampled = {(this.start, "train") for this in rounds}
     if config.rounds > 1:
         sampled |= {(this.version, "validation") for this in rounds}
-    for arm in {"base", "sft", "rft", "mpo"} & set(config.evaluation.arms):
-        version = final_version(run) if arm == "mpo" else arm
-        sampled |= {(version, split) for split in config.evaluation.splits}
+    for arm in config.evaluation.arms:
+        for version in arm_versions(run, arm):
+            sampled |= {(version, split) for split in config.evaluation.splits}
     return [plan for of in sorted(sampled) for plan in own_plans(run, *of)]
 
 

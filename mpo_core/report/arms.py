@@ -6,6 +6,8 @@ ARM_NAMES = {
     "sft": "SFT plans",
     "rft": "RFT plans",
     "mpo": "MPO plans",
+    "pg": "PG plans",
+    "shuffled": "shuffled control's plans",
     "expert": "expert",
 }
 

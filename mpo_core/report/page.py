@@ -6,7 +6,11 @@ from typing import Any
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
 
-SHUFFLED = "**Control:** the scores were permuted among the plans of each task before pairing."
+SHUFFLED = (
+    "The shuffled control's result on a task is the mean over {n}, trained as the first round's "
+    "planner is, with the scores exchanged in exactly half of the pairs: what it gains over the "
+    "planner before, scores have not taught."
+)
 INTERVAL = (
     "Mean reward with its 95% bootstrap interval over tasks. The expert is the environment's own "
     "solution, played without a step limit."
@@ -30,7 +34,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def title(summary: Mapping[str, Any]) -> str:
-    return summary["name"] + (" (control: shuffled scores)" if summary["shuffled"] else "")
+    return summary["name"]
 
 
 def headline(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -179,11 +183,11 @@ def markdown(summary: Mapping[str, Any]) -> str:
         f"{summary['tasks']['train']} training tasks, {summary['plans']} plans, "
         f"{summary['episodes']} episodes, {summary['pairs']} preference pairs"
         f"{' in all' if runs else ''}.",
-        *(["", SHUFFLED] if summary["shuffled"] else []),
         "",
         *_table(table_rows(headline(summary))),
         "",
         INTERVAL,
+        *(["", SHUFFLED.format(n=_planners(summary["shuffled"]))] if summary["shuffled"] else []),
         *(["", SEEDS] if runs else []),
         "",
         "![Mean reward by arm](arms.png)",
@@ -200,6 +204,10 @@ def markdown(summary: Mapping[str, Any]) -> str:
         own = [row for row in summary["table"] if row["seed"] is not None]
         lines += ["", "## Each seed", "", *_table(table_rows(own))]
     return "\n".join(lines) + "\n"
+
+
+def _planners(seeds: Sequence[int]) -> str:
+    return "one planner" if len(seeds) == 1 else f"{len(seeds)} planners"
 
 
 def _difference(row: Mapping[str, Any]) -> str:
