@@ -306,8 +306,11 @@ class PgConfig(TrainingConfig):
     """Policy gradient on all scored plans."""
 
     ratio_cap: float = Field(3.0, gt=1)
-    """Weight of a plan at most: how many times likelier it has become than it was to the planner
-    that wrote it. Wide, since a narrow one stops the learning where it has begun."""
+    """Weight of a plan at most: its importance ratio, how many times likelier it has become than
+    it was to the planner that wrote it."""
+    ratio_floor: float = Field(1.0, ge=0, le=1)
+    """Weight of a plan that is better than its task's mean at least, so that one that has become
+    unlikely is learnt again; 0 for the importance ratio as it is."""
     beta: float = Field(0.0, ge=0)
     """Strength of the pull towards that planner: reward given up for a nat of divergence from it,
     in standard deviations of the rewards of a task's plans."""

@@ -1,12 +1,16 @@
 """Policy gradient on all scored plans, better and worse, with TRL's trainer around it.
 
-The loss of a plan y is -min(ratio, cap) x advantage, where ratio = p(y) / q(y) weighs a plan that
-the planner q wrote as one of the planner p that is trained: its mean over the plans is the
-advantage that p would have. The gradient is REINFORCE's (Williams 1992), -weight x advantage x
-grad log p(y), with importance weights of whole plans truncated at the cap (Ionides 2008), so that
-a plan that has become likely is not counted without bound. The cap bounds the weight alone: a plan
-above it is still learnt from. The advantages are those of a task's plans among themselves (GRPO,
-Shao et al. 2024), see `mpo_core.advantages`.
+The loss of a plan y is -min(ratio, cap) x advantage, where ratio = p(y) / q(y) makes a plan that
+the planner q wrote one of the planner p that is trained: over the plans, its mean estimates the
+advantage that p would have (truncated importance sampling, Ionides 2008). The advantages are those
+of a task's plans among themselves (GRPO, Shao et al. 2024), see `mpo_core.advantages`.
+
+The gradient is REINFORCE's (Williams 1992), -weight x advantage x grad log p(y), with that ratio of
+whole plans as the weight, which for better plans is at least `ratio_floor`. Without the floor, a
+better plan that was lost along with a worse one weighs next to nothing and cannot come back: p then
+leaves all of the scored plans. With it p goes back to them, while worse plans still weigh the less
+the less likely they are (tapered off-policy REINFORCE, Le Roux et al. 2025, arXiv 2503.14286). The
+cap bounds the weight alone: a plan above it is still learnt from.
 
 q is what the training starts from, the reference of DPO: the same model with the adapter off or
 with a frozen copy of the adapter (`adapter.load_start`), or with full training a frozen copy of the
@@ -65,21 +69,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [row.model_dump() for row in read_records(path, ScoredExample, "scored answer")]
 
 
-def plan_losses(
-    logps: Any, reference: Any, advantages: Any, ratio_cap: float, beta: float = 0.0
-) -> Any:
-    """The loss of each plan, as in the module's docstring.
+def plan_losses(logps: Any, reference: Any, advantages: Any, config: PgConfig) -> Any:
+    """The loss of each plan, (plans,): in value and in gradient as the module's docstring says.
+
+    With `beta`, the advantage is less beta x log ratio, whose mean under p is the divergence
+    KL(p || q): the penalty on the reward of reinforcement learning from feedback.
 
     Args:
         logps, reference: log-probabilities of whole plans, (plans,), under p and under q.
-        beta: with it, the advantage is less beta x log ratio, whose mean under p is the divergence
-            KL(p || q): the reward penalty of RLHF.
     """
     logratio = logps - reference
     now = logratio.detach()
-    # Its value is the truncated ratio, its gradient that times the gradient of log p.
-    weight = now.clamp(max=log(ratio_cap)).exp() * (1 + logratio - now)
-    return -weight * (advantages - beta * now)
+    ratio = now.clamp(max=log(config.ratio_cap)).exp()
+    weight = ratio.clamp(min=config.ratio_floor).where(advantages > 0, ratio)
+    return -(advantages - config.beta * now) * (ratio + weight * (logratio - now))
 
 
 def make_trainer(
@@ -175,9 +178,7 @@ def _trainer_class(config: PgConfig) -> type:
             logps = outputs.log_probs.float().sum(dim=1)
             # TRL gives them for the two sides of pairs: the halves of the batch.
             reference = torch.cat(self.compute_ref_log_probs(self.ref_model or model, inputs))
-            losses = plan_losses(
-                logps, reference.float(), advantages, config.ratio_cap, config.beta
-            )
+            losses = plan_losses(logps, reference.float(), advantages, config)
             n_tokens = mask.sum(dim=1)
             if config.sft_weight:
                 losses = losses - config.sft_weight * (advantages > 0) * logps / n_tokens

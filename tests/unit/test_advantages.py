@@ -94,20 +94,23 @@ def test_above_the_mean_are_the_plans_of_positive_advantage(means):
         st.tuples(st.floats(-30, 0), st.floats(-30, 0), st.floats(-3, 3)), min_size=1, max_size=5
     ),
     st.floats(1.1, 10),
+    st.sampled_from([0.0, 0.5, 1.0]),
     st.sampled_from([0.0, 0.2]),
 )
-def test_a_plans_loss_and_gradient_are_those_of_the_truncated_ratio(plans, cap, beta):
+def test_a_plans_loss_and_gradient_are_those_of_its_ratio(plans, cap, floor, beta):
     import torch
 
     now, before, gain = torch.tensor(plans, dtype=torch.float64).unbind(dim=1)
     now.requires_grad_()
-    losses = pg.plan_losses(now, before, gain, cap, beta)
+    config = PgConfig(ratio_cap=cap, ratio_floor=floor, beta=beta)
+    losses = pg.plan_losses(now, before, gain, config)
     losses.sum().backward()
     for k, (p, q, advantage) in enumerate(plans):
-        expected = -min(exp(p - q), cap) * (advantage - beta * (p - q))
-        assert losses[k].item() == pytest.approx(expected)
-        # REINFORCE: the weight is a constant, so the derivative by log p is the loss itself.
-        assert now.grad[k].item() == pytest.approx(expected)
+        ratio = min(exp(p - q), cap)
+        weight = max(ratio, floor) if advantage > 0 else ratio
+        reward = advantage - beta * (p - q)
+        assert losses[k].item() == pytest.approx(-ratio * reward)
+        assert now.grad[k].item() == pytest.approx(-weight * reward)
 
 
 def a_row(advantage, answer="Step 1: Go.", **fields):
@@ -180,7 +183,7 @@ FINE = {"ratio/capped": 0.1, "logratio/better": 0.5, "logratio/worse": -2.0, "kl
     ],
 )
 def test_a_planner_that_has_left_its_scored_plans_is_warned_of(figures, says):
-    curve = [FINE] * 6 + [{k: v for k, v in (FINE | figures).items()}] * 2
+    curve = [FINE] * 6 + [FINE | figures] * 2
     found = pg.warnings(curve, PgConfig(), Fit(0, {}, answer_tokens=10))
     assert [says in text for text in found] == ([True] if says else [])
 
