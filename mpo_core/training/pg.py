@@ -54,7 +54,8 @@ NO_ADVANTAGE = "the advantage is 0, as where the plans of a task tie"
 COLLAPSE = 0.1
 """Fall of the better plans' log-probability per token, in nats, from which they count as lost."""
 MOSTLY = 0.5
-"""Share of the plans at the cap from which the weights say little."""
+"""Share of the plans above which so many at the cap say that the weights say little: half of them
+are the better ones, which are to rise."""
 FAR = 0.5
 """Divergence per token, in nats, from which the planner is another than the one that wrote the
 plans, and their scores say little about it."""
@@ -135,7 +136,7 @@ def warnings(curve: list[dict[str, float]], config: PgConfig, fit: Fit) -> list[
     """
     found, advice = [], "lower planner.pg.learning_rate or its epochs, or raise planner.pg.beta"
     capped = mean_of_last(curve, "ratio/capped")
-    if capped >= MOSTLY:
+    if capped > MOSTLY:
         found.append(f"{capped:.0%} of the plans' weights are at ratio_cap: {advice}")
     better = any("logratio/better" in row for row in curve)
     fall = -mean_of_last(curve, "logratio/better") / fit.answer_tokens if better else 0.0
