@@ -46,6 +46,8 @@ def planners(run: Run, arm: str) -> list[str]:
         return []
     if of_round := ROUND_ARM.fullmatch(arm):
         return [Round.of(run.config, int(of_round[1])).version]
+    if arm == "shuffled":
+        return list(run.controls)
     return [final_version(run) if arm == "mpo" else arm]
 
 

@@ -184,14 +184,17 @@ def pairs(
     epilog="Examples:\n\n`mpo train dpo demo training.learning_rate=1e-5`\n\n"
     "`mpo train dpo --pairs sciworld_metaplan_preference_pairs.json` (pairs of one's own or of the "
     "paper's data, with the demo's model and settings)\n\n"
-    "`mpo train sft scienceworld-llama3.1-8b --rows sciworld_metaplan_sft.json`"
+    "`mpo train sft scienceworld-llama3.1-8b --rows sciworld_metaplan_sft.json`\n\n"
+    "`mpo train pg my.yaml planner.pg.ratio_cap=5` (on all scored plans)\n\n"
+    "`mpo train shuffled my.yaml scoring.shuffle=[0,1,2] evaluation.arms=[sft,mpo,shuffled]`"
 )
 def train(
     method: Annotated[
-        Literal["sft", "rft", "dpo", "agent"],
+        Literal["sft", "rft", "dpo", "pg", "shuffled", "agent"],
         typer.Argument(
             help="The planner on seed plans (`sft`), on its best scored plans (`rft`), on "
-            "preferences (`dpo`); or the agent on experts' episodes (`agent`)."
+            "preferences (`dpo`), on all scored plans by policy gradient (`pg`), or the controls "
+            "of `scoring.shuffle` (`shuffled`); or the agent on experts' episodes (`agent`)."
         ),
     ],
     config: ConfigArgument = "demo",
@@ -206,13 +209,16 @@ def train(
         ),
     ] = None,
     rows: Annotated[
-        Path | None, typer.Option(help="sft: a file of prompts and answers, likewise.")
+        Path | None,
+        typer.Option(
+            help="sft: a file of prompts and answers, likewise; pg: with an `advantage` each."
+        ),
     ] = None,
 ) -> None:
     """Train the planner or the agent on what the stages before have left, or on a file."""
     from jobs.train import train_method
 
-    given = {"dpo": pairs, "sft": rows}.get(method)
+    given = {"dpo": pairs, "sft": rows, "pg": rows}.get(method)
     for option, path in (("--pairs", pairs), ("--rows", rows)):
         if path is not None and path is not given:
             raise InputError(f"{option}: not what {method} is trained on")
@@ -222,14 +228,15 @@ def train(
         # A run of its own, beside those of the config.
         overrides = [f"name={quoted(run_name(given))}", *(overrides or [])]
     with _run(config, overrides) as opened:
-        summary, folder = train_method(opened, method, round_number, given)
-    console.print(
-        f"{summary['steps']} steps, loss {summary['loss_first']:.3f} to "
-        f"{summary['loss_last']:.3f}, weights in {folder}",
-        soft_wrap=True,
-    )
-    for warning in summary["warnings"]:
-        console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+        trained = train_method(opened, method, round_number, given)
+    for summary, folder in trained:
+        console.print(
+            f"{summary['steps']} steps, loss {summary['loss_first']:.3f} to "
+            f"{summary['loss_last']:.3f}, weights in {folder}",
+            soft_wrap=True,
+        )
+        for warning in summary["warnings"]:
+            console.print(f"[yellow]{warning}[/]", soft_wrap=True)
 
 
 @app.command(
@@ -348,7 +355,7 @@ def export(
     *,
     out: Annotated[Path, typer.Option(help="The folder to write; new or empty.")],
     version: Annotated[
-        Literal["sft", "rft", "mpo"], typer.Option(help="planner: after which training.")
+        Literal["sft", "rft", "pg", "mpo"], typer.Option(help="planner: after which training.")
     ] = "mpo",
     adapter: Annotated[
         bool, typer.Option("--adapter", help="planner: the LoRA adapter, not merged.")
@@ -626,6 +633,7 @@ def _print_work(opened) -> None:
     tasks = {split: len(opened.tasks(split)) for split in opened.splits}
     plans = tasks["train"] * config.planner.per_task
     trainings = list(config.trainings) + ["RFT"] * ("rft" in config.evaluation.arms)
+    trainings += list(opened.controls)
     held_out = sum(tasks[split] for split in config.evaluation.splits)
     played = sum(plans_a_task(opened, arm) for arm in config.evaluation.arms)
     evaluation = held_out * played * config.evaluation.repetitions

@@ -133,7 +133,8 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
 
 def _trainings(run: Run) -> dict[str, dict[str, Any]]:
     """Version -> its training's summary, for all that were trained."""
-    versions = ["agent", "sft", "rft", *(outcome["planner"] for outcome in rounds(run))]
+    of_rounds = (outcome["planner"] for outcome in rounds(run))
+    versions = ["agent", "sft", "rft", *of_rounds, "pg", *run.controls]
     trainings = {version: run.training_summary(version) for version in versions}
     return {version: training for version, training in trainings.items() if training}
 

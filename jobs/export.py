@@ -32,7 +32,7 @@ def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
     """Write a trained planner as a Hugging Face folder, an adapter merged into its base.
 
     Args:
-        version: `sft`, `rft` or `mpo`, which is the planner that the rounds ended with.
+        version: `sft`, `rft`, `pg` or `mpo`, which is the planner that the rounds ended with.
         adapter: write the LoRA adapter as it is.
 
     Raises:

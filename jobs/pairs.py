@@ -8,7 +8,7 @@ from jobs.rollout import load_plan_scores
 from jobs.run import Run, in_round
 from jobs.tasks import load_tasks, parted
 from mpo_core.ledger import write_records
-from mpo_core.pairs import RULES, make_pairs
+from mpo_core.pairs import RULES, half_turned, make_pairs
 from mpo_core.types import PreferencePair
 
 
@@ -24,6 +24,14 @@ def collect_pairs(run: Run, version: str, round_number: int = 1) -> list[Prefere
     return training
 
 
+def collect_control_pairs(run: Run, version: str) -> list[PreferencePair]:
+    """Write the pairs of a control planner (`Run.controls`): the first round's, half turned."""
+    pairs = run.records(str(pairs_path(run).relative_to(run.dir)), PreferencePair)
+    turned = half_turned(pairs, load_tasks(run, "train"), run.controls[version])
+    write_records(control_pairs_path(run, version), turned)
+    return turned
+
+
 def yields(run: Run, version: str, round_number: int = 1) -> dict[str, dict[str, int]]:
     """What every rule would give: its pairs, and the tasks that have one."""
     pairing = _pairing(run, version, round_number)
@@ -36,6 +44,10 @@ def yields(run: Run, version: str, round_number: int = 1) -> dict[str, dict[str,
 
 def pairs_path(run: Run, round_number: int = 1) -> Path:
     return run.dir / "pairs" / in_round("pairs.jsonl", round_number)
+
+
+def control_pairs_path(run: Run, version: str) -> Path:
+    return run.dir / "pairs" / f"{version}.jsonl"
 
 
 def validation_path(run: Run, round_number: int = 1) -> Path:

@@ -1,4 +1,5 @@
-"""The whole loop: tasks, seeds, SFT, plans, scores, pairs, DPO, RFT, evaluation.
+"""The whole loop: tasks, seeds, SFT, plans, scores, pairs, DPO, RFT, policy gradient, controls,
+evaluation.
 
     python -m jobs.pipeline CONFIG [key=value ...]
 
@@ -14,7 +15,7 @@ from jobs.evaluate import evaluate
 from jobs.rounds import run_rounds
 from jobs.run import Run
 from jobs.tasks import collect_tasks
-from jobs.train import train_agent, train_rft, train_sft
+from jobs.train import train_agent, train_controls, train_pg, train_rft, train_sft
 
 
 def run_pipeline(run: Run) -> dict[str, Any]:
@@ -39,6 +40,9 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     run_rounds(run)
     if "rft" in run.config.evaluation.arms:
         train_rft(run)
+    if "pg" in run.config.evaluation.arms:
+        train_pg(run)
+    train_controls(run)
     return evaluate(run)
 
 

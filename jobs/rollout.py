@@ -15,7 +15,7 @@ from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.rollout import play_owed
-from mpo_core.scoring import load_scores, save_scores, score_plans, shuffled
+from mpo_core.scoring import load_scores, save_scores, score_plans
 from mpo_core.types import Episode, Plan, PlanScore, Task
 
 SCORING = "scoring"
@@ -62,16 +62,11 @@ def scores_path(run: Run, round_number: int = 1) -> Path:
 
 
 def load_plan_scores(run: Run, round_number: int = 1) -> list[PlanScore]:
-    """A round's scores, as its pairs and RFT take them: shuffled where the config says so.
-
-    Raises:
-        InputError: there are none yet.
-    """
+    """A round's scores. Raises InputError where there are none yet."""
     path = scores_path(run, round_number)
     if not path.is_file():
         raise InputError(f"{path}: no scores; run `mpo rollout` with the same config first")
-    scores = load_scores(path)
-    return shuffled(scores, run.config.seed) if run.config.scoring.shuffle else scores
+    return load_scores(path)
 
 
 def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> list[Episode]:

@@ -109,6 +109,11 @@ class Run:
         """The splits that this run plays, training first."""
         return list(dict.fromkeys(["train", *self.config.evaluation.splits]))
 
+    @property
+    def controls(self) -> dict[str, int]:
+        """The control planners (`scoring.shuffle`) -> their seeds."""
+        return {f"shuffled-{seed}": seed for seed in self.config.scoring.shuffle}
+
     def tasks(self, split: Split) -> list[Task]:
         """The split's tasks of all environments, without their instructions."""
         return [task for suite in self.suites.values() for task in suite.tasks(split)]

@@ -25,7 +25,7 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
     if run.config.planner.serve == "adapter":
         config = run.config
         rounds = (Round.of(config, number).version for number in range(1, config.rounds + 1))
-        for version in ("sft", "rft", *rounds):
+        for version in ("sft", "rft", "pg", *rounds):
             if run.training_summary(version):
                 model = run.model(version)
                 run.backend.give_name(version, model)

@@ -13,12 +13,12 @@ from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records, write_records
 from mpo_core.planning import describe
-from mpo_core.types import Demonstration, PreferencePair, Split, Task, content_hash
+from mpo_core.types import Demonstration, PreferencePair, ScoredAnswer, Split, Task, content_hash
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 Tasks = Split | Literal["validation"]
 """A split, or the training tasks that nothing is trained on."""
-OfTask = TypeVar("OfTask", PreferencePair, Demonstration)
+OfTask = TypeVar("OfTask", PreferencePair, Demonstration, ScoredAnswer)
 
 
 def collect_tasks(run: Run) -> None:

@@ -4,17 +4,19 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from jobs.collect import load_seeds, play_experts
-from jobs.pairs import pairs_path, validation_path
+from jobs.pairs import collect_control_pairs, control_pairs_path, pairs_path, validation_path
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
 from jobs.run import Round, Run
 from jobs.tasks import load_tasks, parted
+from mpo_core.advantages import plans_above_mean, scored_answers
 from mpo_core.chat_templates import given_template, template_settings
-from mpo_core.config import SftConfig, TrainingConfig
+from mpo_core.config import PgConfig, SftConfig, TrainingConfig
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
 from mpo_core.formats import training_rows
@@ -23,6 +25,10 @@ from mpo_core.training.settings import Method
 from mpo_core.types import Demonstration, content_hash
 
 UNTRACKED = {"step", "max_steps", "seconds"}
+ALL_TIE = (
+    "the plans of every task tie, so there is nothing to learn from; raise planner.per_task, "
+    "scoring.repetitions or the number of train tasks"
+)
 
 
 def train_agent(run: Run) -> dict[str, Any]:
@@ -39,44 +45,65 @@ def train_sft(run: Run) -> dict[str, Any]:
 
 
 def train_rft(run: Run) -> dict[str, Any]:
-    """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task."""
+    """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task, or with
+    all above the task's mean."""
     tasks, plans = load_tasks(run, "train"), load_plans(run, "sft", "train")
-    best = best_plans(tasks, plans, load_plan_scores(run))
-    shown = [of_plan(plan, task, run.prompts) for task, plan in best]
+    pick = {"best": best_plans, "above_mean": plans_above_mean}[run.config.planner.rft.pick]
+    picked = pick(tasks, plans, load_plan_scores(run))
+    shown = [of_plan(plan, task, run.prompts) for task, plan in picked]
     return _imitate(run, "rft", shown, run.config.planner.sft, start="sft")
+
+
+def train_pg(run: Run) -> dict[str, Any]:
+    """Policy gradient on all scored plans of the first round, from the planner that wrote them."""
+    start = Round.of(run.config, 1).start
+    tasks, plans = load_tasks(run, "train"), load_plans(run, start, "train")
+    answers = scored_answers(tasks, plans, load_plan_scores(run), run.prompts)
+    learnt, held_out = parted(run, answers)
+    rows, validation = (run.dir / "answers" / f"{name}.jsonl" for name in ("answers", "validation"))
+    write_records(rows, learnt)
+    write_records(validation, held_out)
+    if not any(answer.advantage for answer in learnt):
+        raise InputError(f"{rows}: {ALL_TIE}")
+    return train(
+        run,
+        "pg",
+        "pg",
+        rows,
+        run.config.planner.pg,
+        start=start,
+        validation=validation if held_out else None,
+    )
 
 
 def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
     """DPO of a round's planner on its pairs, its start being the reference."""
-    pairs, validation = pairs_path(run, this.number), validation_path(run, this.number)
-    if not pairs.is_file():
-        raise InputError(f"{pairs}: no pairs; run `mpo pairs` with the same config first")
-    if not pairs.read_text(encoding="utf-8"):
-        raise InputError(
-            f"{pairs}: the plans of every task tie, so there is nothing to learn from; raise "
-            "planner.per_task, scoring.repetitions or the number of train tasks, or lower "
-            "pairs.min_margin"
+    _require_pairs(run, this.number)
+    return _prefer(run, this, this.version, pairs_path(run, this.number))
+
+
+def train_controls(run: Run) -> list[dict[str, Any]]:
+    """The control planners of `scoring.shuffle`, each trained as the first round's planner is, on
+    its pairs half of which are turned; measured on the validation tasks' true ones."""
+    if not run.controls:
+        return []
+    _require_pairs(run, 1)
+    summaries = []
+    for version in run.controls:
+        collect_control_pairs(run, version)
+        summaries.append(
+            _prefer(run, Round.of(run.config, 1), version, control_pairs_path(run, version))
         )
-    return train(
-        run,
-        this.version,
-        "dpo",
-        pairs,
-        run.config.training,
-        start=this.start,
-        validation=validation
-        if validation.is_file() and validation.read_text(encoding="utf-8")
-        else None,
-    )
+    return summaries
 
 
 def train_method(
     run: Run, method: str, round_number: int = 1, given: Path | None = None
-) -> tuple[dict[str, Any], Path]:
-    """One training by its name on the command line, on rows given or on the run's own.
+) -> list[tuple[dict[str, Any], Path]]:
+    """The training of a name on the command line, on rows given or on the run's own.
 
     Returns:
-        Its summary and the folder of its weights.
+        Its summary and the folder of its weights; for `shuffled`, those of each control.
     """
     role = run.config.agent if method == "agent" else run.config.planner
     if run.config.models[role.model].source is None:
@@ -90,17 +117,27 @@ def train_method(
         rows = run.dir / "given" / f"{method}.jsonl"
         rows.parent.mkdir(parents=True, exist_ok=True)
         write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
-        config = run.config.training if method == "dpo" else run.config.planner.sft or SftConfig()
-        return train(run, version, method, rows, config), run.trained_folder(version)
-    section = {"agent": run.config.agent.sft, "dpo": run.config.training}
-    if section.get(method, run.config.planner.sft) is None:
-        role = "agent" if method == "agent" else "planner"
-        raise InputError(
-            f"{role}.sft: not set, so {method} has no settings; such as {role}.sft={{}}"
-        )
-    of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft}
+        planner = run.config.planner
+        config = {
+            "dpo": run.config.training,
+            "sft": planner.sft or SftConfig(),
+            "pg": planner.pg or PgConfig(),
+        }[method]
+        return [(train(run, version, method, rows, config), run.trained_folder(version))]
+    if method == "shuffled":
+        if not run.controls:
+            raise InputError(
+                "scoring.shuffle: not set, so there are no control planners; such as "
+                "scoring.shuffle=[0,1,2]"
+            )
+        return list(zip(train_controls(run), map(run.trained_folder, run.controls), strict=True))
+    section = {"agent": "agent.sft", "pg": "planner.pg", "dpo": "training"}
+    key = section.get(method, "planner.sft")
+    if attrgetter(key)(run.config) is None:
+        raise InputError(f"{key}: not set, so {method} has no settings; such as {key}={{}}")
+    of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft, "pg": train_pg}
     summary = train_on_pairs(run, this) if method == "dpo" else of_method[method](run)
-    return summary, run.trained_folder(version)
+    return [(summary, run.trained_folder(version))]
 
 
 def train(
@@ -191,6 +228,31 @@ def complete_curves(run: Run, version: str, done: dict[str, Any]) -> None:
         for row in rows:
             if row["step"] not in logged:
                 _track(run, version, row)
+
+
+def _require_pairs(run: Run, round_number: int) -> None:
+    """Raises InputError for a round without pairs."""
+    pairs = pairs_path(run, round_number)
+    if not pairs.is_file():
+        raise InputError(f"{pairs}: no pairs; run `mpo pairs` with the same config first")
+    if not pairs.read_text(encoding="utf-8"):
+        raise InputError(f"{pairs}: {ALL_TIE}, or lower pairs.min_margin")
+
+
+def _prefer(run: Run, this: Round, version: str, pairs: Path) -> dict[str, Any]:
+    """DPO of a round's start on pairs, measured on those of the validation tasks."""
+    validation = validation_path(run, this.number)
+    return train(
+        run,
+        version,
+        "dpo",
+        pairs,
+        run.config.training,
+        start=this.start,
+        validation=validation
+        if validation.is_file() and validation.read_text(encoding="utf-8")
+        else None,
+    )
 
 
 def _imitate(

@@ -34,7 +34,7 @@ from mpo_core.overrides import apply_override, like
 from mpo_core.paths import check_paths, homes_filled_in
 from mpo_core.types import PlanMode, Split
 
-Arm = Literal["none", "base", "sft", "rft", "mpo", "teacher", "oracle", "expert"]
+Arm = Literal["none", "base", "sft", "rft", "mpo", "pg", "shuffled", "teacher", "oracle", "expert"]
 WITHOUT_PLANNER = ("none", "teacher", "oracle", "expert")
 """Of the arms, those that play no plans of the planner."""
 ROUND_ARM = re.compile(r"mpo-([1-9]\d*)")
@@ -309,12 +309,41 @@ class DpoConfig(TrainingConfig):
         return self
 
 
+class PgConfig(TrainingConfig):
+    """Policy gradient on all scored plans."""
+
+    ratio_cap: float = Field(3.0, gt=1)
+    """Weight of a plan at most: its importance ratio, how many times likelier it has become than
+    it was to the planner that wrote it."""
+    ratio_floor: float = Field(1.0, ge=0, le=1)
+    """Weight of a plan that is better than its task's mean at least, so that one that has become
+    unlikely is learnt again; 0 for the importance ratio as it is."""
+    beta: float = Field(0.0, ge=0)
+    """Strength of the pull towards that planner: reward given up for a nat of divergence from it,
+    in standard deviations of the rewards of a task's plans."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Weight of a further loss, the negative log-likelihood per token of the plans better than
+    their task's mean; keeps their probability from falling."""
+
+
+class RftConfig(Section):
+    """Rejection-sampling fine-tuning, with the settings of `planner.sft`."""
+
+    pick: Literal["best", "above_mean"] = "best"
+    """What it imitates: the best scored plan of each task, or every plan whose score is above the
+    mean of its task's plans."""
+
+
 class PlannerConfig(Section):
     model: str
     """Key in `models` of the planner before training."""
     sft: SftConfig | None = None
     """Fine-tune the planner on the seed plans first: it is then this planner whose plans are
-    scored and that DPO and RFT (with these same settings) go on from. Left out, it is the base."""
+    scored and that DPO, policy gradient and RFT (with these same settings) go on from. Left out,
+    it is the base."""
+    rft: RftConfig = RftConfig()
+    pg: PgConfig | None = None
+    """Train it by policy gradient as well, for the arm `pg`; left out, it is not."""
     serve: Literal["adapter", "engine"] = "adapter"
     """Serve a trained planner as a LoRA adapter of its base's engine, or as an engine of its own
     (needed after full fine-tuning)."""
@@ -370,9 +399,24 @@ class ScoringConfig(Section):
     max_repetitions: PositiveInt = 5
     """For `auto`: episodes of one plan at most; what is saved is counted against it."""
     temperature: float = Field(0.8, ge=0)
-    shuffle: bool = False
-    """Control: permute the scores among the plans of each task before pairing. Such a run must not
-    gain; one that does shows an artefact."""
+    shuffle: list[Annotated[int, Field(ge=0)]] = []
+    """Seeds of the control planners behind the arm `shuffled`, one each (`true` is [0], `false`
+    none): trained as the first round's planner is, with the scores exchanged in exactly half of
+    the pairs, so that nothing ties scores to plans. They must not gain; a gain is an artefact."""
+
+    @field_validator("shuffle", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        if isinstance(value, list) and any(isinstance(seed, bool) for seed in value):
+            raise ValueError("expected seeds, found a switch among them")
+        return ([0] if value else []) if isinstance(value, bool) else value
+
+    @field_validator("shuffle", mode="after")
+    @classmethod
+    def _each_once(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is listed twice")
+        return seeds
 
     @field_validator("repetitions", mode="wrap")
     @classmethod
@@ -416,9 +460,10 @@ class EvaluationConfig(Section):
     """Plans to compare, by default `none`, `base` and, where the planner can be trained, `mpo`:
     `none`; those of the planner untrained (`base`), fine-tuned on seed plans
     (`sft`), on the best scored plan of each task as well (`rft`), trained on preferences (`mpo`, of
-    the last round that helped; `mpo-2`, of the second round, whether it did or not);
-    those that a teacher makes of the expert's episode of the very task, the seeds' teacher
-    (`teacher`) or the rule-based one (`oracle`, an upper bound for plans);
+    the last round that helped; `mpo-2`, of the second round, whether it did or not) or by policy
+    gradient (`pg`); the mean over the controls of `scoring.shuffle` (`shuffled`); those that a
+    teacher makes of the expert's episode of the very task, the seeds' teacher (`teacher`) or the
+    rule-based one (`oracle`, an upper bound for plans);
     `expert` is the environment's own solution, as an upper bound; or a name of `plan_files`."""
     plan_files: dict[str, list[Path]] = {}
     """Arm -> files with its plans, a line each (`id`, `task`, `workflow`), as the paper's data."""
@@ -633,21 +678,43 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _trainable(self) -> "Config":
-        planner, agent, arms = self.planner, self.agent, self.evaluation.arms
-        for arm in {"sft", "rft"} & set(arms):
-            if planner.sft is None:
-                raise ValueError(f"evaluation.arms: {arm} needs planner.sft (such as `sft: {{}}`)")
+    def _controls_evaluated(self) -> "Config":
+        evaluated = "shuffled" in self.evaluation.arms
+        if self.scoring.shuffle and not evaluated:
+            raise ValueError(
+                "scoring.shuffle: no arm evaluates the control planners; add shuffled to "
+                "evaluation.arms"
+            )
+        if evaluated and not self.scoring.shuffle:
+            raise ValueError(
+                "evaluation.arms: shuffled needs control planners, by their seeds (such as "
+                "scoring.shuffle=[0,1,2])"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _arms_with_their_settings(self) -> "Config":
+        planner, arms = self.planner, self.evaluation.arms
+        for arm, section in (("sft", "sft"), ("rft", "sft"), ("pg", "pg")):
+            if arm in arms and getattr(planner, section) is None:
+                raise ValueError(
+                    f"evaluation.arms: {arm} needs planner.{section} (such as `{section}: {{}}`)"
+                )
         for arm in filter(ROUND_ARM.fullmatch, arms):
             if int(ROUND_ARM.fullmatch(arm)[1]) > self.rounds:
                 raise ValueError(f"evaluation.arms: {arm}: there are {self.rounds} rounds")
-        trained = self.trainings
-        if "training" in trained and self.models[planner.model].source is None:
-            raise ValueError(
-                f"evaluation.arms: mpo trains the planner, and models.{planner.model} has no "
-                "source to train; leave mpo out (such as evaluation.arms=[none,base,expert]), or "
-                "give that model a source (a model folder)"
-            )
+        for arm in ("mpo", "pg", "shuffled"):
+            if arm in arms and self.models[planner.model].source is None:
+                raise ValueError(
+                    f"evaluation.arms: {arm} trains the planner, and models.{planner.model} has "
+                    f"no source to train; leave {arm} out (such as evaluation.arms="
+                    "[none,base,expert]), or give that model a source (a model folder)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _trainable(self) -> "Config":
+        planner, agent, trained = self.planner, self.agent, self.trainings
         for name in trained:
             role, key = (
                 ("agent", agent.model) if name == "agent.sft" else ("planner", planner.model)
@@ -656,12 +723,13 @@ class Config(Section):
                 raise ValueError(
                     f"{name}: trains the {role}, which needs models.{key}.source (a model folder)"
                 )
-        if planner.sft and self.trains:
-            for field in ("method", "lora"):
-                if getattr(planner.sft, field) != getattr(self.training, field):
+        continuing = {"training": trained.get("training"), "planner.pg": planner.pg}
+        for name, section in continuing.items() if planner.sft else ():
+            for field in ("method", "lora") if section else ():
+                if getattr(planner.sft, field) != getattr(section, field):
                     raise ValueError(
-                        f"planner.sft.{field} and training.{field} differ, but DPO goes on with "
-                        "what SFT has made; set both alike"
+                        f"planner.sft.{field} and {name}.{field} differ, but the latter goes on "
+                        "with what SFT has made; set both alike"
                     )
         planners = [section for name, section in trained.items() if name != "agent.sft"]
         if planner.serve == "adapter" and any(section.method == "full" for section in planners):
@@ -690,7 +758,8 @@ class Config(Section):
         sections = {
             "agent.sft": self.agent.sft,
             "planner.sft": self.planner.sft,
-            "training": self.training if self.trains else None,
+            "training": self.training if self.trains or self.scoring.shuffle else None,
+            "planner.pg": self.planner.pg if "pg" in self.evaluation.arms else None,
         }
         return {name: section for name, section in sections.items() if section}
 

@@ -6,8 +6,9 @@ Read are
 - conversations: `messages` (`role`, `content`), or ShareGPT's `conversations` (`from`, `value`),
   for preferences with `chosen` and `rejected` beside them,
 - Alpaca's `instruction`, `input` and `history` with `output`, or with `chosen` and `rejected`,
-each with a `system` text beside it. Whatever else would be part of the text that a model is given,
-such as tools, is refused; all other columns are left out.
+each with a `system` text beside it, and a single answer with its `advantage` where answers are
+scored. Whatever else would be part of the text that a model is given, such as tools, is refused;
+all other columns are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -119,6 +120,20 @@ def demonstration(row: Any) -> Any:
         _check_prompt(prompt)
         _check_roles("completion", completion, "assistant")
     return {"prompt": prompt, "completion": completion}
+
+
+def scored(row: Any) -> Any:
+    """A row's `prompt`, `completion` and `advantage`: the forms of `demonstration`, of one answer.
+
+    Raises:
+        PydanticCustomError: the row's text is not wholly in its prompt and one answer.
+    """
+    if not isinstance(row, Mapping):
+        return row
+    found = demonstration(row)
+    if _are_turns(found.get("completion")):
+        _check_answer("completion", found["completion"])
+    return found | {name: row[name] for name in ("advantage",) if name in row}
 
 
 def preference(row: Any) -> Any:
@@ -312,7 +327,7 @@ def _check_prompt(turns: Sequence[Message]) -> None:
 
 
 def _check_answer(side: str, turns: Sequence[Message]) -> None:
-    """An answer to prefer is one: DPO's loss would count a user's turns as the model's words."""
+    """An answer that is judged is one: the loss would count a user's turns as the model's words."""
     roles = [turn["role"] for turn in turns]
     if roles != ["assistant"]:
         raise _fault(f"{side}: expected one answer of the assistant's, found {', '.join(roles)}")
@@ -342,6 +357,16 @@ class SftExample(Example):
     completion: list[Message] = Field(min_length=1)
 
     _form = model_validator(mode="before")(demonstration)
+
+
+class ScoredExample(Example):
+    """TRL's conversational prompt and completion, of one answer, and the answer's advantage."""
+
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1)
+    advantage: float = Field(allow_inf_nan=False)
+
+    _form = model_validator(mode="before")(scored)
 
 
 class PreferenceExample(Example):

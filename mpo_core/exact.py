@@ -29,4 +29,9 @@ def exact(value: float) -> Fraction:
 
 def exact_mean(values: Sequence[float]) -> Fraction:
     """The mean of the fractions that at least one float stands for."""
-    return sum(map(exact, values), Fraction()) / len(values)
+    return mean_of([exact(value) for value in values])
+
+
+def mean_of(fractions: Sequence[Fraction]) -> Fraction:
+    """The mean of at least one fraction."""
+    return sum(fractions, Fraction()) / len(fractions)

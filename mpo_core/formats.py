@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
-from mpo_core.conversations import ROLES, PreferenceExample, SftExample
+from mpo_core.conversations import ROLES, PreferenceExample, ScoredExample, SftExample
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
 from mpo_core.plan_text import read_plan
@@ -100,6 +100,12 @@ class TaskRow(Published):
 
 
 R = TypeVar("R", bound=BaseModel)
+EXAMPLES: dict[str, type[BaseModel]] = {
+    "sft": SftExample,
+    "dpo": PreferenceExample,
+    "pg": ScoredExample,
+}
+"""Method of a training -> what a row of a file is to it."""
 
 
 def read_rows(path: Path, kind: type[R]) -> list[R]:
@@ -121,8 +127,8 @@ def write_rows(path: Path, rows: Iterable[Published]) -> None:
     write_text(path, text)
 
 
-def training_rows(path: Path, method: Literal["sft", "dpo"]) -> list[dict[str, list[Message]]]:
-    """What a file holds for a training, as TRL's conversational rows.
+def training_rows(path: Path, method: Literal["sft", "dpo", "pg"]) -> list[dict[str, Any]]:
+    """What a file holds for a training, as TRL's conversational rows; for `pg` with an `advantage`.
 
     Args:
         path: rows in any of the forms of `mpo_core.conversations`, the published one and those of
@@ -131,10 +137,8 @@ def training_rows(path: Path, method: Literal["sft", "dpo"]) -> list[dict[str, l
     Raises:
         InputError: naming the row at fault.
     """
-    kind: type[SftExample | PreferenceExample]
-    kind = SftExample if method == "sft" else PreferenceExample
     rows = read_values(path)
-    examples = _validated(path, rows, kind)
+    examples: list[Any] = _validated(path, rows, EXAMPLES[method])
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
         if "conversations" in row:
             _require_plans(f"{path}: row {number}", example)
@@ -290,10 +294,10 @@ def _listed(workflow: str | list[str]) -> list[str]:
     return workflow
 
 
-def _require_plans(where: str, example: SftExample | PreferenceExample) -> None:
+def _require_plans(where: str, example: BaseModel) -> None:
     """Raises InputError for an answer of a letter or none, or tags without a plan in them."""
     for side, turns in example:
-        for turn in turns if side != "prompt" else []:
+        for turn in turns if side not in ("prompt", "advantage") else []:
             text = turn["content"]
             if turn["role"] != "assistant":
                 continue

@@ -7,6 +7,7 @@ Scores are compared exactly (see `mpo_core.exact`), differences and margins too.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import comb, lcm
+from random import Random
 
 import numpy as np
 
@@ -82,6 +83,47 @@ def make_pairs(
         for better, worse in consider(by_task[task.id])
         if better.exact - worse.exact > exact(min_margin)
         and (not significant or chance_of(better.rewards, worse.rewards) < level)
+    ]
+
+
+def half_turned(
+    pairs: Sequence[PreferencePair], tasks: Sequence[Task], seed: int
+) -> list[PreferencePair]:
+    """The control's pairs: the same ones, exactly half of them the wrong way round.
+
+    In those the two plans have exchanged their scores. So what is trained on them sees the same
+    plans of the same tasks, as often and with the same differences of score, but nothing ties the
+    scores to the plans: it must not gain.
+
+    Scores permuted by chance would leave the control some of the truth, or of its contrary: among
+    100 pairs ten more the right way round than the wrong one, or as many fewer, are nothing
+    unusual. Here the count is equal, within one, in all, in every type of task and in every task.
+    Which pairs are turned is the seed's.
+
+    Returns:
+        The pairs in their order, the scores with their own plans: a turned pair's chosen plan has
+        the lower one.
+    """
+    types = {task.id: (task.env, task.type) for task in tasks}
+    chance = Random(f"turned/{seed}")
+    places = {task_id: chance.random() for task_id in dict.fromkeys(p.task_id for p in pairs)}
+    order = sorted(
+        range(len(pairs)),
+        key=lambda k: (types[pairs[k].task_id], places[pairs[k].task_id], chance.random()),
+    )
+    turned = set(order[chance.randrange(2) :: 2])
+    return [
+        pair.model_copy(
+            update={
+                "chosen": pair.rejected,
+                "rejected": pair.chosen,
+                "chosen_score": pair.rejected_score,
+                "rejected_score": pair.chosen_score,
+            }
+        )
+        if k in turned
+        else pair
+        for k, pair in enumerate(pairs)
     ]
 
 

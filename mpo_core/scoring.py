@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from random import Random
 
 import pandas as pd
 
@@ -33,25 +32,6 @@ def score_plans(
         PlanScore.of(task_id, plan_id, list(values.values()))
         for (task_id, plan_id), values in rewards.items()
     ]
-
-
-def shuffled(scores: Sequence[PlanScore], seed: int) -> list[PlanScore]:
-    """The scores permuted among the plans of each task.
-
-    What is trained on them learns from the same plans and the same scores, but from nothing that
-    ties the two: a control that must not gain.
-    """
-    by_task: dict[str, list[PlanScore]] = {}
-    for score in scores:
-        by_task.setdefault(score.task_id, []).append(score)
-    mixed = []
-    for task_id, of_task in by_task.items():
-        given = Random(f"{seed}/{task_id}").sample(of_task, len(of_task))
-        mixed += [
-            PlanScore.of(task_id, score.plan_id, other.rewards)
-            for score, other in zip(of_task, given, strict=True)
-        ]
-    return mixed
 
 
 def save_scores(scores: Sequence[PlanScore], path: Path) -> None:

@@ -216,3 +216,18 @@ class Demonstration(Record):
     completion: list[Message] = Field(min_length=1)
     origin: str
     """Where the answer comes from, as in `Plan.origin`."""
+
+
+class ScoredAnswer(Record):
+    """An answer of the planner, and how much better or worse it did than its task's other ones.
+
+    `prompt` and `completion` are chat messages, as TRL's conversational datasets hold them; the
+    completion is one answer.
+    """
+
+    task_id: str
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1, max_length=1)
+    advantage: float
+    """0 where the plans of a task all tie."""
+    score: PlanScore

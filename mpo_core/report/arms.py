@@ -10,6 +10,8 @@ ARM_NAMES = {
     "mpo": "MPO plans",
     "teacher": "teacher's plans",
     "oracle": "oracle's plans",
+    "pg": "PG plans",
+    "shuffled": "shuffled control's plans",
     "expert": "expert",
 }
 

@@ -9,7 +9,11 @@ from mpo_core.report.conduct import conduct_rows, conduct_warnings
 from mpo_core.report.gain import difference, opening, single_plan
 from mpo_core.report.spending import spending_rows, spending_words
 
-SHUFFLED = "**Control:** the scores were permuted among the plans of each task before pairing."
+SHUFFLED = (
+    "The shuffled control's result on a task is the mean over {n}, trained as the first round's "
+    "planner is, with the scores exchanged in exactly half of the pairs: what it gains over the "
+    "planner before, scores have not taught."
+)
 INTERVAL = (
     "Mean reward of {single} a task with its 95% bootstrap interval over tasks. The expert is the "
     "environment's own solution, played without a step limit."
@@ -41,7 +45,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def title(summary: Mapping[str, Any]) -> str:
-    return summary["name"] + (" (control: shuffled scores)" if summary["shuffled"] else "")
+    return summary["name"]
 
 
 def headline(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -225,11 +229,11 @@ def markdown(summary: Mapping[str, Any]) -> str:
         f"{summary['tasks']['train']} training tasks, {summary['plans']} plans, "
         f"{summary['episodes']} episodes, {summary['pairs']} preference pairs"
         f"{' in all' if runs else ''}.",
-        *(["", SHUFFLED] if summary["shuffled"] else []),
         "",
         *_table(table_rows(headline(summary))),
         "",
         INTERVAL.format(single=single_plan(summary)),
+        *(["", SHUFFLED.format(n=_planners(summary["shuffled"]))] if summary["shuffled"] else []),
         *(["", SEEDS] if runs else []),
         *_sampled(summary),
         "",
@@ -256,6 +260,10 @@ def markdown(summary: Mapping[str, Any]) -> str:
 
 def _what(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return row["env"], row["split"], row["arm_a"], row["arm_b"]
+
+
+def _planners(seeds: Sequence[int]) -> str:
+    return "one planner" if len(seeds) == 1 else f"{len(seeds)} planners"
 
 
 def _rules(found: Mapping[str, Mapping[str, int]]) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """Train outside of Ray: `torchrun --nproc-per-node 2 -m mpo_core.training JOB.json`.
 
-JOB.json holds the fields of `TrainingJob`; `config` is, by the method, the `training` (DPO) or the
-`sft` section of a config.
+JOB.json holds the fields of `TrainingJob`; `config` is, by the method, the `training` (DPO), the
+`sft` or the `pg` section of a config.
 """
 
 import json

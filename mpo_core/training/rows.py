@@ -128,5 +128,7 @@ def require_any(n_kept: int, path: Path, dropped: Mapping[str, int]) -> None:
 
 
 def mean_of_last(curve: list[dict[str, float]], name: str) -> float:
-    """A figure's mean over the last quarter of the steps; a single batch says little."""
-    return fmean(row[name] for row in curve[-max(1, len(curve) // 4) :])
+    """A figure's mean over the last quarter of the steps that have it; a single batch says
+    little."""
+    found = [row[name] for row in curve if name in row]
+    return fmean(found[-max(1, len(found) // 4) :])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mpo_core.config import TrainingConfig
-from mpo_core.training import dpo, sft
+from mpo_core.training import dpo, pg, sft
 from mpo_core.training.adapter import REFERENCE
 from mpo_core.training.engine import prepare_process, require_deepspeed
 from mpo_core.training.rows import mean_of_last
@@ -28,7 +28,7 @@ from mpo_core.training.settings import (
     precision,
 )
 
-METHODS = {"sft": sft, "dpo": dpo}
+METHODS = {"sft": sft, "dpo": dpo, "pg": pg}
 SUMMARY_FILE = "training.json"
 COMPLETE = "COMPLETE"
 STOP = "STOP"
@@ -59,7 +59,7 @@ class TrainingSummary:
     resumed_from: int
     """Step of the checkpoint that this process continued from; 0 for a fresh start."""
     n_rows: int
-    """Rows given: demonstrations or pairs."""
+    """Rows given: demonstrations, pairs or scored answers."""
     n_cut: int
     """Rows longer than `max_length`, which lost their end."""
     n_dropped: int
@@ -171,7 +171,7 @@ def train(
         metrics={
             name: mean_of_last(curve, key)
             for name, key in method.FINAL_METRICS.items()
-            if key in last
+            if any(key in row for row in curve)
         },
         warnings=[*lost.warnings, *method.warnings(curve, job.config, lost)],
         curve=curve,

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mpo_core.config import DpoConfig, SftConfig, TrainingConfig
+from mpo_core.config import DpoConfig, PgConfig, SftConfig, TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.hardware import multiplies_bf16
 from mpo_core.model_folder import model_folder_fault
 from mpo_core.models import weights_fingerprint
 from mpo_core.types import content_hash
 
-Method = Literal["sft", "dpo"]
-CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig}
+Method = Literal["sft", "dpo", "pg"]
+CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig, "pg": PgConfig}
 
 # Where, how fast and how safely a training runs, but not what comes out of it.
 OPERATIONAL = {"cpus_per_worker", "save_steps", "max_failures", "seed"}
@@ -24,7 +24,8 @@ class TrainingJob:
     """One training: the same job on every worker."""
 
     rows: Path
-    """JSONL: a `Demonstration` a line for SFT, a `PreferencePair` for DPO."""
+    """JSONL: a `Demonstration` a line for SFT, a `PreferencePair` for DPO, a `ScoredAnswer` for
+    policy gradient."""
     model: str
     """Base model: a Hugging Face folder or a hub id."""
     out: Path
@@ -37,7 +38,7 @@ class TrainingJob:
     seed: int
     method: Method = "dpo"
     start: Path | None = None
-    """What the training continues and, for DPO, is measured against: a LoRA adapter of `model`
+    """What the training continues and, but for SFT, is measured against: a LoRA adapter of `model`
     or, with full training, a whole model. By default the base model itself."""
     validation: Path | None = None
     """Rows of other tasks, measured on at every checkpoint and at the end, never trained on."""

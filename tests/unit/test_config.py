@@ -50,9 +50,9 @@ def test_arms_are_known_ones_each_once(override, says):
 
 
 def test_an_arm_of_a_round_trains_the_planner():
-    config = named_config("demo", ["rounds=2", "evaluation.arms=[base, mpo-1, oracle, mpo-2]"])
+    config = named_config("demo-llm", ["rounds=2", "evaluation.arms=[base, mpo-1, oracle, mpo-2]"])
     assert config.trains and config.planner_arms == ["base", "mpo-1", "mpo-2"]
-    assert not named_config("demo", ["evaluation.arms=[base, teacher]"]).trains
+    assert not named_config("demo-llm", ["evaluation.arms=[base, teacher]"]).trains
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_an_arm_of_a_round_trains_the_planner():
 )
 def test_samples_that_would_all_be_the_same_plan_are_refused(overrides, key):
     if key is None:
-        assert named_config("demo", ["evaluation.plan_samples=2", *overrides])
+        assert named_config("demo-llm", ["evaluation.plan_samples=2", *overrides])
         return
     with pytest.raises(InputError, match=f"evaluation.plan_samples: at {key} 0 all samples are"):
-        named_config("demo", ["evaluation.plan_samples=2", *overrides])
-    assert named_config("demo", overrides)
+        named_config("demo-llm", ["evaluation.plan_samples=2", *overrides])
+    assert named_config("demo-llm", overrides)
 
 
 def test_a_saved_config_is_the_config(tmp_path):
@@ -125,6 +125,14 @@ def test_overrides_reach_every_depth():
         ("seeds.price_per_million_prompt_tokens=-1", "seeds.price_per_million_prompt_tokens: "),
         ("models.smollm2.endpoint=http://x", "models.smollm2: give exactly one of source"),
         ("evaluation.arms=[sft]", "evaluation.arms: sft needs planner.sft"),
+        ("evaluation.arms=[none,pg]", r"evaluation.arms: pg needs planner.pg \(such as `pg: {}`\)"),
+        ("planner.pg={ratio_cap: 1}", "planner.pg.ratio_cap: .*greater than 1"),
+        ("planner.rft.pick=worst", "planner.rft.pick: .*'best' or 'above_mean'"),
+        ("scoring.shuffle=true", "scoring.shuffle: no arm evaluates the control planners"),
+        ("scoring.shuffle=[2,2]", "scoring.shuffle: a seed is listed twice"),
+        ("scoring.shuffle=[true]", "scoring.shuffle: expected seeds, found a switch"),
+        ("scoring.shuffle=3", "scoring.shuffle: expected a list"),
+        ("evaluation.arms=[none,shuffled]", "evaluation.arms: shuffled needs control planners"),
         ("planner.sft.method=full", "planner.sft.method and training.method differ"),
         ("planner.sft.lora.rank=4", "planner.sft.lora and training.lora differ"),
         ("planner.sft.packing=7", "planner.sft.packing: "),
@@ -146,6 +154,20 @@ def test_a_fault_is_one_line_that_names_the_key(override, says):
     with pytest.raises(InputError, match=says) as caught:
         named_config("demo-llm", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_policy_gradient_goes_on_with_what_sft_has_made():
+    with pytest.raises(InputError, match=r"planner\.sft\.method and planner\.pg\.method differ"):
+        named_config("demo-paper", ["planner.pg={method: full}"])
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"), [("true", [0]), ("false", []), ("[2, 0]", [2, 0]), ("[]", [])]
+)
+def test_a_switch_for_controls_is_one_or_none(given, seeds):
+    arms = "[none, mpo, shuffled]" if seeds else "[none, mpo]"
+    config = named_config("demo-llm", [f"scoring.shuffle={given}", f"evaluation.arms={arms}"])
+    assert config.scoring.shuffle == seeds
 
 
 def test_a_teacher_that_nobody_serves_needs_an_endpoint():

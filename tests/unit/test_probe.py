@@ -76,7 +76,7 @@ def test_an_endpoint_is_asked_for_as_many_plans_as_the_evaluation_samples(sample
         *("planner.model=llm", "agent.model=llm", "seeds.teacher=t"),
         *(f"evaluation.arms={arms}", f"evaluation.plan_samples={samples}"),
     ]
-    needs = needs_of(load_config(PRESETS / "demo.yaml", overrides))
+    needs = needs_of(load_config(PRESETS / "demo-llm.yaml", overrides))
     assert {name: max(need.n for need in of_model) for name, of_model in needs.items()} == asked
 
 

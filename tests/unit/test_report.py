@@ -44,7 +44,7 @@ def summary(found: list[TaskResult] = RESULTS, **changes) -> dict:
     return {
         "name": "mine",
         "seed": 1,
-        "shuffled": False,
+        "shuffled": [],
         "tasks": {"train": 3},
         "pair_rules": {"best_worst": {"pairs": 2, "tasks": 2}},
         **counts,
@@ -113,7 +113,7 @@ def test_a_report_is_a_page_a_picture_a_summary_and_the_tasks_results(tmp_path):
     assert "| alfworld seen | look | 0.250 | 0.750 | 1 |" in page
     assert "| alfworld seen | MPO plans | no plan | +0.250 [+0.000, +0.500] | 2 |" in page
     assert "| best_worst | 2 | 2 |" in page
-    assert "Control" not in page
+    assert "control" not in page
     assert (tmp_path / "report" / "arms.png").read_bytes().startswith(b"\x89PNG")
     assert read_records(tmp_path / "report" / "results.jsonl", TaskResult) == RESULTS
 
@@ -128,10 +128,9 @@ def test_a_picture_needs_no_backend_of_the_environment(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 0
 
 
-def test_a_run_with_shuffled_scores_is_marked_as_the_control():
-    page = markdown(summary(shuffled=True))
-    assert page.startswith("# mine (control: shuffled scores)\n")
-    assert "**Control:** the scores were permuted" in page
+def test_a_report_says_how_many_controls_are_behind_the_shuffled_arm():
+    assert "is the mean over one planner," in markdown(summary(shuffled=[7]))
+    assert "is the mean over 3 planners," in markdown(summary(shuffled=[0, 1, 2]))
 
 
 def test_a_single_arm_has_a_report_without_differences(tmp_path):

@@ -30,7 +30,7 @@ def a_run(folder: Path, seed: int, arms: dict[str, list[float]] = ARMS, **change
     summary = {
         "name": f"run-{seed}",
         "seed": seed,
-        "shuffled": False,
+        "shuffled": [],
         "envs": {"toy": {"simplification": "easy"}},
         "models": {"agent": "llama", "planner": "llama"},
         "tasks": {"train": 8, "seen": 3},
@@ -117,7 +117,7 @@ def test_a_run_without_a_report_is_named_with_what_writes_one(tmp_path, capsys):
     [
         ({"models": {"agent": "qwen", "planner": "llama"}}, "models.agent is 'qwen'"),
         ({"envs": {"toy": {"simplification": ""}}}, "envs.toy.simplification is ''"),
-        ({"shuffled": True}, "shuffled is True"),
+        ({"shuffled": [1]}, "shuffled is [1]"),
         ({"settings": {"training.beta": 0.2}}, "settings.training.beta is 0.2"),
         ({"tasks": {"train": 4, "seen": 3}}, "tasks.train is 4"),
     ],

@@ -12,8 +12,8 @@ from scipy.stats import permutation_test
 
 from mpo_core.demonstrations import best_plans
 from mpo_core.exact import exact, exact_mean
-from mpo_core.pairs import RULES, chance_of, make_pairs
-from mpo_core.scoring import load_scores, save_scores, score_plans, shuffled
+from mpo_core.pairs import RULES, chance_of, half_turned, make_pairs
+from mpo_core.scoring import load_scores, save_scores, score_plans
 from mpo_core.types import Plan, PlanScore
 from tests.fakes import PROMPTS, episode, request, task
 
@@ -43,16 +43,6 @@ def test_scores_survive_their_file(tmp_path):
     scores = [PlanScore.of("t", "p", [0, 0, 1 / 3])]
     save_scores(scores, tmp_path / "scores.parquet")
     assert load_scores(tmp_path / "scores.parquet") == scores
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.integers(0, 9))
-def test_shuffled_scores_are_the_tasks_own_in_another_order(rewards, seed):
-    scores = [PlanScore.of(t, f"p{k}", [r]) for t in ("a", "b") for k, r in enumerate(rewards)]
-    mixed = shuffled(scores, seed)
-    assert [(s.task_id, s.plan_id) for s in mixed] == [(s.task_id, s.plan_id) for s in scores]
-    for name in ("a", "b"):
-        assert sorted(s.mean for s in mixed if s.task_id == name) == sorted(rewards)
-    assert shuffled(scores, seed) == mixed
 
 
 def scored(means: list[float], number: int = 0):
@@ -254,3 +244,47 @@ def test_a_difference_of_exactly_the_margin_is_none():
 def test_rewards_in_whole_hundredths_of_an_older_run_are_compared_as_such():
     plans, scores = of_fractions([[Fraction(8, 100), Fraction(92, 100)], [Fraction(1, 2)] * 2])
     assert not make_pairs("margin", [task()], plans, scores, WORLD)
+
+
+def paired_tasks(means: list[list[float]], types: int):
+    """The pairs of tasks of several types, of all plans that differ."""
+    tasks = [task(k).model_copy(update={"type": f"type {k % types}"}) for k in range(len(means))]
+    found = [scored(of_task, k) for k, of_task in enumerate(means)]
+    plans = [plan for of_task, _ in found for plan in of_task]
+    scores = [score for _, of_task in found for score in of_task]
+    return tasks, make_pairs("margin", tasks, plans, scores, WORLD)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=4), max_size=12),
+    st.integers(1, 3),
+    st.integers(0, 9),
+)
+def test_a_control_has_the_same_pairs_exactly_half_of_them_the_wrong_way_round(means, types, seed):
+    tasks, pairs = paired_tasks(means, types)
+    mixed = half_turned(pairs, tasks, seed)
+    assert mixed == half_turned(pairs, tasks, seed)
+    plans = [(p.task_id, {p.chosen[0]["content"], p.rejected[0]["content"]}) for p in pairs]
+    assert plans == [(p.task_id, {p.chosen[0]["content"], p.rejected[0]["content"]}) for p in mixed]
+    by_type = {one.id: one.type for one in tasks}
+    for part in ("all", *by_type, *by_type.values()):
+        right = [
+            pair.chosen_score.mean > pair.rejected_score.mean
+            for pair in mixed
+            if part in ("all", pair.task_id, by_type[pair.task_id])
+        ]
+        assert abs(2 * sum(right) - len(right)) <= 1
+    # The evidence stays with its plan.
+    of_text = {p.chosen[0]["content"] + p.task_id: p.chosen_score for p in pairs}
+    of_text |= {p.rejected[0]["content"] + p.task_id: p.rejected_score for p in pairs}
+    for pair in mixed:
+        assert of_text[pair.chosen[0]["content"] + pair.task_id] == pair.chosen_score
+        assert of_text[pair.rejected[0]["content"] + pair.task_id] == pair.rejected_score
+
+
+def test_each_seed_turns_other_pairs_and_every_pair_as_often_as_not():
+    tasks, pairs = paired_tasks([[1.0, 0.0]] * 20, 2)
+    mixed = [half_turned(pairs, tasks, seed) for seed in range(200)]
+    assert len({tuple(pair.chosen_score.mean for pair in found) for found in mixed}) > 100
+    for k in range(20):
+        assert 60 < sum(found[k] == pairs[k] for found in mixed) < 140

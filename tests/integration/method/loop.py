@@ -14,15 +14,16 @@ import torch
 from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mpo_core.config import DpoConfig, ModelConfig, SftConfig
+from mpo_core.advantages import scored_answers
+from mpo_core.config import DpoConfig, ModelConfig, PgConfig, SftConfig
 from mpo_core.demonstrations import best_plans, of_plan
 from mpo_core.episode import EpisodeRequest
 from mpo_core.ledger import Ledger, write_records, write_text
 from mpo_core.models import ScriptedModel
-from mpo_core.pairs import make_pairs
+from mpo_core.pairs import half_turned, make_pairs
 from mpo_core.plan_text import read_plan
 from mpo_core.rollout import Player, play_owed
-from mpo_core.scoring import score_plans, shuffled
+from mpo_core.scoring import score_plans
 from mpo_core.training.run import train
 from mpo_core.training.settings import TrainingJob
 from mpo_core.types import Episode, Plan, PlanScore, Record, Task
@@ -53,6 +54,7 @@ SHARED = {
 SFT = SftConfig(**SHARED, learning_rate=4e-3, epochs=14)
 # Without `sft_weight` both sides of the pairs become unlikely here: plans no longer name the thing.
 DPO = DpoConfig(**SHARED, learning_rate=2e-3, epochs=8, sft_weight=1.0)
+PG = PgConfig(**SHARED, learning_rate=2e-3, epochs=2)
 
 
 def sampled(planner: Path, tasks: Sequence[Task], seed: int, temperature: float) -> list[Plan]:
@@ -124,12 +126,22 @@ def main(folder: Path, seed: int) -> None:
     trained("rft", best, config=SFT, method="sft", start=sft)
 
     write_records(validation, make_pairs("best_worst", held_out, plans, scores, ENVS))
-    for name, given in (("dpo", scores), ("control", shuffled(scores, seed))):
-        pairs = make_pairs("best_worst", learnt, plans, given, ENVS)
-        trained(name, pairs, config=DPO, start=sft, validation=validation)
+    pairs = make_pairs("best_worst", learnt, plans, scores, ENVS)
+    for name, given in (("dpo", pairs), ("control", half_turned(pairs, learnt, seed))):
+        trained(name, given, config=DPO, start=sft, validation=validation)
+    answers = [scored_answers(split, plans, scores, ENVS) for split in (learnt, held_out)]
+    write_records(folder / "held-out.jsonl", answers[1])
+    trained(
+        "pg",
+        answers[0],
+        config=PG,
+        method="pg",
+        start=sft,
+        validation=folder / "held-out.jsonl",
+    )
 
     shares = {}
-    for name in ("base", "sft", "rft", "dpo", "control"):
+    for name in ("base", "sft", "rft", "dpo", "control", "pg"):
         drawn = sampled(folder / name, held_out, seed, temperature=1.0)
         right = sum(is_right(plan, by_id[plan.task_id]) for plan in drawn)
         shares[name] = right / (PER_TASK * len(held_out))

@@ -2,7 +2,12 @@ import os
 
 import pytest
 
-from tests.integration.training.tiny_planner import make_demonstrations, make_model, make_pairs
+from tests.integration.training.tiny_planner import (
+    make_demonstrations,
+    make_model,
+    make_pairs,
+    make_scored,
+)
 
 # Read when Ray and the libraries of its workers are imported.
 os.environ.update(
@@ -23,6 +28,11 @@ def pairs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def demonstrations(tmp_path_factory):
     return make_demonstrations(tmp_path_factory.mktemp("rows") / "demonstrations.jsonl")
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory):
+    return make_scored(tmp_path_factory.mktemp("scored") / "answers.jsonl")
 
 
 @pytest.fixture(scope="module")

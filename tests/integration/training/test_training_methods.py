@@ -1,11 +1,12 @@
-"""SFT, and what continues it: which tokens count, and what DPO is measured against.
+"""SFT, and what continues it: which tokens count, and what DPO and policy gradient are measured
+against.
 
 Every batch here holds all rows, so a step's figures are those of the whole file under the weights
 before the step, which the tests work out for themselves from the saved planners.
 """
 
 import json
-from math import log
+from math import exp, log
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,9 @@ PACKED = {"packing": True, "batch_size": N // 3}
 # What saves memory must not change the result.
 FRUGAL = {"gradient_checkpointing": True, "zero_stage": 3, "micro_batch_size": 6}
 
+# So slow that the better plans do not all come to weigh the most that they can.
+SLOW = {"learning_rate": 1.2e-3}
+
 # Name -> method, settings, and the training that it continues. `stopped` and `resumed` share a
 # folder of checkpoints: one training, asked to stop at once and taken up again.
 JOBS = {
@@ -48,7 +52,12 @@ JOBS = {
     "stopped": ("dpo", FRUGAL, "sft"),
     "resumed": ("dpo", FRUGAL, "sft"),
     "dpo-useless": ("dpo", {}, "sft"),
+    "pg": ("pg", SLOW, "sft"),
+    "pg-full": ("pg", FULL | {"sft_weight": 0.5}, "sft-full"),
+    "pg-stopped": ("pg", FRUGAL | SLOW, "sft"),
+    "pg-resumed": ("pg", FRUGAL | SLOW, "sft"),
 }
+CAP = 3.0
 # Put between the pairs of `dpo-useless`: number of the pair before it -> what it makes of that.
 USELESS = {
     3: lambda pair: pair,
@@ -56,11 +65,16 @@ USELESS = {
     9: lambda pair: pair | {"chosen": [{"role": "assistant", "content": " "}]},
 }
 # Trainings that are also measured on validation rows: the very rows that they learn.
-MEASURED = ("sft", "dpo", "dpo-full")
+MEASURED = ("sft", "dpo", "dpo-full", "pg")
+FIGURES = {
+    "sft": (),
+    "dpo": ("rewards/margins", "rewards/accuracies", "logps/chosen"),
+    "pg": ("ratio/mean", "ratio/capped", "logratio/better", "logratio/worse", "kl"),
+}
 
 
 @pytest.fixture(scope="module")
-def trained(model, pairs, demonstrations, tmp_path_factory):
+def trained(model, pairs, demonstrations, scored, tmp_path_factory):
     """Folder by name of the job, all run by two processes under torchrun."""
     root = tmp_path_factory.mktemp("methods")
     jobs = []
@@ -68,11 +82,11 @@ def trained(model, pairs, demonstrations, tmp_path_factory):
         fields = {"method": method}
         if start:
             fields["start"] = str(root / start / "planner")
-        if name == "stopped":
+        if name.endswith("stopped"):
             ask_to_stop(root / name / "work")
-        if name == "resumed":
-            fields["work"] = str(root / "stopped" / "work")
-        rows = demonstrations if method == "sft" else pairs
+        if name.endswith("resumed"):
+            fields["work"] = str(root / name.replace("resumed", "stopped") / "work")
+        rows = {"sft": demonstrations, "dpo": pairs, "pg": scored}[method]
         if name == "dpo-useless":
             rows = with_useless_pairs(pairs, root / "useless.jsonl")
         if name in MEASURED:
@@ -202,6 +216,54 @@ def test_the_reference_stays_the_adapter_that_dpo_started_from(trained, model, p
     assert last_row["rewards/margins"] > 0.05
 
 
+def advantages_of(scored: Path) -> list[float]:
+    return [json.loads(line)["advantage"] for line in scored.read_text().splitlines()]
+
+
+def test_policy_gradient_starts_at_its_reference(trained, model, scored):
+    first, gains = summary_of(trained["pg"])["curve"][0], advantages_of(scored)
+    assert first["loss"] == pytest.approx(-sum(gains) / N, rel=1e-5)
+    assert (first["ratio/mean"], first["ratio/capped"], first["kl"]) == (1, 0, 0)
+    assert first["logratio/better"] == first["logratio/worse"] == 0
+
+
+def test_the_gradient_is_reinforces_and_that_of_the_better_plans_likelihood(trained, scored):
+    start = load(trained["sft-full"] / "planner")
+    losses = [
+        -gain * row.sum() - 0.5 * (gain > 0) * row.mean()
+        for row, gain in zip(
+            answer_logps(start, trained["sft-full"] / "planner", scored),
+            advantages_of(scored),
+            strict=True,
+        )
+    ]
+    (sum(losses) / N).backward()
+    norm = sum((weight.grad**2).sum() for weight in start.parameters()).sqrt().item()
+    assert summary_of(trained["pg-full"])["curve"][0]["grad_norm"] == pytest.approx(norm, rel=1e-3)
+
+
+def test_later_steps_weigh_plans_by_the_ratio_to_the_planner_that_wrote_them(
+    trained, model, scored
+):
+    last = trained["pg"] / "work" / f"checkpoint-{STEPS - 1}"
+    policy, reference = load(last, model), load(trained["sft"] / "planner", model)
+    after, before = (answer_logps(m, model, scored) for m in (policy, reference))
+    logratios = [(a.sum() - b.sum()).item() for a, b in zip(after, before, strict=True)]
+    ratios, gains = [min(exp(x), CAP) for x in logratios], advantages_of(scored)
+    row = summary_of(trained["pg"])["curve"][-1]
+    expected = -sum(ratio * gain for ratio, gain in zip(ratios, gains, strict=True)) / N
+    assert row["loss"] == pytest.approx(expected, rel=1e-3)
+    assert row["ratio/mean"] == pytest.approx(sum(ratios) / N, rel=1e-3)
+    assert row["ratio/capped"] == pytest.approx(ratios.count(CAP) / N)
+    assert 0 < row["ratio/capped"] < 1
+    better, worse = logratios[::2], logratios[1::2]
+    assert row["logratio/better"] == pytest.approx(sum(better) / len(better), rel=1e-3)
+    assert row["logratio/worse"] == pytest.approx(sum(worse) / len(worse), rel=1e-3)
+    assert row["logratio/better"] > 0.5 and row["logratio/worse"] < 0
+    kl = [-x / len(tokens) for x, tokens in zip(logratios, after, strict=True)]
+    assert row["kl"] == pytest.approx(sum(kl) / N, rel=1e-3, abs=1e-5)
+
+
 def test_a_training_asked_to_stop_saves_its_step_and_no_planner(trained):
     left = [entry.name for entry in trained["stopped"].iterdir()]
     assert "planner" not in left
@@ -209,16 +271,23 @@ def test_a_training_asked_to_stop_saves_its_step_and_no_planner(trained):
     assert not (trained["stopped"] / "work" / STOP).exists()
 
 
-def test_a_resumed_dpo_keeps_its_reference_at_stage_3_too(trained):
-    whole, resumed = summary_of(trained["dpo"]), summary_of(trained["resumed"])
+@pytest.mark.parametrize(
+    ("name", "resumed", "figures"),
+    [
+        ("dpo", "resumed", ("rewards/chosen", "rewards/rejected", "logps/chosen")),
+        ("pg", "pg-resumed", FIGURES["pg"]),
+    ],
+)
+def test_a_resumed_training_keeps_its_reference_at_stage_3_too(trained, name, resumed, figures):
+    whole, resumed = summary_of(trained[name]), summary_of(trained[resumed])
     assert resumed["resumed_from"] == 1
     assert [row["step"] for row in resumed["curve"]] == list(range(1, STEPS + 1))
-    for figure in ("loss", "rewards/chosen", "rewards/rejected", "logps/chosen", "grad_norm"):
+    for figure in ("loss", "grad_norm", *figures):
         expected = pytest.approx(whole["curve"][-1][figure], rel=1e-4)
         assert resumed["curve"][-1][figure] == expected
 
 
-@pytest.mark.parametrize("name", ["dpo", "dpo-3", "rft"])
+@pytest.mark.parametrize("name", ["dpo", "dpo-3", "rft", "pg"])
 def test_the_result_is_one_adapter_on_the_base_model(trained, model, name):
     planner = trained[name] / "planner"
     assert [entry.name for entry in planner.iterdir() if entry.is_dir()] == []
@@ -239,9 +308,8 @@ def test_validation_rows_are_measured_at_each_checkpoint_and_at_the_end(trained,
     # The weights that a step starts from are those measured after the step before.
     last = summary["curve"][-1]
     assert at_checkpoint["eval_loss"] == pytest.approx(last["loss"], rel=1e-3)
-    if name != "sft":
-        for figure in ("rewards/margins", "rewards/accuracies", "logps/chosen"):
-            assert at_checkpoint[f"eval_{figure}"] == pytest.approx(last[figure], rel=1e-3)
+    for figure in FIGURES[JOBS[name][0]]:
+        assert at_checkpoint[f"eval_{figure}"] == pytest.approx(last[figure], rel=1e-3)
     assert at_end["eval_loss"] < at_checkpoint["eval_loss"]
 
 

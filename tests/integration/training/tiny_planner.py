@@ -110,3 +110,24 @@ def make_demonstrations(file: Path, n: int = 24, long: int = 0, hopeless: int = 
         )
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
+
+
+def make_scored(file: Path, n: int = 24) -> Path:
+    """Plans that heat the water, better than the mean by more and more, and as many that look
+    around, worse than it by half a deviation."""
+    rows = []
+    for i in range(n // 2):
+        plans = (
+            (f"go to the kitchen find water heat it {i}", 1 + i / 10),
+            ("look around wait", -0.5),
+        )
+        rows += [
+            {
+                "prompt": [{"role": "user", "content": f"heat the water {i}"}],
+                "completion": [{"role": "assistant", "content": text}],
+                "advantage": advantage,
+            }
+            for text, advantage in plans
+        ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file

@@ -1,0 +1,195 @@
+"""Which rows each training of the planner gets, where it starts, and whose plans its arm plays.
+
+A training itself is left out: what would be trained is written down instead.
+"""
+
+import pytest
+
+from jobs.arms import asked_of, planners
+from jobs.configs import named_config
+from jobs.rollout import scores_path
+from jobs.run import Run
+from jobs.train import train_controls, train_method, train_pg, train_rft
+from mpo_core.conversations import SftExample
+from mpo_core.errors import InputError
+from mpo_core.evaluation import Attempt, task_results
+from mpo_core.ledger import read_records, write_records
+from mpo_core.pairs import make_pairs
+from mpo_core.scoring import save_scores
+from mpo_core.types import Demonstration, Plan, PlanScore, PreferencePair, ScoredAnswer
+from tests.fakes import PROMPTS, episode, protocol, task
+
+SETTINGS = [
+    "validation=0.2",
+    "planner.pg={lora: {rank: 8, alpha: 16}, batch_size: 2}",
+    "planner.sft.lora={rank: 8, alpha: 16}",
+    "training.lora={rank: 8, alpha: 16}",
+    "evaluation.arms=[sft, rft, pg, mpo, shuffled]",
+    "scoring.shuffle=[3, 5]",
+]
+REWARDS = [1.0, 0.75, 0.0, 0.0]
+N = 20
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run by its files alone, its training tasks sampled, scored and paired."""
+    run = object.__new__(Run)
+    run.config = named_config("demo-paper", SETTINGS)
+    run.dir, run.prompts, run.suites = tmp_path / "run", {"toy": PROMPTS}, {}
+    tasks = [task(k) for k in range(N)]
+    plans = [
+        Plan.of(one.id, f"Step 1: {k}.", "sft", k) for one in tasks for k in range(len(REWARDS))
+    ]
+    # The plans of the first task tie.
+    scores = [
+        PlanScore.of(plan.task_id, plan.id, [REWARDS[plan.sample] * (plan.task_id != tasks[0].id)])
+        for plan in plans
+    ]
+    write_records(run.dir / "tasks" / "train.jsonl", tasks)
+    save_scores(scores, scores_path(run))
+    monkeypatch.setattr("jobs.train.load_plans", lambda run, version, split: plans)
+    run.all_pairs = make_pairs("best_worst", tasks, plans, scores, run.prompts)
+    return run
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What was to be trained: a tuple a training, its rows and settings by name."""
+    asked = []
+
+    def note(run, version, method, rows, config, *, start=None, validation=None):
+        asked.append(
+            {"version": version, "method": method, "rows": rows, "config": config}
+            | {"start": start, "validation": validation}
+        )
+        return {"version": version}
+
+    monkeypatch.setattr("jobs.train.train", note)
+    return asked
+
+
+def write_pairs(run):
+    write_records(run.dir / "pairs" / "pairs.jsonl", run.all_pairs[:10])
+    write_records(run.dir / "pairs" / "validation.jsonl", run.all_pairs[10:])
+
+
+def test_a_control_is_trained_as_the_planner_is_on_its_pairs_half_turned(run, trained):
+    write_pairs(run)
+    folders = [folder for _, folder in train_method(run, "shuffled")]
+    assert folders == [run.dir / "planner" / f"shuffled-{seed}" for seed in (3, 5)]
+    train_method(run, "dpo")
+    *controls, real = trained
+    assert [one["version"] for one in trained] == ["shuffled-3", "shuffled-5", "mpo"]
+    mixed = []
+    for one in controls:
+        for key in ("method", "config", "start", "validation"):
+            assert one[key] == real[key]
+        assert one["rows"] == run.dir / "pairs" / f"{one['version']}.jsonl"
+        mixed.append(read_records(one["rows"], PreferencePair))
+    assert (real["start"], real["validation"].name) == ("sft", "validation.jsonl")
+    for pairs in mixed:
+        assert [pair.task_id for pair in pairs] == [pair.task_id for pair in run.all_pairs[:10]]
+        assert sum(pair.chosen_score.mean < pair.rejected_score.mean for pair in pairs) == 5
+    assert mixed[0] != mixed[1]
+    assert read_records(real["rows"], PreferencePair) == run.all_pairs[:10]
+
+
+def test_without_seeds_there_are_no_controls(run, trained):
+    run.config = named_config("demo-paper")
+    assert train_controls(run) == [] == trained
+    with pytest.raises(InputError, match=r"scoring\.shuffle: not set"):
+        train_method(run, "shuffled")
+    assert planners(run, "shuffled") == []
+
+
+def test_controls_need_the_rounds_pairs(run, trained):
+    with pytest.raises(InputError, match="no pairs; run `mpo pairs`"):
+        train_controls(run)
+    assert trained == []
+
+
+def test_policy_gradient_learns_from_all_scored_plans_but_the_validation_tasks(run, trained):
+    train_pg(run)
+    [asked] = trained
+    assert (asked["version"], asked["method"], asked["start"]) == ("pg", "pg", "sft")
+    assert asked["config"] == run.config.planner.pg and asked["config"].batch_size == 2
+    learnt, held_out = (read_records(asked[part], ScoredAnswer) for part in ("rows", "validation"))
+    assert len(learnt) + len(held_out) == N * len(REWARDS)
+    assert len(held_out) == 4 * len(REWARDS)
+    assert not {a.task_id for a in learnt} & {a.task_id for a in held_out}
+    tied = [a.advantage for a in learnt + held_out if a.task_id == task(0).id]
+    assert tied == [0.0] * len(REWARDS)
+    assert sum(a.advantage > 0 for a in learnt + held_out) == 2 * (N - 1)
+
+
+def test_policy_gradient_without_a_difference_is_refused_with_advice(run, trained):
+    one = [PlanScore.of(s.task_id, s.plan_id, [0.5]) for s in scores_of(run)]
+    save_scores(one, scores_path(run))
+    with pytest.raises(InputError, match=r"answers\.jsonl: the plans of every task tie"):
+        train_pg(run)
+    assert trained == []
+
+
+def scores_of(run):
+    from mpo_core.scoring import load_scores
+
+    return load_scores(scores_path(run))
+
+
+@pytest.mark.parametrize(("pick", "per_task"), [("best", 1), ("above_mean", 2)])
+def test_rft_imitates_the_best_plan_or_all_above_the_mean(run, trained, pick, per_task):
+    run.config.planner.rft.pick = pick
+    train_rft(run)
+    [asked] = trained
+    shown = [
+        *read_records(asked["rows"], Demonstration),
+        *read_records(asked["validation"], Demonstration),
+    ]
+    # The tie's first plan is its best; above the mean it has none.
+    of_tie = [one for one in shown if one.task_id == task(0).id]
+    assert len(of_tie) == (pick == "best")
+    assert len(shown) - len(of_tie) == per_task * (N - 1)
+    texts = {one.completion[0]["content"] for one in shown}
+    assert texts == {f"Step 1: {k}." for k in range(per_task)}
+    assert asked["method"] == "sft" and asked["config"] == run.config.planner.sft
+
+
+def test_rows_given_to_policy_gradient_need_no_run(run, trained, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "Plan.", "completion": "Step 1: Go.", "advantage": 0.5}\n')
+    run.config.planner.pg = None
+    [(_, folder)] = train_method(run, "pg", given=file)
+    [asked] = trained
+    assert folder == run.dir / "planner" / "pg" and asked["start"] is None
+    assert asked["config"].ratio_cap == 3
+    assert read_records(asked["rows"], SftExample)[0].completion[0]["content"] == "Step 1: Go."
+    with pytest.raises(InputError, match=r"planner\.pg: not set, so pg has no settings"):
+        train_method(run, "pg")
+
+
+def test_the_shuffled_arms_result_on_a_task_is_the_mean_over_its_planners(run, monkeypatch):
+    held_out = [task(k, "unseen") for k in (30, 31)]
+    write_records(run.dir / "tasks" / "unseen.jsonl", held_out)
+    # The two controls write another plan for the first task, and the same for the second.
+    said = {"shuffled-3": ("A", "C"), "shuffled-5": ("B", "C")}
+    rewards = {"A": 1.0, "B": 0.5, "C": 0.25}
+    monkeypatch.setattr(
+        "jobs.arms.collect_plans",
+        lambda run, version, split: [
+            Plan.of(one.id, text, version)
+            for one, text in zip(held_out, said[version], strict=True)
+        ],
+    )
+    run.fingerprint = lambda version: "agent"
+    monkeypatch.setattr(
+        "jobs.rollout.agent_protocol",
+        lambda run, task, temperature: protocol(temperature=temperature),
+    )
+    asked = [one.request for one in asked_of(run, "shuffled", "unseen")]
+    assert len({request.key for request in asked}) == 3
+    attempts = [Attempt("shuffled", r.task, episode(r, rewards[r.plan.text])) for r in asked]
+    first, second = task_results(attempts, seed=1)
+    assert (first.reward, second.reward) == (0.75, 0.25)
+    assert first.n_episodes == second.n_episodes == 2
+    assert planners(run, "mpo") == ["mpo"] and planners(run, "expert") == []
