@@ -164,14 +164,17 @@ class _Pen:
         named = zip(step.search, kinds, strict=True)
         first, *rest = (self._where(kind, name) for kind, name in named)
         then = "".join(f", {self._one(*THEN)} {self._one('', 'try ')}{place}" for place in rest)
+        others = self._listed(kinds[1:] or ["the rest"])
         said = self._one(
             f"{look} {wanted} {first}{then}",
+            f"{check} {kinds[0]}. No {thing}? Then {self._one(*CHECK)} {others}",
+            f"{check} {kinds[0]}; if there is no {thing}, {self._one('', 'try ')}{others}",
             f"{check} {self._listed(kinds)} for {wanted}",
             f"{check} {self._listed(kinds)} to {look} {wanted}",
             f"{check} {self._listed(kinds)} until you see {wanted}",
             f"{wanted} {self._one(*LIKELY)} {first}{then}",
             f"{first} is the place to {look} {wanted}{then}",
-            f"{check} {kinds[0]}; no {thing} there? {self._listed([*kinds[1:], 'the rest'])} next",
+            f"{check} {kinds[0]}; no {thing} there? {others} next",
             f"{wanted}: {self._listed(kinds)}",
             f"{self._listed(kinds)}: {look} {wanted} there",
             f"you need {wanted}; {check} {self._listed(kinds)}",
