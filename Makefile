@@ -17,11 +17,12 @@ TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 # are skipped and say so.
 SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql
 
-.PHONY: demo test test-all unit bench lint lock install system clean help
+.PHONY: demo sandbox test test-all unit bench lint lock install system clean help
 
 help:
 	@echo "make install  the virtual environment in .venv, with the mpo command"
-	@echo "make demo     the whole loop on this machine, a quarter of an hour; report in runs/demo/report"
+	@echo "make demo     the whole loop on this machine, some ten minutes; report in runs/demo/report"
+	@echo "make sandbox  its models anew, from nothing, twenty minutes; in runs/sandbox-models"
 	@echo "make test     the tests, half an hour on two cores"
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm and PostgreSQL need (as root)"
@@ -29,6 +30,9 @@ help:
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make lint     ruff"
 	@echo "make lock     resolve requirements/*.lock anew"
+
+sandbox: install
+	$(BIN)/mpo sandbox build --out runs/sandbox-models
 
 demo: install
 	$(BIN)/mpo run demo
