@@ -39,7 +39,8 @@ SAMPLED = (
 TAUGHT = "A teacher model's plans are drawn as its seed plans are, its one plan a task too."
 PREFERRED = (
     "Loss of the first and the last step; for DPO the share of the last steps' pairs, and of the "
-    "validation tasks' pairs, of which the planner prefers the better plan more than it did before."
+    "validation tasks' pairs, of which the planner prefers the better plan more than before; "
+    "for PG, the loss is minus the advantage that the planner is estimated to have over its start."
 )
 Rows = Sequence[Mapping[str, Any]]
 

@@ -3,10 +3,13 @@
 A training itself is left out: what would be trained is written down instead.
 """
 
+from types import SimpleNamespace
+
 import pytest
 
 from jobs.arms import asked_of, planners
 from jobs.configs import named_config
+from jobs.pipeline import run_pipeline
 from jobs.rollout import scores_path
 from jobs.run import Run
 from jobs.train import train_controls, train_method, train_pg, train_rft
@@ -193,3 +196,28 @@ def test_the_shuffled_arms_result_on_a_task_is_the_mean_over_its_planners(run, m
     assert (first.reward, second.reward) == (0.75, 0.25)
     assert first.n_episodes == second.n_episodes == 2
     assert planners(run, "mpo") == ["mpo"] and planners(run, "expert") == []
+
+
+@pytest.mark.parametrize(
+    ("arms", "trainings"),
+    [
+        ("[sft, rft, pg, mpo, shuffled]", ["sft", "rounds", "rft", "pg", "controls"]),
+        ("[sft, pg]", ["sft", "rounds", "pg", "controls"]),
+        ("[sft, mpo]", ["sft", "rounds", "controls"]),
+    ],
+)
+def test_the_pipeline_trains_what_the_arms_evaluate(run, monkeypatch, arms, trainings):
+    seeds = "[3]" if "shuffled" in arms else "[]"
+    changed = [f"evaluation.arms={arms}", f"scoring.shuffle={seeds}"]
+    run.config = named_config("demo-paper", SETTINGS[:-2] + changed)
+    done = []
+    for name in ("train_sft", "train_rft", "train_pg", "train_controls", "run_rounds"):
+        monkeypatch.setattr(
+            f"jobs.pipeline.{name}", lambda _, name=name: done.append(name.split("_")[1])
+        )
+    for name in ("collect_tasks", "collect_seeds", "evaluate"):
+        monkeypatch.setattr(f"jobs.pipeline.{name}", lambda _: None)
+    run.backend = SimpleNamespace(connect=lambda: None)
+    run.tracker, run.probe_endpoints = None, lambda: None
+    run_pipeline(run)
+    assert done == trainings
