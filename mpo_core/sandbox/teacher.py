@@ -11,6 +11,7 @@ from functools import cache
 
 from mpo_core.envs.alfworld.generation.prior import prior
 from mpo_core.envs.alfworld.generation.tables import tables
+from mpo_core.errors import InputError
 from mpo_core.sandbox.follower import NAMED, task_plan
 from mpo_core.sandbox.games import kind
 from mpo_core.sandbox.plans import PlanSpec, compose
@@ -31,12 +32,15 @@ def teach(messages: Sequence[Message], seed: int) -> str:
     """A plan for the task that the messages hold, with its room; a `models.X.scripted` model.
 
     Raises:
-        ValueError: they hold no room and task of ALFWorld.
+        InputError: they hold no room and task of ALFWorld.
     """
     asked = messages[-1]["content"]
     room, task = LISTED.search(asked), TASK.search(asked)
     if not room or not task:
-        raise ValueError("no room and task of ALFWorld to plan for")
+        raise InputError(
+            f"the sandbox's teacher plans for tasks of ALFWorld, not for {asked[-60:]!r}; leave "
+            "other environments out of envs, or choose another seeds.teacher"
+        )
     kinds = list(dict.fromkeys(map(kind, NAMED.findall(room[1]))))
     return write(plan_for(task[0], kinds, random.Random(f"{seed} {asked}")))
 

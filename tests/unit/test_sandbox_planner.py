@@ -80,7 +80,7 @@ def test_the_teacher_forgets_each_step_half_of_the_time_and_wins_less_than_the_b
 
 @pytest.mark.parametrize("asked", ["Hello", "Task: boil water", "Your task is to: sing."])
 def test_the_teacher_refuses_what_is_no_task_of_alfworld(asked):
-    with pytest.raises(ValueError, match="ALFWorld"):
+    with pytest.raises(InputError, match="ALFWorld"):
         teach([{"role": "user", "content": asked}], 0)
 
 
