@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.common.models import global_id_manager
+from ray.llm._internal.serve.core.configs.accelerators import CPUConfig
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import CompletionRequest
@@ -48,6 +49,10 @@ class AdapterServer(LLMServer):
 
     async def __init__(self, llm_config, **kwargs) -> None:
         self._adapter_lock = asyncio.Lock()
+        if isinstance(llm_config.accelerator_config, CPUConfig):
+            from cluster.cpu_engine import OneProcessEngine
+
+            kwargs["engine_cls"] = OneProcessEngine
         await super().__init__(llm_config, model_downloader=FolderAdapters, **kwargs)
 
     async def _maybe_resolve_lora_from_multiplex(self) -> None:

@@ -354,6 +354,7 @@ def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, An
         server_cls=AdapterServer,
         lora_config={"max_num_adapters_per_replica": 8},
         callback_config={"callback_class": LocalWeights} if Path(engine.source).is_dir() else {},
+        accelerator_config={"kind": "gpu" if on_gpu else "cpu"},
         placement_group_config={"bundles": [bundle] * max(model.gpus_per_replica, 1)},
         deployment_config={
             "num_replicas": "auto" if autoscaling else model.replicas,
