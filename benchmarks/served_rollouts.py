@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import tempfile
 import time
@@ -60,11 +61,13 @@ def main() -> None:
     parser.add_argument("--games", type=Path, help="generated games; by default 100 new ones")
     parser.add_argument("--concurrency", type=int, default=128, help="episodes at a time")
     parser.add_argument("--episodes", type=int, default=900)
+    parser.add_argument("--engine-kwargs", default="{}", help="JSON")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/served_rollouts.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         games = options.games or generated(Path(folder) / "games")
         config = bench_config(options.agent, games, Path(folder), options.concurrency)
+        config.models["agent"].engine_kwargs.update(json.loads(options.engine_kwargs))
         ours, dialogues = measure_served(config, options.episodes)
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:
             baseline = alone.submit(measure_offline, config, dialogues).result()
@@ -119,10 +122,14 @@ class Mark:
     time: float
     cpu: Counter[str]
     """Processor seconds by kind of process."""
+    machine: float
+    """Processor seconds of the whole machine."""
 
     @classmethod
     def now(cls, decisions: int) -> Mark:
-        return cls(decisions, time.perf_counter(), spent())
+        busy = psutil.cpu_times()
+        machine = busy.user + busy.nice + busy.system
+        return cls(decisions, time.perf_counter(), spent(), machine)
 
     def figures(self, before: Mark) -> dict[str, Any]:
         wall, decisions = self.time - before.time, self.decisions - before.decisions
@@ -135,6 +142,7 @@ class Mark:
                 kind: round(seconds / wall, 3)
                 for kind, seconds in sorted(cpu.items(), key=lambda item: -item[1])
             },
+            "cores_of_others": round((self.machine - before.machine - sum(cpu.values())) / wall, 2),
             "decisions": decisions,
             "wall_s": round(wall, 2),
         }

@@ -6,16 +6,21 @@ suite have a shared file system.
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+
+import pydantic
 
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.common.models import global_id_manager
 from ray.llm._internal.serve.core.configs.accelerators import CPUConfig
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve.llm.deployment import LLMServer
-from ray.serve.llm.openai_api_models import CompletionRequest
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 
 from cluster.adapters import version_folder
+from cluster.calls import INTERVAL_S, Answer, Request
+from mpo_core.refusals import last_line
 
 
 class FolderAdapters:
@@ -54,6 +59,37 @@ class AdapterServer(LLMServer):
 
             kwargs["engine_cls"] = OneProcessEngine
         await super().__init__(llm_config, model_downloader=FolderAdapters, **kwargs)
+
+    async def chats(self, requests: list[Request]) -> AsyncIterator[list[tuple[int, Answer]]]:
+        """Answer many requests for chat completions, of this engine or of one of its adapters.
+
+        Yields:
+            answers that are there, each with the index of its request, in any order.
+        """
+        await self._maybe_resolve_lora_from_multiplex()
+        asked = {asyncio.create_task(self._chat(r)): i for i, r in enumerate(requests)}
+        try:
+            while asked:
+                done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                if len(done) < len(asked):
+                    # What others say of the same moment goes along.
+                    await asyncio.sleep(INTERVAL_S)
+                    done = {task for task in asked if task.done()}
+                yield [(asked.pop(task), task.result()) for task in done]
+        finally:
+            for task in asked:
+                task.cancel()
+
+    async def _chat(self, fields: Request) -> Answer:
+        """One request's answer; what fails it fails no other that came with it."""
+        try:
+            async for answer in self.engine.chat(ChatCompletionRequest(**fields)):
+                return answer.model_dump()
+        except pydantic.ValidationError as error:
+            return {"error": {"message": str(error).splitlines()[0], "code": 400}}
+        except Exception as error:
+            return {"failed": last_line(error)}
+        return {"failed": "the engine gave no answer"}
 
     async def _maybe_resolve_lora_from_multiplex(self) -> None:
         # One request at a time: vLLM refuses an adapter that a concurrent request is loading too.
