@@ -57,7 +57,7 @@ MAX_TOKENS, MAX_STEPS = 16, 14
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--agent", required=True, help="a model folder, such as the sandbox's agent")
+    parser.add_argument("--agent", required=True, help="model folder, such as the sandbox's agent")
     parser.add_argument("--games", type=Path, help="generated games; by default 100 new ones")
     parser.add_argument("--concurrency", type=int, default=128, help="episodes at a time")
     parser.add_argument("--episodes", type=int, default=900)
@@ -95,7 +95,6 @@ def bench_config(agent: str, games: Path, folder: Path, concurrency: int) -> Con
     model = {
         "source": agent,
         "max_model_len": 1024,
-        "max_lora_rank": 16,
         "concurrency": concurrency,
         "engine_kwargs": {"max_num_seqs": concurrency},
     }
@@ -107,6 +106,7 @@ def bench_config(agent: str, games: Path, folder: Path, concurrency: int) -> Con
             f"models={{agent: {model}}}".replace("'", ""),
             "planner.model=agent",
             "agent.model=agent",
+            "planner.serve=engine",
             f"cluster.episodes_in_flight={concurrency}",
             "cluster.logical_cpus=6",
             "tracking.enabled=false",

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterable, Callable
 from typing import Any, Protocol
 
-INTERVAL_S = 0.02
+INTERVAL_S = 0.025
 """Between two calls, and between two deliveries of one call's answers. An LLM takes longer for a
 token or two."""
 

@@ -9,14 +9,13 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pydantic
-
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.common.models import global_id_manager
 from ray.llm._internal.serve.core.configs.accelerators import CPUConfig
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+from vllm.exceptions import VLLMClientError
 
 from cluster.adapters import version_folder
 from cluster.calls import INTERVAL_S, Answer, Request
@@ -83,10 +82,12 @@ class AdapterServer(LLMServer):
     async def _chat(self, fields: Request) -> Answer:
         """One request's answer; what fails it fails no other that came with it."""
         try:
-            async for answer in self.engine.chat(ChatCompletionRequest(**fields)):
+            request = ChatCompletionRequest(**fields)
+        except (ValueError, TypeError, VLLMClientError) as error:
+            return {"error": {"message": " ".join(str(error).split()), "code": 400}}
+        try:
+            async for answer in self.engine.chat(request):
                 return answer.model_dump()
-        except pydantic.ValidationError as error:
-            return {"error": {"message": str(error).splitlines()[0], "code": 400}}
         except Exception as error:
             return {"failed": last_line(error)}
         return {"failed": "the engine gave no answer"}

@@ -152,6 +152,9 @@ class Engine:
     config: ModelConfig
     source: str
     """Resolved model folder, or hub id."""
+    adapters: bool = True
+    """Whether versions of it are served. An engine that can have adapters takes longer for every
+    step, whether it has one or not."""
     app: str = APP
 
 
@@ -324,10 +327,13 @@ def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, An
     engine_kwargs = {
         "max_model_len": model.max_model_len,
         "enable_prefix_caching": True,
-        "enable_lora": True,
-        "max_lora_rank": model.max_lora_rank,
+        "enable_lora": engine.adapters,
+        # Nobody reads them, and every step of the engine counts for them.
+        "disable_log_stats": True,
         "tensor_parallel_size": max(model.gpus_per_replica, 1),
     }
+    if engine.adapters:
+        engine_kwargs["max_lora_rank"] = model.max_lora_rank
     environment = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -365,7 +371,7 @@ def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, An
         model_loading_config={"model_id": engine.name, "model_source": engine.source},
         llm_engine="vLLM",
         server_cls=AdapterServer,
-        lora_config={"max_num_adapters_per_replica": 8},
+        lora_config={"max_num_adapters_per_replica": 8} if engine.adapters else None,
         callback_config={"callback_class": LocalWeights} if Path(engine.source).is_dir() else {},
         accelerator_config={"kind": "gpu" if on_gpu else "cpu"},
         placement_group_config={"bundles": [bundle] * max(model.gpus_per_replica, 1)},
