@@ -1,23 +1,23 @@
 """Rollouts through Ray Serve and the rollout pool against vLLM's offline engine.
 
-    python benchmarks/served_rollouts.py --agent FOLDER [--games FOLDER] [--out FILE]
+    python benchmarks/served_rollouts.py [--agent FOLDER] [--games FOLDER] [--out FILE]
 
-An agent plays generated ALFWorld games, many at a time, as a run plays them: episodes in a rollout
-actor, the games in a host's process, the model in a Serve replica. Then vLLM's offline engine, on
-one thread in a process of its own and under the same settings, is asked the very prompts that these
-episodes asked, with as many dialogues at a time, each turn after the one before it: what the model
-alone costs, with no game, no episode and no message between processes.
+The sandbox's agent plays generated ALFWorld games, many at a time, as a run plays them: episodes in
+a rollout actor, the games in a host's process, the model in a Serve replica. Then vLLM's offline
+engine, on one thread in a process of its own and under the same settings, is asked the very prompts
+that these episodes asked, with as many dialogues at a time, each turn after the one before it: what
+the model alone costs, with no game, no episode and no message between processes.
 
 A decision is one answer of the agent. Both sides are measured in their steady state: from when as
 many dialogues have ended as are open at a time, until so few are left that not all places are
-taken. `cores` are the processor seconds of each kind of process by the clock.
+taken. Cores in use are the processor seconds of all processes by the clock; `cores_of_others`, what
+the machine did besides, should be near zero for the figures to mean something.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import tempfile
 import time
@@ -57,17 +57,15 @@ MAX_TOKENS, MAX_STEPS = 16, 14
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--agent", required=True, help="model folder, such as the sandbox's agent")
+    parser.add_argument("--agent", default="builtin:sandbox-agent", help="model to play with")
     parser.add_argument("--games", type=Path, help="generated games; by default 100 new ones")
     parser.add_argument("--concurrency", type=int, default=128, help="episodes at a time")
     parser.add_argument("--episodes", type=int, default=900)
-    parser.add_argument("--engine-kwargs", default="{}", help="JSON")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/served_rollouts.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         games = options.games or generated(Path(folder) / "games")
         config = bench_config(options.agent, games, Path(folder), options.concurrency)
-        config.models["agent"].engine_kwargs.update(json.loads(options.engine_kwargs))
         ours, dialogues = measure_served(config, options.episodes)
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:
             baseline = alone.submit(measure_offline, config, dialogues).result()
@@ -79,7 +77,7 @@ def main() -> None:
         "baseline": baseline,
         "concurrency": options.concurrency,
     }
-    write_report(options.out, report, ROWS)
+    write_report(options.out, report, ROWS, ("offline", "served"))
 
 
 def generated(root: Path) -> Path:
@@ -90,27 +88,27 @@ def generated(root: Path) -> Path:
 
 
 def bench_config(agent: str, games: Path, folder: Path, concurrency: int) -> Config:
-    from jobs.configs import named_config
+    from mpo_core.config import parse_config
 
-    model = {
-        "source": agent,
-        "max_model_len": 1024,
-        "concurrency": concurrency,
-        "engine_kwargs": {"max_num_seqs": concurrency},
-    }
-    return named_config(
-        "demo",
-        [
-            f"runs_dir={folder / 'runs'}",
-            f"envs={{alfworld: {{data: {games}, sessions_per_worker: {concurrency}, workers: 1}}}}",
-            f"models={{agent: {model}}}".replace("'", ""),
-            "planner.model=agent",
-            "agent.model=agent",
-            "planner.serve=engine",
-            f"cluster.episodes_in_flight={concurrency}",
-            "cluster.logical_cpus=6",
-            "tracking.enabled=false",
-        ],
+    return parse_config(
+        {
+            "name": "bench",
+            "runs_dir": folder / "runs",
+            "envs": {"alfworld": {"data": games, "sessions_per_worker": concurrency}},
+            "models": {
+                "agent": {
+                    "source": agent,
+                    "max_model_len": 1024,
+                    "concurrency": concurrency,
+                    "engine_kwargs": {"max_num_seqs": concurrency},
+                }
+            },
+            # The agent is served as it is: its engine needs no room for adapters.
+            "planner": {"model": "agent", "serve": "engine"},
+            "agent": {"model": "agent"},
+            "evaluation": {"arms": ["none", "base"]},
+            "cluster": {"episodes_in_flight": concurrency, "logical_cpus": 6},
+        }
     )
 
 
@@ -251,11 +249,12 @@ def measure_offline(config: Config, dialogues: list[list[Message]]) -> dict[str,
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
+    from mpo_core.builtin_models import resolve_source
     from mpo_core.hardware import multiplies_bf16
 
     model = config.models["agent"]
     llm = LLM(
-        model.source,
+        str(resolve_source(model.source)),
         max_model_len=model.max_model_len,
         max_num_seqs=model.engine_kwargs["max_num_seqs"],
         max_num_batched_tokens=2048,
