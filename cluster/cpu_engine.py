@@ -6,6 +6,8 @@ processes that hand every step to each other, and spin while they wait, cost mor
 
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
+from cluster.executor import OneProcessExecutor
+
 
 class OneProcessEngine(VLLMEngine):
     """An engine whose model needs one process."""
@@ -14,7 +16,7 @@ class OneProcessEngine(VLLMEngine):
         parallel = vllm_engine_config.parallel_config
         if parallel.world_size == 1:
             # vLLM takes `mp` for a CPU, whose workers it binds to cores: here they are not bound.
-            parallel.distributed_executor_backend = "uni"
+            parallel.distributed_executor_backend = OneProcessExecutor
         return super()._start_async_llm_engine(
             vllm_engine_args, vllm_engine_config, placement_group
         )
