@@ -23,7 +23,7 @@ from mpo_core.ledger import Ledger, read_records
 from mpo_core.prompts import BUILTIN, load_prompts, plan_block
 from mpo_core.rollout import play_owed
 from mpo_core.types import Episode, Plan
-from tests.processes import command_line, descendants
+from tests.processes import command_line, descendants, gone
 from tests.tiny_chat import make_chat_model
 
 PLANS = ("Step 1: Go outside.\nStep 2: Focus on an egg.", "Step 1: Wait in the kitchen.")
@@ -167,7 +167,9 @@ def test_an_adapter_is_loaded_at_run_time_and_again_by_a_new_replica(backend, ad
     assert changed != base
     assert trained.fingerprint == backend.trained_fingerprint("tiny", adapter)
     [replica] = descendants("ray::ServeReplica:mpo:AdapterServer")
+    [engine] = descendants("VLLM::", of=replica.pid)
     os.kill(replica.pid, signal.SIGKILL)
+    assert gone(engine.pid)
     assert answers(backend.trained_model("tiny", adapter, own_engine=False)) == changed
     assert answers(backend.model("tiny")) == base
 
