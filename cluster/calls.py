@@ -1,9 +1,10 @@
 """Chat requests of one process to an engine, several in a call.
 
-A call through Ray Serve costs milliseconds, on both sides of it, whatever it carries. So requests
-that come soon after one another share a call: the first goes out at once, those that follow wait
-until `INTERVAL_S` after the call before. Each is answered as soon as its own answer is there; what
-is shared is the way, not the waiting.
+A call through Ray Serve costs milliseconds, on both sides of it, whatever it carries, and an engine
+computes many answers nearly as fast as one. So requests that come soon after one another share a
+call: the first goes out at once, those that follow wait for the next call. Each is answered when
+its own answer is there, gathered with others of its call. The wait is a small part of the time that
+answers take, whether an engine answers in milliseconds or in minutes.
 
 What Serve and Ray say of a failed call holds for each of its requests that has no answer yet.
 """
@@ -12,9 +13,12 @@ import asyncio
 from collections.abc import AsyncIterable, Callable
 from typing import Any, Protocol
 
-INTERVAL_S = 0.025
-"""Between two calls, and between two deliveries of one call's answers. An LLM takes longer for a
-token or two."""
+LONGEST_S = 0.05
+"""Between two calls, and between two deliveries of one call's answers, at most."""
+SHARE = 1 / 8
+"""Of the time that answers take: that between two calls."""
+INERTIA = 0.9
+"""How much of what is known of that time stays with a new answer."""
 
 Request = dict[str, Any]
 """Fields of a chat completion's request."""
@@ -28,7 +32,8 @@ class Stream(AsyncIterable[list[tuple[int, Answer]]], Protocol):
     def cancel(self) -> None: ...
 
 
-Call = Callable[[list[Request]], Stream]
+Call = Callable[[list[Request], float], Stream]
+"""Asks requests; the seconds for which their answers are gathered."""
 
 
 class Unanswered(Exception):
@@ -43,14 +48,23 @@ class Calls:
         self._waiting: list[tuple[Request, asyncio.Future[Answer]]] = []
         self._sender: asyncio.Task | None = None
         self._readers: set[asyncio.Task] = set()
+        self._took = 0.0
+
+    @property
+    def interval_s(self) -> float:
+        """Between two calls, by how long answers have taken lately."""
+        return min(SHARE * self._took, LONGEST_S)
 
     async def ask(self, request: Request) -> Answer:
         """Raises what the call raised, or `Unanswered`."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        asked, answer = loop.time(), loop.create_future()
         self._waiting.append((request, answer))
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send())
-        return await answer
+        given = await answer
+        self._took = INERTIA * self._took + (1 - INERTIA) * (loop.time() - asked)
+        return given
 
     async def _send(self) -> None:
         """Send what waits, and what comes until nothing has come for an interval."""
@@ -59,13 +73,15 @@ class Calls:
             batch = [(asked, answer) for asked, answer in self._waiting if not answer.done()]
             self._waiting.clear()
             if batch:
-                reader = asyncio.create_task(ask_all(self._call, batch))
+                reader = asyncio.create_task(ask_all(self._call, batch, self.interval_s))
                 self._readers.add(reader)
                 reader.add_done_callback(self._readers.discard)
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(self.interval_s)
 
 
-async def ask_all(call: Call, batch: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
+async def ask_all(
+    call: Call, batch: list[tuple[Request, asyncio.Future[Answer]]], gather_s: float
+) -> None:
     """Ask all requests of a batch in one call and answer each; those given up end the call."""
     owed = dict(enumerate(answer for _, answer in batch))
     stream = None
@@ -77,7 +93,7 @@ async def ask_all(call: Call, batch: list[tuple[Request, asyncio.Future[Answer]]
     for answer in owed.values():
         answer.add_done_callback(given_up)
     try:
-        stream = call([request for request, _ in batch])
+        stream = call([request for request, _ in batch], gather_s)
         async for answers in stream:
             for index, given in answers:
                 answer = owed.pop(index)

@@ -18,7 +18,7 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionReq
 from vllm.exceptions import VLLMClientError
 
 from cluster.adapters import version_folder
-from cluster.calls import INTERVAL_S, Answer, Request
+from cluster.calls import Answer, Request
 from mpo_core.refusals import last_line
 
 
@@ -59,8 +59,13 @@ class AdapterServer(LLMServer):
             kwargs["engine_cls"] = OneProcessEngine
         await super().__init__(llm_config, model_downloader=FolderAdapters, **kwargs)
 
-    async def chats(self, requests: list[Request]) -> AsyncIterator[list[tuple[int, Answer]]]:
+    async def chats(
+        self, requests: list[Request], gather_s: float
+    ) -> AsyncIterator[list[tuple[int, Answer]]]:
         """Answer many requests for chat completions, of this engine or of one of its adapters.
+
+        Args:
+            gather_s: for which an answer waits for others.
 
         Yields:
             answers that are there, each with the index of its request, in any order.
@@ -71,8 +76,7 @@ class AdapterServer(LLMServer):
             while asked:
                 done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                 if len(done) < len(asked):
-                    # What others say of the same moment goes along.
-                    await asyncio.sleep(INTERVAL_S)
+                    await asyncio.sleep(gather_s)
                     done = {task for task in asked if task.done()}
                 yield [(asked.pop(task), task.result()) for task in done]
         finally:

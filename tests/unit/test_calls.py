@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.calls import INTERVAL_S, Calls, Unanswered
+from cluster.calls import LONGEST_S, SHARE, Calls, Unanswered
+
+PAUSE_S = 0.02
+
+
+def calls_with(call, took=8 * PAUSE_S) -> Calls:
+    """Calls whose answers have taken so long that they are `PAUSE_S` apart."""
+    calls = Calls(call)
+    calls._took = took
+    return calls
 
 
 class Stream:
@@ -31,7 +40,7 @@ class Stream:
 
 
 def recorded(made: list, order=lambda count: [range(count)], **how):
-    def call(requests):
+    def call(requests, gather_s):
         made.append(Stream(requests, order(len(requests)), **how))
         return made[-1]
 
@@ -47,7 +56,7 @@ def test_requests_of_one_moment_share_a_call():
     made = []
 
     async def main():
-        calls = Calls(recorded(made))
+        calls = calls_with(recorded(made))
         return await asyncio.gather(*(ask(calls, number) for number in range(5)))
 
     assert asyncio.run(main()) == list(range(5))
@@ -58,13 +67,13 @@ def test_a_request_alone_waits_for_nobody_and_those_behind_it_share_the_next_cal
     made = []
 
     async def main():
-        calls = Calls(recorded(made))
+        calls = calls_with(recorded(made))
         loop = asyncio.get_running_loop()
         started = loop.time()
         first = asyncio.create_task(ask(calls, 0))
-        others = [asyncio.create_task(ask(calls, n, INTERVAL_S / 8 * n)) for n in range(1, 5)]
+        others = [asyncio.create_task(ask(calls, n, PAUSE_S / 8 * n)) for n in range(1, 5)]
         await first
-        assert loop.time() - started < INTERVAL_S
+        assert loop.time() - started < PAUSE_S
         return await asyncio.gather(*others)
 
     assert asyncio.run(main()) == [1, 2, 3, 4]
@@ -73,7 +82,7 @@ def test_a_request_alone_waits_for_nobody_and_those_behind_it_share_the_next_cal
 
 @settings(max_examples=30, deadline=None)
 @given(
-    pauses=st.lists(st.sampled_from([0, 0, 0.001, INTERVAL_S]), min_size=1, max_size=12),
+    pauses=st.lists(st.sampled_from([0, 0, 0.001, PAUSE_S]), min_size=1, max_size=12),
     seed=st.integers(0, 2**32),
 )
 def test_each_request_gets_its_own_answer_whatever_the_order(pauses, seed):
@@ -85,7 +94,7 @@ def test_each_request_gets_its_own_answer_whatever_the_order(pauses, seed):
         return [indices[:cut], indices[cut:]]
 
     async def main():
-        calls = Calls(recorded(made, order))
+        calls = calls_with(recorded(made, order))
         asked = []
         for number, pause in enumerate(pauses):
             await asyncio.sleep(pause)
@@ -101,10 +110,10 @@ def test_a_call_that_fails_or_ends_fails_only_what_it_has_not_answered(error, ra
     made = []
 
     async def main():
-        calls = Calls(recorded(made, lambda count: [[1], [3]], error=error))
+        calls = calls_with(recorded(made, lambda count: [[1], [3]], error=error))
         asked = [ask(calls, number) for number in range(4)]
         given = await asyncio.gather(*asked, return_exceptions=True)
-        again = Calls(recorded(made))
+        again = calls_with(recorded(made))
         return given, await ask(again, 7)
 
     given, after = asyncio.run(main())
@@ -113,7 +122,7 @@ def test_a_call_that_fails_or_ends_fails_only_what_it_has_not_answered(error, ra
 
 
 def test_a_call_that_cannot_be_made_fails_its_requests():
-    def call(requests):
+    def call(requests, gather_s):
         raise RuntimeError("no such deployment")
 
     async def main():
@@ -128,9 +137,9 @@ def test_a_call_is_cancelled_when_nobody_waits_for_it(given_up, cancelled):
     made = []
 
     async def main():
-        calls = Calls(recorded(made, delay=5 * INTERVAL_S))
+        calls = calls_with(recorded(made, delay=5 * PAUSE_S))
         asked = [asyncio.create_task(ask(calls, number)) for number in range(2)]
-        await asyncio.sleep(INTERVAL_S)
+        await asyncio.sleep(PAUSE_S)
         for number in given_up:
             asked[number].cancel()
         if not cancelled:
@@ -145,7 +154,7 @@ def test_what_was_given_up_before_it_was_sent_is_not_sent():
     made = []
 
     async def main():
-        calls = Calls(recorded(made))
+        calls = calls_with(recorded(made))
         assert await ask(calls, 0) == 0
         late = asyncio.create_task(ask(calls, 1))
         await asyncio.sleep(0)
@@ -154,3 +163,18 @@ def test_what_was_given_up_before_it_was_sent_is_not_sent():
 
     asyncio.run(main())
     assert [[request["n"] for request in stream.requests] for stream in made] == [[0], [2]]
+
+
+@pytest.mark.parametrize("took", [0.0, 0.02, 30.0])
+def test_the_wait_between_calls_is_a_small_part_of_what_answers_take(took):
+    assert calls_with(recorded([]), took).interval_s == min(SHARE * took, LONGEST_S)
+
+
+def test_the_wait_follows_the_engine():
+    async def main():
+        calls = calls_with(recorded([], delay=0.01), took=0.4)
+        for number in range(60):
+            await ask(calls, number)
+        return calls.interval_s
+
+    assert 0.01 * SHARE < asyncio.run(main()) < 0.08 * SHARE

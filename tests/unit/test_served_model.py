@@ -29,7 +29,7 @@ class Handle:
     def chats(self):
         return self
 
-    def remote(self, requests):
+    def remote(self, requests, gather_s):
         self.made.append((self.chosen, requests))
         return self._stream(requests)
 
