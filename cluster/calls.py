@@ -3,8 +3,8 @@
 A call through Ray Serve costs milliseconds, on both sides of it, whatever it carries, and an engine
 computes many answers nearly as fast as one. So requests that come soon after one another share a
 call: the first goes out at once, those that follow wait for the next call. Each is answered when
-its own answer is there, gathered with others of its call. The wait is a small part of the time that
-answers take, whether an engine answers in milliseconds or in minutes.
+its own answer is there, gathered with others of its call. The wait is less than answers take, and
+at most `LONGEST_S`: an engine that answers at once is not held up, an LLM hardly.
 
 What Serve and Ray say of a failed call holds for each of its requests that has no answer yet.
 """
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 LONGEST_S = 0.05
 """Between two calls, and between two deliveries of one call's answers, at most."""
-SHARE = 1 / 8
+SHARE = 1 / 2
 """Of the time that answers take: that between two calls."""
 INERTIA = 0.9
 """How much of what is known of that time stays with a new answer."""
