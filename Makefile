@@ -51,6 +51,7 @@ unit: install
 bench: install
 	$(BIN)/python benchmarks/scienceworld_host.py
 	$(BIN)/python benchmarks/alfworld_host.py
+	$(BIN)/python benchmarks/served_rollouts.py
 
 lint: install
 	$(BIN)/ruff check

@@ -80,13 +80,19 @@ def pss_gb(process: psutil.Process) -> float:
     return process.memory_full_info().pss / 2**30
 
 
-def write_report(path: Path, report: dict, rows: Sequence[tuple[str, str, str | None]]) -> None:
+def write_report(
+    path: Path,
+    report: dict,
+    rows: Sequence[tuple[str, str, str | None]],
+    sides: tuple[str, str] = ("stock", "host"),
+) -> None:
     """Write a report, with the machine, and print it as a table.
 
     Args:
         report: `ours` and `baseline` hold each side's figures, `ratios` and `goals` what is
             compared.
         rows: label, name of the figure and name of its ratio.
+        sides: what to call the baseline and ours.
     """
     machine = {
         "cores": os.cpu_count(),
@@ -96,7 +102,7 @@ def write_report(path: Path, report: dict, rows: Sequence[tuple[str, str, str | 
     text = json.dumps(report | {"machine": machine}, indent=2) + "\n"
     path.write_text(text, encoding="utf-8")
     ours, baseline = report["ours"], report["baseline"]
-    print(f"{'':<36}{'stock':>10}{'host':>10}{'ratio':>9}{'goal':>7}")
+    print(f"{'':<36}{sides[0]:>10}{sides[1]:>10}{'ratio':>9}{'goal':>7}")
     for label, key, ratio in rows:
         times, goal = report["ratios"].get(ratio, ""), report["goals"].get(ratio, "")
         print(f"{label:<36}{baseline[key]:>10.4g}{ours[key]:>10.4g}{times:>9}{goal:>7}")

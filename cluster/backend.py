@@ -12,7 +12,14 @@ from pathlib import Path
 
 from cluster.address import cluster_address
 from cluster.reach import check_node, one_line, reach_cluster
-from cluster.resources import Need, check_fits, local_cpus, resource_plan, served_models
+from cluster.resources import (
+    Need,
+    adapted_models,
+    check_fits,
+    local_cpus,
+    resource_plan,
+    served_models,
+)
 from cluster.tempdir import shorten_temporary_folders
 from mpo_core.builtin_models import resolve_source
 from mpo_core.config import Config, TrainingConfig
@@ -134,7 +141,8 @@ class ClusterBackend:
             if base in self._own_engines:
                 engines.stop(self._own_engines.pop(base))
             source = str(merged(self._sources[base], folder))
-            engines.start([Engine(name, self._served[base], source)], route=name)
+            engine = Engine(name, self._served[base], source, adapters=False)
+            engines.start([engine], route=name)
             self._own_engines[base] = name
         return engines.model(name)
 
@@ -200,8 +208,12 @@ class ClusterBackend:
                 self._port,
                 cluster.engine_start_timeout_s,
             )
+            adapted = adapted_models(self._config)
             engines.start(
-                [Engine(name, model, self._sources[name]) for name, model in self._served.items()]
+                [
+                    Engine(name, model, self._sources[name], adapters=name in adapted)
+                    for name, model in self._served.items()
+                ]
             )
             self._engines = engines
         return self._engines

@@ -6,15 +6,20 @@ suite have a shared file system.
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.common.models import global_id_manager
+from ray.llm._internal.serve.core.configs.accelerators import CPUConfig
 from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve.llm.deployment import LLMServer
-from ray.serve.llm.openai_api_models import CompletionRequest
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+from vllm.exceptions import VLLMClientError
 
 from cluster.adapters import version_folder
+from cluster.calls import Answer, Request
+from mpo_core.refusals import last_line
 
 
 class FolderAdapters:
@@ -48,7 +53,48 @@ class AdapterServer(LLMServer):
 
     async def __init__(self, llm_config, **kwargs) -> None:
         self._adapter_lock = asyncio.Lock()
+        if isinstance(llm_config.accelerator_config, CPUConfig):
+            from cluster.cpu_engine import OneProcessEngine
+
+            kwargs["engine_cls"] = OneProcessEngine
         await super().__init__(llm_config, model_downloader=FolderAdapters, **kwargs)
+
+    async def chats(
+        self, requests: list[Request], gather_s: float
+    ) -> AsyncIterator[list[tuple[int, Answer]]]:
+        """Answer many requests for chat completions, of this engine or of one of its adapters.
+
+        Args:
+            gather_s: for which an answer waits for others.
+
+        Yields:
+            answers that are there, each with the index of its request, in any order.
+        """
+        await self._maybe_resolve_lora_from_multiplex()
+        asked = {asyncio.create_task(self._chat(r)): i for i, r in enumerate(requests)}
+        try:
+            while asked:
+                done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                if len(done) < len(asked):
+                    await asyncio.sleep(gather_s)
+                    done = {task for task in asked if task.done()}
+                yield [(asked.pop(task), task.result()) for task in done]
+        finally:
+            for task in asked:
+                task.cancel()
+
+    async def _chat(self, fields: Request) -> Answer:
+        """One request's answer; what fails it fails no other that came with it."""
+        try:
+            request = ChatCompletionRequest(**fields)
+        except (ValueError, TypeError, VLLMClientError) as error:
+            return {"error": {"message": " ".join(str(error).split()), "code": 400}}
+        try:
+            async for answer in self.engine.chat(request):
+                return answer.model_dump()
+        except Exception as error:
+            return {"failed": last_line(error)}
+        return {"failed": "the engine gave no answer"}
 
     async def _maybe_resolve_lora_from_multiplex(self) -> None:
         # One request at a time: vLLM refuses an adapter that a concurrent request is loading too.

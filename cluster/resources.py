@@ -58,6 +58,15 @@ def served_models(config: Config) -> dict[str, ModelConfig]:
     return {name: config.models[name] for name in names if config.models[name].source}
 
 
+def adapted_models(config: Config) -> set[str]:
+    """Of the models that this run serves, those that it also serves trained, as adapters."""
+    planner, agent = config.planner, config.agent
+    adapted = {planner.model} if planner.serve == "adapter" else set()
+    if agent.sft and agent.sft.method == "lora":
+        adapted.add(agent.model)
+    return adapted
+
+
 def resource_plan(config: Config) -> ResourcePlan:
     """What the config's phases need."""
     served = served_models(config)

@@ -37,7 +37,9 @@ def build(args: ServiceArgs) -> Application:
     """
     config = load_config(args.config)
     engines = [
-        Engine(name, model, str(resolve_source(model.source)))
+        Engine(
+            name, model, str(resolve_source(model.source)), adapters=name == config.planner.model
+        )
         for name, model in served_models(config).items()
     ]
     if not engines:

@@ -26,6 +26,7 @@ import ray
 from ray import serve
 
 from cluster.adapters import link
+from cluster.calls import Answer, Calls, Request, Unanswered
 from mpo_core.completions import Reply, replies_of
 from mpo_core.config import ModelConfig
 from mpo_core.endpoint import CONTINUATION, switch_of
@@ -38,6 +39,13 @@ from mpo_core.types import Message
 logger = logging.getLogger(__name__)
 
 APP = "mpo"
+FAILURES = (
+    ray.exceptions.RayError,
+    serve.exceptions.RayServeException,
+    TimeoutError,
+    Unanswered,
+)
+"""Of a call: what another try may mend."""
 
 
 class Engines:
@@ -144,6 +152,9 @@ class Engine:
     config: ModelConfig
     source: str
     """Resolved model folder, or hub id."""
+    adapters: bool = True
+    """Whether versions of it are served. An engine that can have adapters takes longer for every
+    step, whether it has one or not."""
     app: str = APP
 
 
@@ -156,6 +167,7 @@ class HandleModel:
         self._engine = engine
         self._config = engine.config
         self._handle = None
+        self._calls: Calls | None = None
         self._slots: asyncio.Semaphore | None = None
 
     def __reduce__(self):
@@ -172,8 +184,6 @@ class HandleModel:
         stop: Sequence[str] = (),
         session: str = "",
     ) -> list[Reply]:
-        from ray.serve.llm.openai_api_models import ChatCompletionRequest
-
         fields = {
             "model": self.name,
             "messages": list(messages),
@@ -185,43 +195,49 @@ class HandleModel:
         }
         if messages[-1]["role"] == "assistant":
             fields |= CONTINUATION
-        request = ChatCompletionRequest(
-            **fields | switch_of(self._config) | self._config.extra_body
-        )
+        fields |= switch_of(self._config) | self._config.extra_body
         if self._slots is None:
             self._slots = asyncio.Semaphore(self._config.concurrency)
         async with self._slots:
-            answer = await self._answer(request, session)
-        error = getattr(answer, "error", None)
+            answer = await self._answer(fields, session)
+        error = answer.get("error")
         try:
             if error is not None:
-                raise failure_of(int(error.code or 0), error.message)
-            return replies_of(answer.model_dump())
+                raise failure_of(int(error["code"] or 0), error["message"])
+            return replies_of(answer)
         except Refused as refusal:
             raise InputError(f"model {self.name}: refused a request: {refusal}") from refusal
         except TryAgain as failure:
             raise ModelUnavailable(f"model {self.name}: {failure}") from failure
 
-    async def _answer(self, request, session: str):
+    async def _answer(self, request: Request, session: str) -> Answer:
         """The engine's answer, tried again with backoff: a dead replica is replaced by Serve, one
         whose engine died is found out by its health checks within half a minute."""
         for attempt in range(self._config.retries + 1):
             try:
-                stream = self._engine_handle(session).chat.remote(request)
-                return await asyncio.wait_for(anext(aiter(stream)), self._config.timeout_s)
-            except (ray.exceptions.RayError, serve.exceptions.RayServeException, TimeoutError) as e:
+                asked = self._calls_of(session).ask(request)
+                answer = await asyncio.wait_for(asked, self._config.timeout_s)
+                if "failed" in answer:
+                    raise Unanswered(answer["failed"])
+                return answer
+            except FAILURES as error:
                 if attempt == self._config.retries:
-                    raise ModelUnavailable(f"model {self.name}: {last_line(e)}") from e
-                logger.warning("model %s, attempt %d: %s", self.name, attempt + 1, last_line(e))
+                    raise ModelUnavailable(f"model {self.name}: {last_line(error)}") from error
+                logger.warning("model %s, attempt %d: %s", self.name, attempt + 1, last_line(error))
                 await asyncio.sleep(min(0.5 * 2**attempt, 30))
         raise AssertionError("unreachable")
 
-    def _engine_handle(self, session: str):
+    def _calls_of(self, session: str) -> Calls:
+        """The way to the replica that has a session's earlier requests in its prefix cache."""
         if self._handle is None:
             handle = serve.get_deployment_handle(_deployment(self._engine.name), self._engine.app)
             adapter = {"multiplexed_model_id": self.name} if ":" in self.name else {}
             self._handle = handle.options(stream=True, **adapter)
-        return self._handle.options(session_id=session) if session else self._handle
+            self._calls = Calls(self._handle.chats.remote)
+        if self._config.replicas == 1:
+            return self._calls
+        handle = self._handle.options(session_id=session) if session else self._handle
+        return Calls(handle.chats.remote)
 
     async def close(self) -> None:
         self._handle = None
@@ -311,10 +327,13 @@ def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, An
     engine_kwargs = {
         "max_model_len": model.max_model_len,
         "enable_prefix_caching": True,
-        "enable_lora": True,
-        "max_lora_rank": model.max_lora_rank,
+        "enable_lora": engine.adapters,
+        # Nobody reads them, and every step of the engine counts for them.
+        "disable_log_stats": True,
         "tensor_parallel_size": max(model.gpus_per_replica, 1),
     }
+    if engine.adapters:
+        engine_kwargs["max_lora_rank"] = model.max_lora_rank
     environment = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -352,8 +371,9 @@ def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, An
         model_loading_config={"model_id": engine.name, "model_source": engine.source},
         llm_engine="vLLM",
         server_cls=AdapterServer,
-        lora_config={"max_num_adapters_per_replica": 8},
+        lora_config={"max_num_adapters_per_replica": 8} if engine.adapters else None,
         callback_config={"callback_class": LocalWeights} if Path(engine.source).is_dir() else {},
+        accelerator_config={"kind": "gpu" if on_gpu else "cpu"},
         placement_group_config={"bundles": [bundle] * max(model.gpus_per_replica, 1)},
         deployment_config={
             "num_replicas": "auto" if autoscaling else model.replicas,

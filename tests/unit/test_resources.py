@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.resources import Need, check_fits, local_cpus, resource_plan
+from cluster.resources import Need, adapted_models, check_fits, local_cpus, resource_plan
 from jobs.configs import named_config
 from mpo_core.errors import InputError
 
@@ -51,3 +51,21 @@ def test_a_local_cluster_counts_what_is_needed_but_not_without_limit(monkeypatch
     assert local_cpus(plan(), None) == 6
     assert local_cpus(plan("cluster.rollout_actors=100"), None) == 8
     assert local_cpus(plan(), 3) == 3
+
+
+TWO = "models.small={source: a/b}"
+
+
+@pytest.mark.parametrize(
+    "overrides, adapted",
+    [
+        ([], {"smollm2"}),
+        (["planner.serve=engine"], set()),
+        ([TWO, "agent.model=small"], {"smollm2"}),
+        ([TWO, "agent.model=small", "planner.serve=engine"], set()),
+        ([TWO, "agent.model=small", "agent.sft={}", "planner.serve=engine"], {"small"}),
+        ([TWO, "agent.model=small", "agent.sft={method: full}"], {"smollm2"}),
+    ],
+)
+def test_only_models_that_are_served_trained_can_have_adapters(overrides, adapted):
+    assert adapted_models(named_config("demo", overrides)) == adapted

@@ -18,11 +18,12 @@ from cluster.backend import ClusterBackend
 from jobs.configs import named_config
 from mpo_core.envs.scienceworld import ScienceWorld
 from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.errors import ContextFull
 from mpo_core.ledger import Ledger, read_records
 from mpo_core.prompts import BUILTIN, load_prompts, plan_block
 from mpo_core.rollout import play_owed
 from mpo_core.types import Episode, Plan
-from tests.processes import command_line, descendants
+from tests.processes import command_line, descendants, gone
 from tests.tiny_chat import make_chat_model
 
 PLANS = ("Step 1: Go outside.\nStep 2: Focus on an egg.", "Step 1: Wait in the kitchen.")
@@ -166,9 +167,29 @@ def test_an_adapter_is_loaded_at_run_time_and_again_by_a_new_replica(backend, ad
     assert changed != base
     assert trained.fingerprint == backend.trained_fingerprint("tiny", adapter)
     [replica] = descendants("ray::ServeReplica:mpo:AdapterServer")
+    [engine] = descendants("VLLM::", of=replica.pid)
     os.kill(replica.pid, signal.SIGKILL)
+    assert gone(engine.pid)
     assert answers(backend.trained_model("tiny", adapter, own_engine=False)) == changed
     assert answers(backend.model("tiny")) == base
+
+
+def test_a_refused_request_fails_none_that_came_with_it(backend):
+    model = backend.model("tiny")
+    fits = [{"role": "user", "content": "What is water?"}]
+    too_long = [{"role": "user", "content": "What is water? " * 3000}]
+
+    async def ask():
+        asked = (model.chat(messages, max_tokens=12) for messages in (fits, too_long, fits))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    first, refused, last = asyncio.run(ask())
+    assert first == last and first[0].text
+    assert isinstance(refused, ContextFull)
+
+
+def test_on_a_cpu_an_engine_is_one_process_beside_its_replica(backend):
+    assert len(descendants("VLLM::")) == 1
 
 
 @pytest.mark.long
