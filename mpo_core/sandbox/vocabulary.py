@@ -36,18 +36,21 @@ SYNONYMS = {
     "look": r"(?:look|search|hunt|check|have a look|see)(?: for| at| into| through| if)?"
     r"|try to find|find|seek|locate|inspect|go through|track down|spot|discover|explore|scan|visit"
     rf"|browse|get hold of|try|examine(?! {NAME})|searching|checking|looking|examining"
-    r"|finding|found",
-    "take": "take hold of|take|pick up|pick|grab|get|fetch|collect|seize|retrieve|taking|picking",
+    r"|finding|found|searched|looked|checked|inspected|explored",
+    "take": "take hold of|take|pick up|pick|grab|get|fetch|collect|seize|retrieve|taking|picking"
+    "|taken|grabbed|picked up|fetched|collected",
     "put": r"put|(?<!\bthe )place|set|lay|leave|drop|deposit|store|deliver|putting|placing"
+    r"|placed|dropped|deposited"
     r"|move(?=\s+(?:it|them|the|that)\b)",
     "heat": "heat up|heat|warm up|warm|microwave it|heated|heating",
     "cool": "cool down|cool|chill|refrigerate|cooled|cooling",
     "clean": "clean|wash|rinse|scrub|cleaned|cleaning|washing",
     "use": r"use|turn on|switch on|turn it on|switch it on|turn|switch|light(?= (?:it|the|up)\b)"
-    "|activate|using",
-    "open": "open|opening",
+    "|activate|using|used|turned on|switched on",
+    "open": "open|opening|opened|opens",
     "another": "another|a second|second|one more|the other",
-    "back": "go back|return|resume|carry on|continue|where you left off|where you stopped",
+    "back": "go back|going back|return|returning|resume|resuming|carry on|carrying on|continue"
+    "|continuing|where you left off|where you stopped",
 }
 """What one says for a word, in plans and tasks."""
 OTHER_NAMES = {
