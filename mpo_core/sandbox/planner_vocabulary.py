@@ -19,7 +19,15 @@ from mpo_core.sandbox.faults import drawn
 from mpo_core.sandbox.games import Game
 from mpo_core.sandbox.plans import places, things
 from mpo_core.sandbox.simulator import ROOM
-from mpo_core.sandbox.vocabulary import BOT, END, HIGHEST, PAD, SPECIAL, UNKNOWN, USER
+from mpo_core.sandbox.vocabulary import (
+    BOT,
+    END,
+    HIGHEST,
+    SPECIAL,
+    UNKNOWN,
+    USER,
+    in_transformers,
+)
 from mpo_core.sandbox.wording import write
 
 ASKED = "_plan_"
@@ -65,18 +73,8 @@ def tokenizer() -> Any:
 
 def pretrained() -> Any:
     """The tokenizer with its chat template, as transformers has it."""
-    from transformers import PreTrainedTokenizerFast
-
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer(),
-        pad_token=PAD,
-        unk_token=UNKNOWN,
-        eos_token=END,
-        clean_up_tokenization_spaces=False,
-    )
     template = TEMPLATE.strip().replace("USER", USER).replace("BOT", BOT).replace("END", END)
-    made.chat_template = template
-    return made
+    return in_transformers(tokenizer(), template)
 
 
 def _rules() -> Iterator[tuple[str, str]]:

@@ -131,16 +131,21 @@ def tokenizer() -> Any:
 
 def pretrained() -> Any:
     """The tokenizer with its chat template, as transformers has it."""
+    return in_transformers(tokenizer(), chat_template())
+
+
+def in_transformers(tokenizer: Any, template: str) -> Any:
+    """A tokenizer of these special words with a chat template, as transformers has it."""
     from transformers import PreTrainedTokenizerFast
 
     made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer(),
+        tokenizer_object=tokenizer,
         pad_token=PAD,
         unk_token=UNKNOWN,
         eos_token=END,
         clean_up_tokenization_spaces=False,
     )
-    made.chat_template = chat_template()
+    made.chat_template = template
     return made
 
 
