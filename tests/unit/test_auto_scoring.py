@@ -9,13 +9,13 @@ from jobs.cli import main
 from jobs.evaluate import evaluate, metrics_of
 from jobs.pairs import collect_pairs
 from jobs.plans import collect_plans
-from jobs.rollout import collect_scores, load_plan_scores
+from jobs.rollout import collect_scores
 from jobs.run import Run
-from jobs.tasks import collect_tasks
+from jobs.tasks import collect_tasks, load_tasks
 from mpo_core.config import Config, load_config, parse_config, save_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
-from mpo_core.pairs import RULES
+from mpo_core.pairs import RULES, half_turned
 from mpo_core.report.merge import read_report
 from mpo_core.report.page import markdown
 from mpo_core.report.spending import spending, spending_rows, spending_words, spent_together
@@ -86,20 +86,24 @@ def test_an_interrupted_scoring_goes_on_to_the_same_episodes(tmp_path, kept):
     assert {e.key for e in again} == {e.key for e in map(Episode.model_validate_json, lines)}
 
 
-def test_scores_of_different_numbers_of_attempts_are_paired_shuffled_and_kept(tmp_path):
+def test_scores_of_different_numbers_of_attempts_are_paired_and_exchanged(tmp_path):
     found = scores(config(tmp_path))
     for rule in RULES:
         asked = config(tmp_path, pairs={"rule": rule, "level": 0.4})
         with Run(asked) as run:
-            for pair in collect_pairs(run, "base"):
-                assert {pair.chosen_score.plan_id, pair.rejected_score.plan_id} <= {
-                    score.plan_id for score in found
-                }
-                assert pair.chosen_score.mean > pair.rejected_score.mean
-    with Run(config(tmp_path, scoring=SCORING | {"shuffle": True})) as run:
-        mixed = load_plan_scores(run)
-    assert mixed != found
-    assert Counter(s.rewards for s in mixed) == Counter(s.rewards for s in found)
+            pairs = collect_pairs(run, "base")
+            turned = half_turned(pairs, load_tasks(run, "train"), seed=0)
+        for pair in pairs:
+            assert {pair.chosen_score, pair.rejected_score} <= set(found)
+            assert pair.chosen_score.mean > pair.rejected_score.mean
+        for pair, mixed in zip(pairs, turned, strict=True):
+            # Each plan keeps its own score, whatever that rests on.
+            assert {mixed.chosen_score, mixed.rejected_score} == {
+                pair.chosen_score,
+                pair.rejected_score,
+            }
+        exchanged = sum(mixed != pair for pair, mixed in zip(pairs, turned, strict=True))
+        assert exchanged in (len(pairs) // 2, -(-len(pairs) // 2))
 
 
 def test_the_report_says_what_was_spent_and_saved(tmp_path):

@@ -68,4 +68,4 @@ TWO = "models.small={source: a/b}"
     ],
 )
 def test_only_models_that_are_served_trained_can_have_adapters(overrides, adapted):
-    assert adapted_models(named_config("demo", overrides)) == adapted
+    assert adapted_models(named_config("demo-llm", overrides)) == adapted
