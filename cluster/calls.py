@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterable, Callable
 from typing import Any, Protocol
 
-LONGEST_S = 0.05
+LONGEST_S = 0.1
 """Between two calls, and between two deliveries of one call's answers, at most."""
 SHARE = 1 / 2
 """Of the time that answers take: that between two calls."""
