@@ -42,7 +42,8 @@ SYNONYMS = {
     "put": r"put|(?<!\bthe )place|set|lay|leave|drop|deposit|store|deliver|putting|placing"
     r"|placed|dropped|deposited"
     r"|move(?=\s+(?:it|them|the|that)\b)",
-    "heat": "heat up|heat|warm up|warm|microwave it|heated|heating",
+    "heat": "heat up|heat|warm up|warm|heated|heating"
+    r"|(?<!\bthe )(?<!\beach )(?<!\ba )microwave it",
     "cool": "cool down|cool|chill|refrigerate|cooled|cooling",
     "clean": "clean|wash|rinse|scrub|cleaned|cleaning|washing",
     "use": r"use|turn on|switch on|turn it on|switch it on|turn|switch|light(?= (?:it|the|up)\b)"

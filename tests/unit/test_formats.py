@@ -24,7 +24,8 @@ from mpo_core.types import Demonstration, Plan, PlanScore, PreferencePair
 from tests.fakes import task
 
 # Text that a JSON file can hold; lone surrogates cannot be written as UTF-8.
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+# A task or a plan of blanks alone is none.
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 human = st.fixed_dictionaries({"from": st.just("human"), "value": texts})
 gpt = st.fixed_dictionaries({"from": st.just("gpt"), "value": texts})
 rows = {
