@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import sqrt
 
+from mpo_core.demonstrations import of_plan
 from mpo_core.exact import mean_of
 from mpo_core.prompts import Prompts
 from mpo_core.types import Plan, PlanScore, ScoredAnswer, Task
@@ -32,21 +33,21 @@ def scored_answers(
     prompts: Mapping[str, Prompts],
 ) -> list[ScoredAnswer]:
     """All sampled plans that have a score, in the order of the tasks and of their sampling."""
-    return [
-        ScoredAnswer(
-            task_id=task.id,
-            prompt=prompts[task.env].planner_messages(task.description),
-            completion=[
-                {"role": "assistant", "content": prompts[task.env].planner_answer(plan.text)}
-            ],
-            advantage=advantage,
-            score=score,
-        )
-        for task, of_task in _by_task(tasks, plans, scores)
-        for (plan, score), advantage in zip(
-            of_task, advantages([score.exact for _, score in of_task]), strict=True
-        )
-    ]
+    answers = []
+    for task, of_task in _by_task(tasks, plans, scores):
+        found = advantages([score.exact for _, score in of_task])
+        for (plan, score), advantage in zip(of_task, found, strict=True):
+            shown = of_plan(plan, task, prompts)
+            answers.append(
+                ScoredAnswer(
+                    task_id=task.id,
+                    prompt=shown.prompt,
+                    completion=shown.completion,
+                    advantage=advantage,
+                    score=score,
+                )
+            )
+    return answers
 
 
 def plans_above_mean(

@@ -31,12 +31,11 @@ def homes(game: Game, thing: str, power: float = 1.0) -> list[str]:
     """
     spelled = _names().thing[thing]
     by_kind = {kind(place): _names().place[what] for place, what in game.types.items()}
-    standing = prior().standing.get(spelled)
     goal = game.goal
     possible = [
         what
         for what in game.kinds
-        if (by_kind[what] in standing if standing else spelled in tables().holds[by_kind[what]])
+        if by_kind[what].lower() in holders(thing)
         and (spelled, by_kind[what]) != (goal.object, goal.place)
     ]
     if not possible:
@@ -46,6 +45,11 @@ def homes(game: Game, thing: str, power: float = 1.0) -> list[str]:
         what: weight / _cost(game, what) for what, weight in zip(possible, weights, strict=True)
     }
     return sorted(possible, key=lambda what: -gain[what])
+
+
+def holders(thing: str) -> frozenset[str]:
+    """The kinds of places that a kind of thing may be in or on."""
+    return _holders().get(thing, frozenset())
 
 
 def best(game: Game, power: float = 1.0, most: int = MOST) -> PlanSpec:
@@ -114,3 +118,12 @@ def _names() -> Names:
     places = {name.lower(): name for name in tables().holds}
     things = {name.lower(): name for room in prior().places.values() for name in room}
     return Names(places, things | {name.lower(): name for name in prior().standing})
+
+
+@cache
+def _holders() -> dict[str, frozenset[str]]:
+    holders = {thing.lower(): set(map(str.lower, on)) for thing, on in prior().standing.items()}
+    for place, things in tables().holds.items():
+        for thing in things - prior().standing.keys():
+            holders.setdefault(thing.lower(), set()).add(place.lower())
+    return {thing: frozenset(places) for thing, places in holders.items()}

@@ -8,14 +8,13 @@ import random
 from collections.abc import Iterator
 from functools import cache
 
-from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.sandbox.faults import CHANCES, spoiled
 from mpo_core.sandbox.games import Game
 from mpo_core.sandbox.knowledge import best
 from mpo_core.sandbox.llama import Llama, Shape
 from mpo_core.sandbox.planner_vocabulary import tokenizer, words
 from mpo_core.sandbox.plans import PlanSpec
-from mpo_core.sandbox.rows import OTHER, Row
+from mpo_core.sandbox.rows import OTHER, Row, prompts
 from mpo_core.sandbox.simulator import Episode
 from mpo_core.sandbox.train import Budget, Standing, Watch, batched, train
 from mpo_core.sandbox.vocabulary import BOT, END, USER
@@ -85,11 +84,6 @@ def _example() -> tuple[int, ...]:
         tokens += [_id(BOT if answer else USER), *_ids(message["content"])]
         tokens += [_id(END)] if answer else []
     return tuple(tokens)
-
-
-@cache
-def prompts() -> Prompts:
-    return load_prompts("alfworld")
 
 
 def _ids(text: str) -> list[int]:

@@ -7,13 +7,11 @@ easily forgotten. So a planner that learns from it has all the words and much to
 import random
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
 
-from mpo_core.envs.alfworld.generation.prior import prior
-from mpo_core.envs.alfworld.generation.tables import tables
 from mpo_core.errors import InputError
 from mpo_core.sandbox.follower import NAMED, task_plan
 from mpo_core.sandbox.games import kind
+from mpo_core.sandbox.knowledge import holders
 from mpo_core.sandbox.plans import PlanSpec, compose
 from mpo_core.sandbox.simulator import ROOM
 from mpo_core.sandbox.wording import write
@@ -47,10 +45,10 @@ def teach(messages: Sequence[Message], seed: int) -> str:
 
 def plan_for(instruction: str, kinds: Sequence[str], rng: random.Random) -> PlanSpec:
     """A plan for a task, in a room with these kinds of places."""
-    told = task_plan(instruction).steps
+    plan = task_plan(instruction)
+    told = plan.steps
     thing, place = told[0].thing, next((step.place for step in told if step.verb == "put"), "")
     lamp = next((step.thing for step in told if step.verb == "use"), "")
-    prepare = next((step.verb for step in told if step.verb in ("heat", "cool", "clean")), "")
     search, lamp_search = (
         rng.sample(able, min(MOST, len(able)))
         for able in (sensible(kinds, thing, place), sensible(kinds, lamp) if lamp else [])
@@ -58,7 +56,7 @@ def plan_for(instruction: str, kinds: Sequence[str], rng: random.Random) -> Plan
     return compose(
         thing,
         search,
-        prepare=prepare if rng.random() >= FORGETS else "",
+        prepare=plan.prepares if rng.random() >= FORGETS else "",
         place=place,
         lamp=lamp,
         lamp_search=lamp_search,
@@ -70,14 +68,4 @@ def plan_for(instruction: str, kinds: Sequence[str], rng: random.Random) -> Plan
 
 def sensible(kinds: Iterable[str], thing: str, goal: str = "") -> list[str]:
     """The kinds of places that can hold a thing, but for the one that it is to be brought to."""
-    return [what for what in kinds if what != goal and what in _holders().get(thing, ())]
-
-
-@cache
-def _holders() -> dict[str, frozenset[str]]:
-    """The kinds of places that hold each kind of thing."""
-    holders = {thing.lower(): set(map(str.lower, on)) for thing, on in prior().standing.items()}
-    for place, things in tables().holds.items():
-        for thing in things - prior().standing.keys():
-            holders.setdefault(thing.lower(), set()).add(place.lower())
-    return {thing: frozenset(places) for thing, places in holders.items()}
+    return [what for what in kinds if what != goal and what in holders(thing)]

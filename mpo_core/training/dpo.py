@@ -13,9 +13,7 @@ from typing import Any
 from mpo_core.chat_templates import ChatTemplate
 from mpo_core.config import DpoConfig
 from mpo_core.formats import PreferenceExample
-from mpo_core.training.adapter import load_start, lora_config
 from mpo_core.training.answers import answer_tokens, load_tokenizer
-from mpo_core.training.engine import allow_bf16_on_cpu
 from mpo_core.training.rows import (
     SAME_AFTER_CUT,
     TOO_LONG,
@@ -28,6 +26,7 @@ from mpo_core.training.rows import (
     telling_pairs,
 )
 from mpo_core.training.settings import TrainingJob
+from mpo_core.training.trainer import build_trainer
 
 # What the summary takes from the last steps, by its name in TRL.
 FINAL_METRICS = {
@@ -73,9 +72,7 @@ def make_trainer(
     measured, _ = _tokenized(
         job.validation, validation or [], tokenizer, template, config.max_length
     )
-    from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
-    from trl.trainer.utils import disable_dropout_in_model
 
     class TokenizedPairs(DPOTrainer):
         """Takes pairs as they are: TRL would tokenize them as the template writes answers, not as
@@ -84,31 +81,26 @@ def make_trainer(
         def _prepare_dataset(self, dataset, *_):
             return dataset
 
-    if not measured:
-        common = common | {"eval_strategy": "no"}
     losses = {config.loss_type: 1.0}
     if config.sft_weight:
         losses["sft"] = config.sft_weight
-    arguments = DPOConfig(
-        **common,
-        beta=config.beta,
-        loss_type=list(losses),
-        loss_weights=list(losses.values()),
-        label_smoothing=config.label_smoothing,
-        max_length=config.max_length,
-    )
-    allow_bf16_on_cpu(arguments)
-    trainer = TokenizedPairs(
-        model=job.weights,
-        args=arguments,
-        train_dataset=Dataset.from_list(kept),
-        eval_dataset=Dataset.from_list(measured) if measured else None,
+    own = {
+        "beta": config.beta,
+        "loss_type": list(losses),
+        "loss_weights": list(losses.values()),
+        "label_smoothing": config.label_smoothing,
+        "max_length": config.max_length,
+    }
+    trainer = build_trainer(
+        TokenizedPairs,
+        DPOConfig,
+        job,
+        common | own,
+        kept=kept,
+        measured=measured,
+        reference=True,
         processing_class=tokenizer,
-        peft_config=lora_config(job),
     )
-    load_start(trainer.model, job, reference=True)
-    # TRL did so before the reference adapter was there, whose dropout would blur the reference.
-    disable_dropout_in_model(trainer.model)
     answers = fmean(len(pair["chosen_ids"]) for pair in kept)
     return trainer, Fit(_n_cut(kept, config.max_length), dropped, answers)
 

@@ -26,9 +26,7 @@ from typing import Any
 from mpo_core.chat_templates import ChatTemplate
 from mpo_core.config import PgConfig
 from mpo_core.conversations import ScoredExample
-from mpo_core.training.adapter import load_start, lora_config
 from mpo_core.training.answers import answer_tokens, load_tokenizer
-from mpo_core.training.engine import allow_bf16_on_cpu
 from mpo_core.training.rows import (
     BLANK,
     TOO_LONG,
@@ -39,6 +37,7 @@ from mpo_core.training.rows import (
     require_any,
 )
 from mpo_core.training.settings import TrainingJob
+from mpo_core.training.trainer import build_trainer
 
 # What the summary takes from the last steps, by its name in the log.
 FINAL_METRICS = {
@@ -105,26 +104,19 @@ def make_trainer(
     measured, *_ = _tokenized(
         job.validation, validation or [], tokenizer, template, config.max_length
     )
-    from datasets import Dataset
     from trl import DPOConfig
-    from trl.trainer.utils import disable_dropout_in_model
 
-    if not measured:
-        common = common | {"eval_strategy": "no"}
-    arguments = DPOConfig(**common)
-    allow_bf16_on_cpu(arguments)
-    trainer = _trainer_class(config)(
-        model=job.weights,
-        args=arguments,
-        data_collator=_batch,
-        train_dataset=Dataset.from_list(kept),
-        eval_dataset=Dataset.from_list(measured) if measured else None,
+    trainer = build_trainer(
+        _trainer_class(config),
+        DPOConfig,
+        job,
+        common,
+        kept=kept,
+        measured=measured,
+        reference=True,
         processing_class=tokenizer,
-        peft_config=lora_config(job),
+        data_collator=_batch,
     )
-    load_start(trainer.model, job, reference=True)
-    # TRL did so before the reference adapter was there, whose dropout would blur the reference.
-    disable_dropout_in_model(trainer.model)
     return trainer, Fit(cut, dropped, fmean(len(row["answer_ids"]) for row in kept))
 
 

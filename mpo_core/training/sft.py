@@ -12,9 +12,7 @@ from typing import Any
 from mpo_core.chat_templates import ChatTemplate
 from mpo_core.config import SftConfig
 from mpo_core.formats import SftExample
-from mpo_core.training.adapter import load_start, lora_config
 from mpo_core.training.answers import load_tokenizer, sequences
-from mpo_core.training.engine import allow_bf16_on_cpu
 from mpo_core.training.rows import (
     BLANK,
     TOO_LONG,
@@ -24,6 +22,7 @@ from mpo_core.training.rows import (
     require_any,
 )
 from mpo_core.training.settings import TrainingJob
+from mpo_core.training.trainer import build_trainer
 from mpo_core.types import Message
 
 # What the summary takes from the last steps, by its name in TRL.
@@ -60,27 +59,23 @@ def make_trainer(
     kept, dropped = _tokenized(job.rows, rows, tokenizer, template, job)
     require_any(len(kept), job.rows, dropped)
     measured, _ = _tokenized(job.validation, validation or [], tokenizer, template, job)
-    from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    if not measured:
-        common = common | {"eval_strategy": "no"}
-    arguments = SFTConfig(
-        **common,
-        max_length=config.max_length,
-        packing=config.packing,
-        completion_only_loss=True,
-    )
-    allow_bf16_on_cpu(arguments)
-    trainer = SFTTrainer(
-        model=job.weights,
-        args=arguments,
-        train_dataset=Dataset.from_list(kept),
-        eval_dataset=Dataset.from_list(measured) if measured else None,
+    own = {
+        "max_length": config.max_length,
+        "packing": config.packing,
+        "completion_only_loss": True,
+    }
+    trainer = build_trainer(
+        SFTTrainer,
+        SFTConfig,
+        job,
+        common | own,
+        kept=kept,
+        measured=measured,
+        reference=False,
         processing_class=tokenizer,
-        peft_config=lora_config(job),
     )
-    load_start(trainer.model, job, reference=False)
     cut = sum(len(row["input_ids"]) > config.max_length for row in kept)
     answers = fmean(sum(row["completion_mask"]) for row in kept)
     return trainer, Fit(cut, dropped, answers)

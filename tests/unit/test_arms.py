@@ -15,7 +15,8 @@ from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
 from mpo_core.report.merge import report_runs
 from mpo_core.types import Episode, Plan, TaskResult, content_hash
-from tests.unit.test_tally import Doors, Kept, config
+from tests.doors import config, open_doors
+from tests.unit.test_tally import Kept
 
 KNOCK, ENTER = "Step 1: Knock.\nStep 2: Wait.", "Step 1: Knock.\nStep 2: Enter."
 ARMS = ["none", "base", "teacher", "oracle", "expert"]
@@ -51,8 +52,7 @@ def settings(folder, **changes):
 
 @pytest.fixture(autouse=True)
 def doors(monkeypatch):
-    for module in ("jobs.run", "mpo_core.config"):
-        monkeypatch.setattr(f"{module}.suite_class", lambda name: Doors)
+    open_doors(monkeypatch)
     monkeypatch.setattr("mpo_core.teacher.abstract", lambda task, actions, beginning: ENTER)
 
 

@@ -12,7 +12,7 @@ from jobs.plans import collect_plans
 from jobs.rollout import collect_scores
 from jobs.run import Run
 from jobs.tasks import collect_tasks, load_tasks
-from mpo_core.config import Config, load_config, parse_config, save_config
+from mpo_core.config import Config, load_config, save_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
 from mpo_core.pairs import RULES, half_turned
@@ -20,7 +20,9 @@ from mpo_core.report.merge import read_report
 from mpo_core.report.page import markdown
 from mpo_core.report.spending import spending, spending_rows, spending_words, spent_together
 from mpo_core.types import Episode, PlanScore
-from tests.fakes import Doors, episode, request
+from tests.doors import config as house
+from tests.doors import open_doors
+from tests.fakes import episode, request
 from tests.small_run import write_config
 
 SCORING = {"repetitions": "auto", "mean_repetitions": 3.2, "max_repetitions": 6}
@@ -28,28 +30,20 @@ SCORING = {"repetitions": "auto", "mean_repetitions": 3.2, "max_repetitions": 6}
 
 @pytest.fixture(autouse=True)
 def doors(monkeypatch):
-    for module in ("jobs.run", "mpo_core.config"):
-        monkeypatch.setattr(f"{module}.suite_class", lambda name: Doors)
+    open_doors(monkeypatch)
 
 
 def config(folder: Path, **changes) -> Config:
-    tree = {
-        "name": "mine",
-        "runs_dir": str(folder),
-        "envs": {"alfworld": {}},
+    own = {
         "models": {
             "planner": {"scripted": "tests.scripted:planner"},
             "agent": {"scripted": "tests.scripted:visitor"},
         },
         "planner": {"model": "planner", "per_task": 5},
-        "agent": {"model": "agent", "example": False},
         "scoring": SCORING,
-        "validation": 0,
-        "evaluation": {"splits": ["unseen"], "arms": ["none", "base"], "bootstrap": 10},
-        "cluster": {"enabled": False},
         "tracking": {"enabled": False},
     }
-    return parse_config(tree | changes)
+    return house(folder, **own | changes)
 
 
 def scores(asked: Config) -> list[PlanScore]:

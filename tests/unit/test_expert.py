@@ -1,19 +1,9 @@
 import asyncio
 
+from mpo_core.config import Section
 from mpo_core.expert import expert_request
 from mpo_core.rollout import Player
-from tests.fakes import PROMPTS, ToyEnvironment, task
-
-
-class ToySuite:
-    def host(self):
-        return self
-
-    async def environment(self):
-        return ToyEnvironment()
-
-    async def close(self):
-        pass
+from tests.fakes import PROMPTS, Doors, task
 
 
 class NoModel:
@@ -28,7 +18,7 @@ class NoModel:
 
 def test_the_expert_plays_the_environments_solution_without_a_model():
     async def play():
-        player = Player({"toy": ToySuite()}, {"toy": PROMPTS}, NoModel())
+        player = Player({"toy": Doors(Section())}, {"toy": PROMPTS}, NoModel())
         return await player.play(expert_request(task(), {}))
 
     episode = asyncio.run(play())

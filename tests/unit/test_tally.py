@@ -1,7 +1,6 @@
 """A run's folder that was worked on with other settings before: what its summary counts."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,7 @@ from jobs.pipeline import run_pipeline
 from jobs.run import Run
 from mpo_core.config import Config
 from mpo_core.tracking import NoTracker
-from tests.fakes import Doors
+from tests.doors import config, open_doors
 
 
 class Kept(NoTracker):
@@ -32,27 +31,7 @@ class Kept(NoTracker):
 
 @pytest.fixture(autouse=True)
 def doors(monkeypatch):
-    for module in ("jobs.run", "mpo_core.config"):
-        monkeypatch.setattr(f"{module}.suite_class", lambda name: Doors)
-
-
-def config(folder: Path | str, **changes) -> Config:
-    tree = {
-        "name": "mine",
-        "runs_dir": str(folder),
-        "envs": {"alfworld": {}},
-        "models": {
-            "planner": {"scripted": "tests.scripted:planner"},
-            "agent": {"scripted": "tests.scripted:agent"},
-        },
-        "planner": {"model": "planner", "per_task": 2},
-        "agent": {"model": "agent", "example": False},
-        "scoring": {"repetitions": 2},
-        "validation": 0,
-        "evaluation": {"splits": ["unseen"], "arms": ["none", "base"], "bootstrap": 10},
-        "cluster": {"enabled": False},
-    }
-    return Config.model_validate(tree | changes)
+    open_doors(monkeypatch)
 
 
 def finished(asked: Config) -> tuple[dict, dict]:

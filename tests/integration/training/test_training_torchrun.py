@@ -35,8 +35,8 @@ KINDS = [
 # The usual way to train on a CPU: plain PyTorch, without a word.
 WITHOUT_DEEPSPEED = """
 import sys
-import mpo_core.training.dpo as dpo
 import mpo_core.training.run as run
+import mpo_core.training.trainer as trainer
 from mpo_core.training.__main__ import main
 arguments = run.common_arguments
 def prepare_for_cpu(config):
@@ -44,7 +44,7 @@ def prepare_for_cpu(config):
     PartialState(cpu=True)
 run.prepare_process = prepare_for_cpu
 run.common_arguments = lambda job: arguments(job) | {"use_cpu": True, "deepspeed": None}
-dpo.allow_bf16_on_cpu = lambda arguments: None
+trainer.allow_bf16_on_cpu = lambda arguments: None
 main(sys.argv[1])
 """
 

@@ -1,0 +1,49 @@
+"""What the trainers of all methods share: TRL's, over rows that are tokenized already."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mpo_core.training.adapter import load_start, lora_config
+from mpo_core.training.engine import allow_bf16_on_cpu
+from mpo_core.training.settings import TrainingJob
+
+
+def build_trainer(
+    trainer_class: type,
+    arguments_class: type,
+    job: TrainingJob,
+    arguments: Mapping[str, Any],
+    *,
+    kept: Sequence[dict[str, Any]],
+    measured: Sequence[dict[str, Any]],
+    reference: bool,
+    **more: Any,
+) -> Any:
+    """A trainer with the job's start loaded.
+
+    Args:
+        arguments: of `arguments_class`, the method's own and those that all share
+            (`run.common_arguments`).
+        kept, measured: rows to train and to measure on; of the latter there may be none.
+        reference: whether the start is also kept, frozen, to train against.
+        more: further arguments of `trainer_class`.
+    """
+    from datasets import Dataset
+    from trl.trainer.utils import disable_dropout_in_model
+
+    given = dict(arguments) if measured else {**arguments, "eval_strategy": "no"}
+    settings = arguments_class(**given)
+    allow_bf16_on_cpu(settings)
+    trainer = trainer_class(
+        model=job.weights,
+        args=settings,
+        train_dataset=Dataset.from_list(kept),
+        eval_dataset=Dataset.from_list(measured) if measured else None,
+        peft_config=lora_config(job),
+        **more,
+    )
+    load_start(trainer.model, job, reference=reference)
+    if reference:
+        # TRL did so before the reference adapter was there, whose dropout would blur it.
+        disable_dropout_in_model(trainer.model)
+    return trainer
