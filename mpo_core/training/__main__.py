@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mpo_core.config import validated
 from mpo_core.errors import InputError
+from mpo_core.training.engine import leave
 from mpo_core.training.run import Stopped, train
 from mpo_core.training.settings import CONFIGS, TrainingJob
 
@@ -32,7 +33,8 @@ if __name__ == "__main__":
         main(sys.argv[1])
     except InputError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        leave(2)
     except Stopped as stop:
         print(f"{stop}; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        leave(130)
+    leave(0)

@@ -4,10 +4,9 @@ accelerate falls back to plain DDP without a word (when ACCELERATE_USE_CPU is se
 nothing but memory use and speed then tells. So the engine is looked at before the first step.
 """
 
-import atexit
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
@@ -63,16 +62,17 @@ def prepare_process(config: TrainingConfig) -> None:
 
     # accelerate picks nccl or a CPU-only state by itself; this state is made first and reused.
     PartialState(cpu=False, backend="nccl" if on_gpu else "gloo")
-    atexit.register(_leave_group)
 
 
-def _leave_group() -> None:
-    """End the process group: the threads of one that is still there may abort the process as it
-    exits, and torchrun then counts a finished training as failed."""
-    from torch import distributed
+def leave(code: int) -> NoReturn:
+    """End a process that has trained.
 
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    Gloo's threads outlive their process group where anything still refers to it, and a usual exit
+    may then abort the process, which torchrun counts as a failed training.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _import_deepspeed() -> None:

@@ -24,6 +24,7 @@ from mpo_core.pairs import half_turned, make_pairs
 from mpo_core.plan_text import read_plan
 from mpo_core.rollout import Player, play_owed
 from mpo_core.scoring import score_plans
+from mpo_core.training.engine import leave
 from mpo_core.training.run import train
 from mpo_core.training.settings import TrainingJob
 from mpo_core.types import Episode, Plan, PlanScore, Record, Task
@@ -150,3 +151,4 @@ def main(folder: Path, seed: int) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), int(sys.argv[2]))
+    leave(0)

@@ -13,6 +13,7 @@ ALL_JOBS = """
 import sys
 from accelerate.state import AcceleratorState
 from mpo_core.training.__main__ import main
+from mpo_core.training.engine import leave
 from mpo_core.training.run import Stopped
 for job in sys.argv[1:]:
     try:
@@ -20,6 +21,7 @@ for job in sys.argv[1:]:
     except Stopped as stop:
         print(stop)
     AcceleratorState._reset_state()
+leave(0)
 """
 
 
