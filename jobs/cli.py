@@ -632,7 +632,9 @@ def _print_work(opened) -> None:
     config: Config = opened.config
     tasks = {split: len(opened.tasks(split)) for split in opened.splits}
     plans = tasks["train"] * config.planner.per_task
-    trainings = list(config.trainings) + ["RFT"] * ("rft" in config.evaluation.arms)
+    trainings = list(config.trainings)
+    if "rft" in config.evaluation.arms and not config.planner.rft.training:
+        trainings.append("RFT")
     trainings += list(opened.controls)
     held_out = sum(tasks[split] for split in config.evaluation.splits)
     played = sum(plans_a_task(opened, arm) for arm in config.evaluation.arms)

@@ -1,7 +1,9 @@
 """Rounds: sampling, scoring, pairing and training, each from the planner of the round before.
 
 A round's planner is kept when its plans earn more on the validation tasks than those of the round
-before; the first that does not ends the rounds. What happened stands in `rounds.json`.
+before; the first that does not ends the rounds. With `evaluation.plan_samples` those are as many
+sampled plans a task, whose mean is less left to chance than that of the greedy ones. What happened
+stands in `rounds.json`.
 """
 
 import json
@@ -74,7 +76,7 @@ def _validation_reward(run: Run, version: str) -> float | None:
     tasks, evaluation = load_tasks(run, "validation"), run.config.evaluation
     if not tasks:
         return None
-    plans = collect_plans(run, version, "validation")
+    plans = collect_plans(run, version, "validation", evaluation.plan_samples)
     requests = episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
     rewards = [episode.reward for episode in play(run, "validation", requests)]
     # The float of an exact mean: rounds that earn the same are equal.

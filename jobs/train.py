@@ -48,10 +48,11 @@ def train_rft(run: Run) -> dict[str, Any]:
     """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task, or with
     all above the task's mean."""
     tasks, plans = load_tasks(run, "train"), load_plans(run, "sft", "train")
-    pick = {"best": best_plans, "above_mean": plans_above_mean}[run.config.planner.rft.pick]
+    planner = run.config.planner
+    pick = {"best": best_plans, "above_mean": plans_above_mean}[planner.rft.pick]
     picked = pick(tasks, plans, load_plan_scores(run))
     shown = [of_plan(plan, task, run.prompts) for task, plan in picked]
-    return _imitate(run, "rft", shown, run.config.planner.sft, start="sft")
+    return _imitate(run, "rft", shown, planner.rft.training or planner.sft, start="sft")
 
 
 def train_pg(run: Run) -> dict[str, Any]:

@@ -327,11 +327,13 @@ class PgConfig(TrainingConfig):
 
 
 class RftConfig(Section):
-    """Rejection-sampling fine-tuning, with the settings of `planner.sft`."""
+    """Rejection-sampling fine-tuning."""
 
     pick: Literal["best", "above_mean"] = "best"
     """What it imitates: the best scored plan of each task, or every plan whose score is above the
     mean of its task's plans."""
+    training: SftConfig | None = None
+    """Settings of this training; left out, those of `planner.sft`. Its plans are fewer."""
 
 
 class PlannerConfig(Section):
@@ -339,8 +341,7 @@ class PlannerConfig(Section):
     """Key in `models` of the planner before training."""
     sft: SftConfig | None = None
     """Fine-tune the planner on the seed plans first: it is then this planner whose plans are
-    scored and that DPO, policy gradient and RFT (with these same settings) go on from. Left out,
-    it is the base."""
+    scored and that DPO, policy gradient and RFT go on from. Left out, it is the base."""
     rft: RftConfig = RftConfig()
     pg: PgConfig | None = None
     """Train it by policy gradient as well, for the arm `pg`; left out, it is not."""
@@ -723,7 +724,11 @@ class Config(Section):
                 raise ValueError(
                     f"{name}: trains the {role}, which needs models.{key}.source (a model folder)"
                 )
-        continuing = {"training": trained.get("training"), "planner.pg": planner.pg}
+        continuing = {
+            "training": trained.get("training"),
+            "planner.pg": planner.pg,
+            "planner.rft.training": planner.rft.training,
+        }
         for name, section in continuing.items() if planner.sft else ():
             for field in ("method", "lora") if section else ():
                 if getattr(planner.sft, field) != getattr(section, field):
@@ -755,11 +760,13 @@ class Config(Section):
     @property
     def trainings(self) -> dict[str, TrainingConfig]:
         """Section name -> settings of every training that the run does."""
+        arms = self.evaluation.arms
         sections = {
             "agent.sft": self.agent.sft,
             "planner.sft": self.planner.sft,
             "training": self.training if self.trains or self.scoring.shuffle else None,
-            "planner.pg": self.planner.pg if "pg" in self.evaluation.arms else None,
+            "planner.rft.training": self.planner.rft.training if "rft" in arms else None,
+            "planner.pg": self.planner.pg if "pg" in arms else None,
         }
         return {name: section for name, section in sections.items() if section}
 

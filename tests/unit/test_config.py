@@ -156,9 +156,11 @@ def test_a_fault_is_one_line_that_names_the_key(override, says):
     assert "\n" not in str(caught.value)
 
 
-def test_policy_gradient_goes_on_with_what_sft_has_made():
-    with pytest.raises(InputError, match=r"planner\.sft\.method and planner\.pg\.method differ"):
-        named_config("demo-paper", ["planner.pg={method: full}"])
+@pytest.mark.parametrize("section", ["planner.pg", "planner.rft.training"])
+def test_what_follows_sft_goes_on_with_what_sft_has_made(section):
+    says = rf"planner\.sft\.method and {section}\.method differ"
+    with pytest.raises(InputError, match=says):
+        named_config("demo", [f"{section}={{method: full}}"])
 
 
 @pytest.mark.parametrize(

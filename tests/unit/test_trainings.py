@@ -13,6 +13,7 @@ from jobs.pipeline import run_pipeline
 from jobs.rollout import scores_path
 from jobs.run import Run
 from jobs.train import train_controls, train_method, train_pg, train_rft
+from mpo_core.config import SftConfig
 from mpo_core.conversations import SftExample
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Attempt, task_results
@@ -156,6 +157,12 @@ def test_rft_imitates_the_best_plan_or_all_above_the_mean(run, trained, pick, pe
     texts = {one.completion[0]["content"] for one in shown}
     assert texts == {f"Step 1: {k}." for k in range(per_task)}
     assert asked["method"] == "sft" and asked["config"] == run.config.planner.sft
+
+
+def test_rft_has_settings_of_its_own_where_given(run, trained):
+    run.config.planner.rft.training = SftConfig(learning_rate=1e-3)
+    train_rft(run)
+    assert trained[0]["config"] == run.config.planner.rft.training
 
 
 def test_rows_given_to_policy_gradient_need_no_run(run, trained, tmp_path):

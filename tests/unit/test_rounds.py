@@ -1,0 +1,49 @@
+"""Which rounds' planners are kept."""
+
+import pytest
+
+from jobs.configs import named_config
+from jobs.rounds import final_version, run_rounds
+from jobs.run import Run
+from jobs.tasks import load_tasks
+from mpo_core.ledger import write_records
+from mpo_core.types import Plan
+from tests.fakes import episode, protocol, task
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of two rounds whose stages do nothing, but for the plans on the validation tasks."""
+    run = object.__new__(Run)
+    run.config = named_config("demo", ["rounds=2", "validation=0.5"])
+    run.dir, run.suites = tmp_path, {}
+    run.fingerprint = lambda version: "agent"
+    write_records(run.dir / "tasks" / "train.jsonl", [task(k) for k in range(4)])
+    for name in ("collect_scores", "train_on_pairs"):
+        monkeypatch.setattr(f"jobs.rounds.{name}", lambda *_: None)
+    monkeypatch.setattr("jobs.rounds.collect_pairs", lambda *_: ["a pair"])
+
+    def plans(run, version, split, samples=0):
+        # The second round's greedy plans are worse, its sampled ones better.
+        worth = {"mpo": 0.5, "mpo-2": 0.75 if samples else 0.25}.get(version, 0.0)
+        return [Plan.of(one.id, str(worth), version) for one in load_tasks(run, split)]
+
+    monkeypatch.setattr("jobs.rounds.collect_plans", plans)
+    monkeypatch.setattr(
+        "jobs.rollout.agent_protocol",
+        lambda run, task, temperature: protocol(temperature=temperature),
+    )
+    monkeypatch.setattr(
+        "jobs.rounds.play",
+        lambda run, name, requests: [episode(r, float(r.plan.text)) for r in requests],
+    )
+    return run
+
+
+@pytest.mark.parametrize(("samples", "last"), [(0, "mpo"), (2, "mpo-2")])
+def test_a_round_is_judged_by_sampled_plans_where_the_evaluation_draws_them(run, samples, last):
+    run.config.evaluation.plan_samples = samples
+    first, second = run_rounds(run)
+    assert first.kept and first.validation_reward == 0.5
+    assert second.kept == (last == "mpo-2")
+    assert final_version(run) == last
