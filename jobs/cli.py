@@ -269,7 +269,8 @@ def evaluate(
 @app.command(
     epilog="Examples:\n\n`mpo sweep demo --over seed=0,1 --over training.beta=0.05,0.1 --on slurm`"
     "\n\n`mpo sweep demo --over seed=0,1,2 --status`\n\n"
-    "The same command again goes on with what is not done; `mpo report runs/demo-seed*` then puts "
+    "`mpo sweep demo --from runs/demo --over training.beta=0.05,0.1` (with its plans and scores)"
+    "\n\nThe same command again goes on with what is not done; `mpo report runs/demo-seed*` then puts "
     "seeds into one table."
 )
 def sweep(
@@ -287,6 +288,15 @@ def sweep(
         int | None,
         typer.Option(min=1, help="Jobs at a time; 1 on this machine, on Slurm as many as it lets."),
     ] = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Begin each point with a copy of this run's folder, and redo only what its "
+            "settings change.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say where each point stands.")] = False,
     point: Annotated[
@@ -297,7 +307,7 @@ def sweep(
     """Run a config at every point of a grid, through submitit, under one run in MLflow."""
     from jobs.sweep import Sweep
 
-    opened = Sweep(config, overrides or [], over, on)
+    opened = Sweep(config, overrides or [], over, on, begin_with)
     if point is not None:
         if point >= len(opened.points):
             raise InputError(f"--point {point}: there are {len(opened.points)}, from 0")

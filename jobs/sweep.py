@@ -7,11 +7,16 @@
 
 The same command goes on with what is not done: a point whose job has ended without finishing is
 submitted again and continues from its run folder.
+
+Points may begin with a copy of a finished run's files. Every stage takes up what it finds of its
+own settings, so that points that differ in a training's settings share the plans and the scored
+episodes that were there before it.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +43,8 @@ from mpo_core.types import content_hash
 Place = Literal["slurm", "local", "debug"]
 State = Literal["done", "queued", "running", "failed", "new"]
 LONGEST_NAME = 60
+OF_THE_RUN_ITSELF = ("report", "mlflow_run_id", "timings.json", "rounds.json", "checkpoints")
+"""What a run's folder says of that run alone."""
 # What tells Slurm's commands about Slurm itself, in a job as elsewhere.
 SLURM_ITSELF = (
     "SLURM_CONF",
@@ -104,10 +111,19 @@ class Sweep:
     """A sweep's folder. Made only of points whose configs are valid."""
 
     def __init__(
-        self, config: str, overrides: Sequence[str], over: Sequence[str], place: Place
+        self,
+        config: str,
+        overrides: Sequence[str],
+        over: Sequence[str],
+        place: Place,
+        begin_with: Path | None = None,
     ) -> None:
+        """`begin_with`: the folder of a run whose files the points begin with a copy of."""
+        if begin_with is not None and not (begin_with / "config.yaml").is_file():
+            raise InputError(f"--from {begin_with}: not a run's folder: it has no config.yaml")
         self.base = named_config(config, overrides)
         self.place = place
+        self.begin_with = begin_with
         self.points = grid(self.base.name, over)
         self.configs = {
             point.name: named_config(
@@ -148,6 +164,9 @@ class Sweep:
             owed = [p for p in self.points if states[p.name] in ("new", "failed")]
             if owed:
                 self._write_configs()
+                if self.begin_with is not None:
+                    for point in owed:
+                        begin_with_copy(self.begin_with, self.configs[point.name].run_dir)
                 executor = self._executor(parallel)
                 if self.place == "slurm":
                     self._submit(executor, owed)
@@ -266,6 +285,26 @@ class Sweep:
                     f"{self.dir}: another process runs this sweep; wait for it or stop it"
                 ) from error
             yield
+
+
+def begin_with_copy(run_dir: Path, new: Path) -> None:
+    """Give a run that has no folder the files of another, but for what tells of that run alone.
+
+    Raises:
+        InputError: they cannot be copied; nothing is left of the copy then.
+    """
+    if new.exists():
+        return
+    partial = new.with_name(f".{new.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(run_dir, partial, ignore=shutil.ignore_patterns(*OF_THE_RUN_ITSELF))
+        partial.rename(new)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # shutil's own error lists every file with its reason.
+        reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
+        raise InputError(f"--from {run_dir}: cannot be copied to {new}: {reason}") from error
 
 
 def _label(settings: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs import sweep_job
 from jobs.configs import named_config
-from jobs.sweep import Sweep, grid
+from jobs.sweep import Sweep, begin_with_copy, grid
 from jobs.sweep_job import PointJob
 from mpo_core.errors import InputError
 
@@ -199,3 +199,46 @@ def test_a_sweep_without_tracking_opens_no_store(tmp_path):
         done.write_text(sweep._identity(point))
     assert set(sweep.run(1).values()) == {"done"}
     assert not list(tmp_path.rglob("mlflow*"))
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A run's folder."""
+    run = tmp_path / "finished"
+    for name in ("config.yaml", "plans/sft-train.jsonl", "report/summary.json", "mlflow_run_id"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    return run
+
+
+def test_points_begin_with_a_copy_of_a_run_but_for_what_is_of_that_run_alone(
+    tmp_path, finished, monkeypatch
+):
+    settings = [f"runs_dir={tmp_path}", "tracking.enabled=false"]
+    sweep = Sweep("demo", settings, ["seed=1,2"], "local", finished)
+    begun = tmp_path / "demo-seed2" / "plans" / "sft-train.jsonl"
+    begun.parent.mkdir(parents=True)
+    begun.write_text("of its own")
+
+    def played(executor, owed, parallel):
+        copied = tmp_path / "demo-seed1"
+        files = {str(file.relative_to(copied)) for file in copied.rglob("*") if file.is_file()}
+        assert files == {"config.yaml", "plans/sft-train.jsonl"}
+
+    monkeypatch.setattr(sweep, "_play", played)
+    sweep.run(1)
+    # A point that has begun goes on with what it has.
+    assert begun.read_text() == "of its own"
+    assert (finished / "report" / "summary.json").is_file()
+
+
+def test_a_copy_that_fails_leaves_no_folder_that_looks_begun(tmp_path, finished):
+    (finished / "scores.parquet").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"--from .*finished: cannot be copied.*scores.parquet"):
+        begin_with_copy(finished, tmp_path / "new")
+    assert not (tmp_path / "new").exists() and not (tmp_path / ".new.partial").exists()
+
+
+def test_what_is_no_run_is_not_begun_with(tmp_path):
+    with pytest.raises(InputError, match=r"--from .*: not a run's folder"):
+        Sweep("demo", [f"runs_dir={tmp_path}"], ["seed=1"], "local", tmp_path)
