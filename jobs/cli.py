@@ -270,8 +270,8 @@ def evaluate(
     epilog="Examples:\n\n`mpo sweep demo --over seed=0,1 --over training.beta=0.05,0.1 --on slurm`"
     "\n\n`mpo sweep demo --over seed=0,1,2 --status`\n\n"
     "`mpo sweep demo --from runs/demo --over training.beta=0.05,0.1` (with its plans and scores)"
-    "\n\nThe same command again goes on with what is not done; `mpo report runs/demo-seed*` then puts "
-    "seeds into one table."
+    "\n\nThe same command again goes on with what is not done; `mpo report runs/demo-seed*` then "
+    "puts seeds into one table."
 )
 def sweep(
     config: ConfigArgument,
