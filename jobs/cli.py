@@ -701,10 +701,10 @@ def _print_results(heading: str, found: dict) -> None:
 
 def _print_report(folder: Path, summary: dict) -> None:
     from mpo_core.report.conduct import conduct_warnings
-    from mpo_core.report.gain import gains
+    from mpo_core.report.gain import gains, imitation
     from mpo_core.report.page import title
 
-    for sentence in gains(summary):
+    for sentence in [*gains(summary), *imitation(summary)]:
         console.print(sentence, markup=False, soft_wrap=True)
     _print_results(title(summary), summary)
     if "sampled" in summary:

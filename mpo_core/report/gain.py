@@ -29,6 +29,34 @@ def gains(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def imitation(summary: Mapping[str, Any]) -> list[str]:
+    """A sentence for each environment: whether SFT has reached the teacher that it imitates, on the
+    same tasks as `gains`. None where either was not played.
+
+    A planner that falls short of its teacher gains by any further training, whatever its scores
+    say; so what comes after is to be read with this.
+    """
+    taught = ("teacher", "sft")
+    single = _rows(summary["paired"], taught)
+    drawn = _rows(summary["sampled"]["paired"], taught) if "sampled" in summary else {}
+    split = _split([row["split"] for row in single.values()])
+    sentences = []
+    for place, row in single.items():
+        if row["split"] != split:
+            continue
+        measured = [(row, f"{single_plan(summary)} a task")]
+        if place in drawn:
+            measured.append((drawn[place], "sampled plans"))
+        short = any(of_plans["ci95"][0] > 0 for of_plans, _ in measured)
+        figures = " and ".join(f"{difference(one)} with {plans}" for one, plans in measured)
+        sentences.append(
+            f"SFT {'falls short of' if short else 'matches'} its teacher on the {split} tasks of "
+            f"{row['env']}: the teacher's plans minus SFT's earn {figures}"
+            + ("; more seeds.per_task or planner.sft.epochs may mend it." if short else ".")
+        )
+    return sentences
+
+
 def example(attempts: Sequence[Attempt], seed: int) -> dict[str, Any] | None:
     """Two plans of one task: the first unseen task, in the order of the tasks, that the trained
     planner's plan won in every episode and the reference arm's plan did not.
@@ -80,7 +108,8 @@ def merged_example(examples: Iterable[dict[str, Any] | None]) -> dict[str, Any] 
 
 def opening(summary: Mapping[str, Any]) -> list[str]:
     """The report's first lines in Markdown; none where no trained planner was evaluated."""
-    sentences = [line for sentence in gains(summary) for line in (sentence, "")]
+    said = [*gains(summary), *imitation(summary)]
+    sentences = [line for sentence in said for line in (sentence, "")]
     return sentences + _side_by_side(summary.get("example"), several="runs" in summary)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.evaluation import Attempt, compare, comparisons, task_results
-from mpo_core.report.gain import example, gains, merged_example, opening
+from mpo_core.report.gain import example, gains, imitation, merged_example, opening
 from mpo_core.report.page import against_reference, markdown, paired_rows
 from tests.fakes import episode, request
 
@@ -77,6 +77,31 @@ def test_the_first_line_has_the_gain_of_sampled_plans_too():
     assert sentence.endswith(
         "and +0.000 [95% CI +0.000, +0.000] (no gain is shown) with 3 sampled plans a task."
     )
+
+
+@pytest.mark.parametrize(
+    ("sft", "drawn", "says"),
+    [
+        ([0.5] * 8, [0.5] * 8, "SFT matches its teacher on the unseen tasks of toy: "),
+        ([1.0] * 8, [0.5] * 8, "SFT matches its teacher"),
+        ([0.0] * 8, [0.5] * 8, "SFT falls short of its teacher"),
+        ([0.5] * 8, [0.25] * 8, "SFT falls short of its teacher"),
+    ],
+)
+def test_sft_is_held_against_its_teacher_by_greedy_and_by_sampled_plans(sft, drawn, says):
+    found = summary(
+        attempts("teacher", [0.5] * 8),
+        attempts("sft", sft),
+        attempts("teacher", [0.5] * 8, sampled=True),
+        attempts("sft", drawn, sampled=True),
+    )
+    [sentence] = imitation(found)
+    assert sentence.startswith(says) and sentence in markdown(found)
+    assert f"{0.5 - drawn[0]:+.3f}" in sentence and f"{0.5 - sft[0]:+.3f}" in sentence
+
+
+def test_without_a_teacher_nothing_is_said_of_it():
+    assert imitation(summary(attempts("sft", [0.0]), attempts("mpo", [1.0]))) == []
 
 
 def test_the_gain_is_that_on_unseen_tasks_where_there_are_such():
