@@ -446,9 +446,10 @@ class ScoringConfig(Section):
 
 
 class PairsConfig(Section):
-    rule: Literal["best_worst", "margin", "significant"] = "best_worst"
-    """Which of a task's scored plans are paired: the best and the worst (the paper's rule), every
-    two that differ by more than `min_margin`, or of these only the significant differences."""
+    rule: Literal["best_worst", "nested", "margin", "significant"] = "best_worst"
+    """Which of a task's scored plans are paired: the best and the worst (the paper's rule); these,
+    the second best and the second worst, and so on (`nested`); every two that differ by more than
+    `min_margin`; or of these only the significant differences."""
     min_margin: float = Field(0.0, ge=0, le=1)
     """Score difference that a pair must exceed."""
     level: float = Field(0.05, gt=0, lt=1)

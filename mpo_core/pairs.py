@@ -32,6 +32,20 @@ def best_worst(scores: Sequence[PlanScore]) -> Iterator[tuple[PlanScore, PlanSco
         yield best, worst
 
 
+def nested(scores: Sequence[PlanScore]) -> Iterator[tuple[PlanScore, PlanScore]]:
+    """The best against the worst plan, the second best against the second worst, and so on: each
+    plan in one pair at most.
+
+    Of equals the first sampled come first, among the best as among the worst.
+    """
+    half = len(scores) // 2
+    best = sorted(scores, key=lambda score: score.exact, reverse=True)[:half]
+    worst = sorted(scores, key=lambda score: score.exact)[:half]
+    for better, worse in zip(best, worst, strict=True):
+        if better.exact > worse.exact:
+            yield better, worse
+
+
 def every_pair(scores: Sequence[PlanScore]) -> Iterator[tuple[PlanScore, PlanScore]]:
     """Every two plans that differ, the better one first."""
     for one, other in combinations(scores, 2):
@@ -41,6 +55,7 @@ def every_pair(scores: Sequence[PlanScore]) -> Iterator[tuple[PlanScore, PlanSco
 
 RULES: dict[str, tuple[Rule, bool]] = {
     "best_worst": (best_worst, False),
+    "nested": (nested, False),
     "margin": (every_pair, False),
     "significant": (every_pair, True),
 }

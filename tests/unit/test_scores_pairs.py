@@ -70,13 +70,34 @@ def test_a_pair_differs_by_more_than_the_margin_and_ties_give_none(rule, means, 
     pairs = make_pairs(rule, [task()], plans, scores, {"toy": PROMPTS}, min_margin=margin, level=2)
     differences = [abs(a - b) for a, b in combinations(means, 2)]
     above = sum(d > exact(margin) for d in differences)
-    assert len(pairs) == (min(above, 1) if rule == "best_worst" else above)
+    if rule in ("margin", "significant"):
+        assert len(pairs) == above
+    else:
+        assert min(above, 1) <= len(pairs) <= (1 if rule == "best_worst" else len(means) // 2)
     for pair in pairs:
         assert pair.chosen_score.exact - pair.rejected_score.exact > exact(margin)
         assert pair.rule == rule
-    if rule == "best_worst" and pairs:
+    if rule in ("best_worst", "nested") and pairs:
         assert pairs[0].chosen_score.mean == max(means)
         assert pairs[0].rejected_score.mean == min(means)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=9))
+def test_nested_pairs_begin_with_the_papers_and_have_each_plan_once(means):
+    plans, scores = scored(means)
+    found = {
+        rule: [
+            (pair.chosen_score.plan_id, pair.rejected_score.plan_id)
+            for pair in make_pairs(rule, [task()], plans, scores, {"toy": PROMPTS})
+        ]
+        for rule in ("best_worst", "nested")
+    }
+    paired = [plan for pair in found["nested"] for plan in pair]
+    assert found["nested"][:1] == found["best_worst"]
+    assert len(set(paired)) == len(paired)
+    # Where half of the plans are as good and the others as bad, all are paired.
+    if len(set(means)) == 2 and means.count(max(means)) * 2 == len(means):
+        assert len(paired) == len(means)
 
 
 def test_plans_are_paired_within_their_task_only():
