@@ -19,6 +19,10 @@ class OneProcessExecutor(UniProcExecutor):
     def _init_executor(self) -> None:
         watch = threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True)
         watch.start()
+        if self.vllm_config.lora_config and self.vllm_config.model_config.enforce_eager:
+            from cluster.cpu_lora import use_grouped_adapters
+
+            use_grouped_adapters()
         super()._init_executor()
 
 
