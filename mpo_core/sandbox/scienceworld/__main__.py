@@ -1,7 +1,9 @@
 """Makes the ScienceWorld agent from nothing, or checks one, in the real engine.
 
-python -m mpo_core.sandbox.scienceworld build --out DIR [--minutes M] [--processes N] [--seed S]
-python -m mpo_core.sandbox.scienceworld check --out DIR [--split unseen] [--most N]
+    python -m mpo_core.sandbox.scienceworld build --out DIR [--minutes M] [--processes N] [--seed S]
+    python -m mpo_core.sandbox.scienceworld check --out DIR [--split unseen] [--most N]
+
+`build` trains until `--minutes` or `--tokens` are spent, then checks.
 """
 
 import argparse
@@ -46,7 +48,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=("build", "check"))
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
-    parser.add_argument("--minutes", type=float, default=10, help="of training")
+    parser.add_argument("--minutes", type=float, default=10, help="of training at most")
+    parser.add_argument(
+        "--tokens", type=float, default=float("inf"), help="of one process, after which it ends"
+    )
     parser.add_argument("--processes", type=int, default=2, help="that train")
     parser.add_argument("--seed", type=int, default=0, help="of weights and games")
     parser.add_argument("--split", choices=("seen", "unseen"), default="unseen")
@@ -58,7 +63,7 @@ def main() -> int:
             if options.out.exists():
                 raise InputError(f"{options.out}: there already; --out names a new folder")
             model = train(
-                Budget(options.minutes, processes=options.processes, seed=options.seed),
+                Budget(options.minutes, options.tokens, options.seed, options.processes),
                 _Told(),
                 SHAPE,
                 Batches,
@@ -78,7 +83,8 @@ def main() -> int:
 def _write(model: Llama, out: Path, told: str, options: argparse.Namespace) -> None:
     command = (
         f"python -m mpo_core.sandbox.scienceworld build --minutes {options.minutes:g} "
-        f"--processes {options.processes} --seed {options.seed} --out FOLDER"
+        f"--tokens {options.tokens:g} --processes {options.processes} --seed {options.seed} "
+        "--out FOLDER"
     )
     card = CARD.format(types=", ".join(TYPES), command=command, told=told)
     folder.write(model, out, card, pretrained())

@@ -80,15 +80,14 @@ class Verdict:
     def success(self, plans: str, type_: str | None = None) -> float:
         return float((self.of(plans, type_) == 1).mean())
 
+    def keeps(self, type_: str | None = None) -> bool:
+        """Whether the gate is kept, on all types together or on one alone."""
+        others = max(self.success("poor", type_), self.success("none", type_))
+        return self.success("best", type_) >= LEAST and others <= MOST
+
     @property
     def passed(self) -> bool:
-        """Whether every type keeps the gate."""
-        types = {type_ for type_, _ in self.rewards}
-        return all(
-            self.success("best", t) >= LEAST
-            and max(self.success("poor", t), self.success("none", t)) <= MOST
-            for t in types
-        )
+        return self.keeps()
 
     def lines(self) -> list[str]:
         """The verdict in words: success and mean reward, with 95 % intervals."""
@@ -111,7 +110,8 @@ class Verdict:
         shares = {kind: self.right[kind] / n for kind, n in sorted(self.decisions.items())}
         told.append("decisions: " + ", ".join(f"{k} {share:.3f}" for k, share in shares.items()))
         kept = "kept" if self.passed else "NOT KEPT"
-        told.append(f"gate (each type: best >= {LEAST}, poor and none <= {MOST}): {kept}")
+        told.append(f"gate (best at least {LEAST}, poor and none at most {MOST}): {kept}")
+        told.append(f"kept on these types alone: {', '.join(filter(self.keeps, types)) or 'none'}")
         return told
 
 
