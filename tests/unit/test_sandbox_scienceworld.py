@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.prompts import load_prompts
+from mpo_core.sandbox.llama import Shape
 from mpo_core.sandbox.scienceworld.agent import SHAPE, Batches, Table, followed, ids
 from mpo_core.sandbox.scienceworld.games import STEPS, TYPES, Episode, Game, Goal
 from mpo_core.sandbox.scienceworld.plans import PLANNERS, best, drawn, write
@@ -34,7 +35,7 @@ def test_the_goal_is_read_from_the_task(seed: int) -> None:
 
 
 def test_the_scripted_agent_finds_things_by_the_best_plans_and_seldom_otherwise() -> None:
-    games = [one for one in map(game, range(600)) if one.goal.sought]
+    games = [one for one in map(game, range(300)) if one.goal.sought]
     won = {
         name: sum(
             followed_to_the_end(one, planner(one.goal, random.Random(n))).last.success
@@ -108,6 +109,8 @@ def test_every_type_is_drawn_and_learned_from() -> None:
 
 def test_a_short_training_learns_something() -> None:
     losses = []
-    budget = Budget(minutes=5, tokens=25_000, processes=1)
-    train(budget, lambda standing: losses.append(standing.loss), SHAPE, Batches)
-    assert losses[-1] < losses[0] / 2
+    shape = Shape(len(words()), width=64, layers=2, heads=2, feedforward=128, context=512)
+    budget = Budget(minutes=5, tokens=30_000, processes=1)
+    train(budget, lambda standing: losses.append(standing.loss), shape, Batches)
+    # A running mean, of a few dozen steps.
+    assert losses[-1] < 0.7 * losses[0]
