@@ -10,5 +10,6 @@
 - `rows.py`: the dialogues it learns from; `train.py` trains it, `agent.py` plays it, `gate.py` says
   whether it heeds plans.
 - `planner.py`: the planner before it learns from `teacher.py`; `planner_vocabulary.py` its words.
+- `scienceworld/`: such an agent for six types of ScienceWorld task.
 - `models/`: the agent and the planner as they come with the suite.
 """
