@@ -1,6 +1,6 @@
 """LoRA layers on a CPU: the suite's against vLLM's own, the same layer and tokens in one process.
 
-    python benchmarks/cpu_adapters.py [--tokens 128] [--width 576] [--rank 64]
+python benchmarks/cpu_adapters.py [--tokens 128] [--width 576] [--rank 64]
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """A planner that is not shown the room: the sandbox's, with a tokenizer that leaves the list out.
 
-    python docs/sandbox/roomless.py FOLDER
-    mpo run sandbox name=roomless models.planner.source=FOLDER
+python docs/sandbox/roomless.py FOLDER
+mpo run sandbox name=roomless models.planner.source=FOLDER
 """
 
 import shutil
