@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -244,7 +245,11 @@ class Sweep:
         """Start the jobs one after the other, `parallel` at a time, and wait for the last."""
         waiting, running = list(owed), []
         try:
-            with tqdm(total=len(owed), desc=self.base.name, unit=" points") as bar:
+            # In a log, a line now and then.
+            interval = 0.2 if sys.stderr.isatty() else 60
+            with tqdm(
+                total=len(owed), desc=self.base.name, unit=" points", mininterval=interval
+            ) as bar:
                 while waiting or running:
                     while waiting and len(running) < parallel:
                         point = waiting.pop(0)
