@@ -22,15 +22,15 @@ from mpo_core.config import load_config
 from mpo_core.envs.alfworld.games import game_file
 from mpo_core.evaluation import bootstrap_ci
 from mpo_core.ledger import read_records
-from mpo_core.sandbox.agent import STEPS, play, under
+from mpo_core.sandbox.agent import play, under
 from mpo_core.sandbox.folder import load
 from mpo_core.sandbox.games import Game
 from mpo_core.sandbox.gate import in_engine
-from mpo_core.sandbox.measure import POWER
+from mpo_core.sandbox.measure import POWER, STEPS
 from mpo_core.sandbox.plans import PlanSpec
 from mpo_core.sandbox.reading import read
 from mpo_core.sandbox.repairs import REPAIRS
-from mpo_core.types import Plan, Task
+from mpo_core.types import Plan
 
 PLANNERS = ("sft", "rft", "mpo", "pg")
 HEADINGS = {
@@ -41,28 +41,27 @@ HEADINGS = {
 }
 
 
-def won(agent: Path, root: Path, tasks: Sequence[Task], specs: Sequence[PlanSpec]) -> list[bool]:
-    """Whether the agent wins each game under its plan."""
-    found = [Game.load(game_file(root, task).parent) for task in tasks]
-    played = play(load(agent), under(lambda _, number: specs[number], found), STEPS)
-    return asyncio.run(in_engine(root, tasks, played))
-
-
 def of_run(folder: Path) -> dict[tuple[str, str], list[bool]]:
     """(planner, repair) -> the games won, "" being no repair."""
     run = Run(load_config(folder / "config.yaml", [f"runs_dir={folder.parent}"]))
-    agent = Path(resolve_source(run.config.models[run.config.agent.model].source))
+    agent = load(Path(resolve_source(run.config.models[run.config.agent.model].source)))
     root, tasks = run.suites["alfworld"].root(), load_tasks(run, "unseen")
-    found = [Game.load(game_file(root, task).parent) for task in tasks]
+    games = [Game.load(game_file(root, task).parent) for task in tasks]
+
+    def won(specs: Sequence[PlanSpec]) -> list[bool]:
+        """Whether the agent wins each game under its plan."""
+        played = play(agent, under(lambda _, number: specs[number], games), STEPS)
+        return asyncio.run(in_engine(root, tasks, played))
+
     results = {}
     for version in PLANNERS:
         plans = read_records(run.dir / "plans" / "sampled" / f"{version}-unseen.jsonl", Plan)
         text = {plan.task_id: plan.text for plan in reversed(plans) if plan.sample == 0}
         specs = [read(text[task.id]) for task in tasks]
-        results[version, ""] = won(agent, root, tasks, specs)
+        results[version, ""] = won(specs)
         for fault, repair in REPAIRS.items():
-            mended = [repair(spec, game, POWER) for spec, game in zip(specs, found, strict=True)]
-            results[version, fault] = won(agent, root, tasks, mended)
+            mended = [repair(spec, game, POWER) for spec, game in zip(specs, games, strict=True)]
+            results[version, fault] = won(mended)
     return results
 
 

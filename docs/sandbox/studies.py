@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.sweep import Point, grid
-from mpo_core.config import Config, load_config
+from mpo_core.config import load_config
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
 from mpo_core.types import TaskResult
@@ -72,7 +72,7 @@ STUDIES = (
 
 
 def seed_of(run: Path) -> int:
-    return _config(run).seed
+    return load_config(run / "config.yaml").seed
 
 
 def run(study: Study, base: Path) -> None:
@@ -166,10 +166,6 @@ def _draw(study: Study, rows: Sequence[tuple[str, Reached, Reached]]) -> None:
 
 def _name(study: Study, base: Path) -> str:
     return f"study-{study.name}-seed{seed_of(base)}"
-
-
-def _config(run: Path) -> Config:
-    return load_config(run / "config.yaml")
 
 
 def main() -> None:
