@@ -28,6 +28,7 @@ from mpo_core.envs.scienceworld.host import ROUNDING
 from mpo_core.envs.scienceworld.jvm import Jvm
 from mpo_core.envs.scienceworld.simulator import Simulator
 from mpo_core.envs.scienceworld.tasks import BY_NAME, TaskType, fold
+from mpo_core.sandbox.scienceworld.gate import variations
 
 WORD = re.compile(r"[a-z]+")
 LOOKS = re.compile(r"open door to |look around|examine ")
@@ -79,7 +80,7 @@ def main() -> None:
 
 def study(simulator: Simulator, of: TaskType, count: int) -> dict[str, object]:
     """One type's row of the table."""
-    train, test = (spread(fold(of.variations, split), count) for split in ("train", "unseen"))
+    train, test = (variations(of.name, split, count) for split in ("train", "unseen"))
     learned = [solved(simulator, of.name, variation) for variation in train]
     loads = []
     for variation in test:
@@ -110,11 +111,6 @@ def study(simulator: Simulator, of: TaskType, count: int) -> dict[str, object]:
         "by_heart_wins": round(statistics.mean(reward == 1 for reward in rewards), 2),
         "by_heart_reward": round(statistics.mean(rewards), 2),
     }
-
-
-def spread(every: range, count: int) -> list[int]:
-    count = min(count, len(every))
-    return [every[n * len(every) // count] for n in range(count)]
 
 
 def solved(simulator: Simulator, name: str, variation: int) -> Path_:

@@ -170,7 +170,8 @@ def lessons(played: Iterable[Played], rng: random.Random, branches: int = 2) -> 
         tokens = episode.dialogue.tokens
         rows.append(labelled(tokens, right, [(d.at, d.kind) for d in wrong]))
         for d in rng.sample(wrong, min(branches, len(wrong))):
-            rows.append(corrected(tokens[: d.before], episode.dialogue.prefix, d.wanted, d.kind))
+            before = [*tokens[: d.before], *episode.dialogue.prefix]
+            rows.append(corrected(before, spoken(d.wanted), d.kind))
     return rows
 
 

@@ -207,10 +207,10 @@ def labelled(
     return _row(tokens, decisions, mistakes)
 
 
-def corrected(dialogue: Sequence[int], prefix: Sequence[int], action: str, what: str) -> Row:
-    """An episode of the agent's own up to a mistake, with what was right in its place."""
-    before = [*dialogue, *prefix]
-    row = _row([*before, *spoken(action), _id(END)], [(len(before), what)], [])
+def corrected(before: Sequence[int], right: Sequence[int], what: str) -> Row:
+    """An episode of the agent's own up to a mistake, with the tokens of what was right in its
+    place."""
+    row = _row([*before, *right, _id(END)], [(len(before), what)], [])
     # What came before is learned from the episode itself.
     row.weights[: len(before)] = [0.0] * len(before)
     return row

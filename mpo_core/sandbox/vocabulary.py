@@ -12,7 +12,7 @@ The chat template tells a plan once: where the suite repeats it after every obse
 beginning of each of the agent's answers, only the first stays, and that of an answer just begun.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -115,16 +115,25 @@ def words() -> list[str]:
 @cache
 def tokenizer() -> Any:
     """The tokenizer, as `tokenizers` has it."""
+    return reading(words(), _rules(), (GO,))
+
+
+def reading(words: Sequence[str], rules: Iterable[tuple[str, str]], phrases: Iterable[str]) -> Any:
+    """A tokenizer of words, the phrases among them of several, that reads by its normalizer.
+
+    Args:
+        rules: patterns of lower-case text (Oniguruma's) and what each becomes, in their order.
+    """
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-    made = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words())}, unk_token=UNKNOWN))
+    made = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, unk_token=UNKNOWN))
     made.normalizer = normalizers.Sequence(
         [
             normalizers.Lowercase(),
-            *(normalizers.Replace(Regex(pattern), word) for pattern, word in _rules()),
+            *(normalizers.Replace(Regex(pattern), word) for pattern, word in rules),
         ]
     )
-    piece = Regex(rf"{GO}|\S+")
+    piece = Regex("|".join([*phrases, r"\S+"]))
     made.pre_tokenizer = pre_tokenizers.Split(piece, behavior="removed", invert=True)
     made.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in SPECIAL])
     return made

@@ -9,7 +9,7 @@ from typing import Protocol
 from mpo_core.envs.base import Reset, Step
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.sandbox.llama import Llama, Sampler, Shape
-from mpo_core.sandbox.rows import Row, labelled
+from mpo_core.sandbox.rows import Row, corrected, labelled
 from mpo_core.sandbox.scienceworld.follower import IDLE, Follower
 from mpo_core.sandbox.scienceworld.games import ANIMALS, PLANTS, ROOMS, STEPS, Episode, Game
 from mpo_core.sandbox.scienceworld.plans import PlanSpec, drawn, write
@@ -37,11 +37,17 @@ def ids(text: str) -> tuple[int, ...]:
     return tuple(tokenizer().encode(text, add_special_tokens=False).ids)
 
 
+def spoken(action: str) -> tuple[int, ...]:
+    """The tokens of an action, as the agent says it."""
+    return ids(f"{ACTION} {action}")
+
+
 @cache
 def prompts() -> Prompts:
     return load_prompts("scienceworld")
 
 
+@cache
 def _id(word: str) -> int:
     return words().index(word)
 
@@ -73,9 +79,9 @@ class Table:
     def act(self, said: Sequence[int] | None, learned: bool = True) -> bool:
         """Do what was said, by default what the follower says; whether the episode goes on."""
         wanted = self.follower.act() or IDLE
-        said = ids(f"{ACTION} {wanted}") if said is None else tuple(said)
+        said = spoken(wanted) if said is None else tuple(said)
         at, kind = len(self.tokens) + 1, self._kind(wanted)
-        right = said == ids(f"{ACTION} {wanted}")
+        right = said == spoken(wanted)
         (self.right if right and learned else self.wrong).append((at, kind))
         if not right:
             self.wanted.append((at, wanted, kind))
@@ -104,13 +110,10 @@ class Table:
 
     def corrections(self, rng: random.Random) -> list[Row]:
         """Up to a mistake as it was, and then what was right."""
-        rows = []
-        for at, wanted, kind in rng.sample(self.wanted, min(2, len(self.wanted))):
-            tokens = [*self.tokens[:at], *ids(f"{ACTION} {wanted}"), _id(END)]
-            row = labelled(tokens, [(at, kind)], [])
-            row.weights[:at] = [0.0] * at
-            rows.append(row)
-        return rows
+        return [
+            corrected(self.tokens[:at], spoken(wanted), kind)
+            for at, wanted, kind in rng.sample(self.wanted, min(2, len(self.wanted)))
+        ]
 
 
 def table(rng: random.Random) -> Table:
@@ -126,7 +129,7 @@ def followed(rng: random.Random) -> Row:
     new, noise = table(rng), NOISE if rng.random() < 0.5 else 0.0
     for _ in range(STEPS):
         noisy = rng.random() < noise
-        if not new.act(ids(f"{ACTION} {_some_action(rng)}") if noisy else None, not noisy):
+        if not new.act(spoken(_some_action(rng)) if noisy else None, not noisy):
             break
         if new.follower.act() is None:
             break

@@ -98,10 +98,10 @@ class Verdict:
                 rewards = self.of(plans, type_)
                 wins, count = int((rewards == 1).sum()), len(rewards)
                 low, high = wilson(wins, count)
+                least, most = bootstrap_ci(rewards)
                 told.append(
                     f"{type_ or 'all'}, {plans}: success {wins / count:.3f} [{low:.3f}, {high:.3f}]"
-                    f", reward {rewards.mean():.3f} [{bootstrap_ci(rewards)[0]:.3f}, "
-                    f"{bootstrap_ci(rewards)[1]:.3f}], {count} variations"
+                    f", reward {rewards.mean():.3f} [{least:.3f}, {most:.3f}], {count} variations"
                 )
         for other in ("poor", "none"):
             differences = (self.of("best") == 1).astype(float) - (self.of(other) == 1)

@@ -14,9 +14,9 @@ from mpo_core.sandbox.scienceworld.games import ANIMALS, COLOURS, PLANTS, ROOMS
 from mpo_core.sandbox.vocabulary import (
     ACTION,
     SPECIAL,
-    UNKNOWN,
     chat_template,
     in_transformers,
+    reading,
 )
 
 VERBS = ("teleport to", "look around", "focus on", "pick up")
@@ -51,15 +51,7 @@ def words() -> list[str]:
 @cache
 def tokenizer() -> Any:
     """The tokenizer, as `tokenizers` has it."""
-    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
-
-    made = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words())}, unk_token=UNKNOWN))
-    rules = [normalizers.Replace(Regex(pattern), word) for pattern, word in _rules()]
-    made.normalizer = normalizers.Sequence([normalizers.Lowercase(), *rules])
-    piece = Regex("|".join([*TOGETHER, r"\S+"]))
-    made.pre_tokenizer = pre_tokenizers.Split(piece, behavior="removed", invert=True)
-    made.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in SPECIAL])
-    return made
+    return reading(words(), _rules(), TOGETHER)
 
 
 def _rules() -> list[tuple[str, str]]:
