@@ -5,12 +5,12 @@ The same methods as `mpo_core.local.LocalBackend`, plus training and the trained
 
 import logging
 import os
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cluster.address import cluster_address
+from cluster.private import start_private_cluster
 from cluster.reach import check_node, one_line, reach_cluster
 from cluster.resources import (
     Need,
@@ -20,7 +20,6 @@ from cluster.resources import (
     resource_plan,
     served_models,
 )
-from cluster.tempdir import shorten_temporary_folders
 from mpo_core.builtin_models import resolve_source
 from mpo_core.config import Config, TrainingConfig
 from mpo_core.envs.base import Suite
@@ -84,21 +83,7 @@ class ClusterBackend:
             cpus = local_cpus(self._plan, cluster.logical_cpus)
             have = Need(cpus, local_gpus())
             self._free_engines = check_fits(self._plan, have, cluster.free_engines_for_training)
-            _stay_on_loopback()
-            self._undo = _own_token(shorten_temporary_folders())
-            # Within Serve's own five seconds a busy machine does not start the HTTP proxy, which
-            # Serve then kills and starts again.
-            os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "50")
-            try:
-                ray.init(address="local", num_cpus=cpus, include_dashboard=False, **quiet)
-            except BaseException as error:
-                self._undo()
-                if isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
-                    raise InputError(
-                        f"a private Ray cluster does not start: {one_line(error)}; set RAY_TMPDIR "
-                        "to a folder that can be written"
-                    ) from error
-                raise
+            self._undo = start_private_cluster(cpus, **quiet)
         self._connected = True
 
     def fingerprint(self, name: str) -> str:
@@ -223,58 +208,6 @@ class ClusterBackend:
             self._engines.stop()
             self._engines = None
             self._own_engines.clear()
-
-
-def _stay_on_loopback() -> None:
-    """Make a private cluster's processes listen on loopback.
-
-    But for the ports by which Serve's replicas call each other: these Ray binds to every address,
-    behind the token that it makes for every private cluster.
-
-    Ray resolves even 127.0.0.1 to the machine's public address, unless it takes the machine for
-    one that cannot have clusters, as it does on macOS by this variable.
-    """
-    from ray._private import ray_constants
-
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # For Ray's processes,
-    ray_constants.ENABLE_RAY_CLUSTER = False  # and for this one, which has read it already.
-
-
-def _own_token(undo: Callable[[], None]) -> Callable[[], None]:
-    """Give a private cluster a token where the user has none.
-
-    Ray would write one into the user's home, which may be one that cannot be written.
-
-    Args:
-        undo: called where it fails, and by what is returned.
-
-    Raises:
-        InputError: RAY_AUTH_TOKEN_PATH names no file with a token.
-    """
-    from ray._raylet import AuthenticationTokenLoader
-    from ray.exceptions import AuthenticationError
-
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        return undo
-    loader = AuthenticationTokenLoader.instance()
-    try:
-        if loader.has_token(ignore_auth_mode=True):
-            return undo
-    except AuthenticationError as error:
-        undo()
-        path = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        raise InputError(
-            f"RAY_AUTH_TOKEN_PATH: {path}: no token can be read there; mend or unset it"
-        ) from error
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    loader.reset_cache()
-
-    def undo_both() -> None:
-        os.environ.pop("RAY_AUTH_TOKEN", None)
-        loader.reset_cache()
-        undo()
-
-    return undo_both
 
 
 def local_gpus() -> int:

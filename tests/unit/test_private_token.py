@@ -5,7 +5,7 @@ import os
 import pytest
 from ray._raylet import AuthenticationTokenLoader
 
-from cluster.backend import _own_token
+from cluster.private import _own_token
 from mpo_core.errors import InputError
 
 
