@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.collect import TAUGHT, collect_seeds, taught_plans
 from jobs.evaluate import evaluate
+from jobs.imitation import require_teacher_matched
 from jobs.rounds import run_rounds
 from jobs.run import Run
 from jobs.tasks import collect_tasks
@@ -37,6 +38,8 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     if run.config.planner.sft:
         collect_seeds(run)
         train_sft(run)
+        if run.config.planner.match_teacher:
+            require_teacher_matched(run)
     run_rounds(run)
     if "rft" in run.config.evaluation.arms:
         train_rft(run)

@@ -20,6 +20,7 @@ from mpo_core.types import Episode, Plan, PlanScore, Task
 
 SCORING = "scoring"
 EVALUATION = "evaluation"
+VALIDATION = "validation"
 
 
 def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:

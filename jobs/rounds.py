@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.pairs import collect_pairs
 from jobs.plans import collect_plans
-from jobs.rollout import collect_scores, episode_requests, play
+from jobs.rollout import VALIDATION, collect_scores, episode_requests, play
 from jobs.run import Round, Run
 from jobs.tasks import load_tasks
 from jobs.train import train_on_pairs
@@ -78,6 +78,6 @@ def _validation_reward(run: Run, version: str) -> float | None:
         return None
     plans = collect_plans(run, version, "validation", evaluation.plan_samples)
     requests = episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
-    rewards = [episode.reward for episode in play(run, "validation", requests)]
+    rewards = [episode.reward for episode in play(run, VALIDATION, requests)]
     # The float of an exact mean: rounds that earn the same are equal.
     return float(exact_mean(rewards))

@@ -21,7 +21,9 @@ def plans_of_config(run: Run) -> list[Plan]:
     rounds = [Round.of(config, number) for number in range(1, config.rounds + 1)]
     sampled = {(this.start, "train", 0) for this in rounds}
     if config.rounds > 1:
-        sampled |= {(this.version, "validation", 0) for this in rounds}
+        sampled |= {(this.version, "validation", samples) for this in rounds}
+    if config.planner.match_teacher:
+        sampled |= {("sft", "validation", 0), ("sft", "validation", samples)}
     versions = {version for arm in arms_played(run) for version in planners(run, arm)}
     sampled |= set(product(versions, config.evaluation.splits, {0, samples}))
     return [plan for of in sorted(sampled) for plan in own_plans(run, *of)]

@@ -342,6 +342,10 @@ class PlannerConfig(Section):
     sft: SftConfig | None = None
     """Fine-tune the planner on the seed plans first: it is then this planner whose plans are
     scored and that DPO, policy gradient and RFT go on from. Left out, it is the base."""
+    match_teacher: bool = False
+    """Go on to the scoring only when SFT has reached its teacher: on the validation tasks, the
+    teacher's plans are not shown to earn more than SFT's. What MPO then gains is not what SFT still
+    owed. For teachers that know no more of a task than the planner is told."""
     rft: RftConfig = RftConfig()
     pg: PgConfig | None = None
     """Train it by policy gradient as well, for the arm `pg`; left out, it is not."""
@@ -738,6 +742,10 @@ class Config(Section):
                         "with what SFT has made; set both alike"
                     )
         planners = [section for name, section in trained.items() if name != "agent.sft"]
+        if planner.match_teacher and not planner.sft:
+            raise ValueError(
+                "planner.match_teacher: needs planner.sft, by which a teacher is matched"
+            )
         if planner.serve == "adapter" and any(section.method == "full" for section in planners):
             raise ValueError("planner.serve: adapter cannot hold full weights; set it to engine")
         if agent.sft and agent.thoughts:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.sweep import Point, grid
+from jobs.sweep import Point, begin_with_copy, grid
 from mpo_core.config import load_config
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
@@ -77,12 +77,27 @@ def seed_of(run: Path) -> int:
 
 def run(study: Study, base: Path) -> None:
     """Plays what is owed of a study, from a finished run's files."""
-    command = [sys.executable, "-m", "jobs.cli", "sweep", "sandbox", f"name={_name(study, base)}"]
-    command += [f"seed={seed_of(base)}", f"runs_dir={base.parent}", *GAMES, *ONE_ROUND]
-    command += [f"evaluation.arms=[sft,{study.arm}]", *study.settings, "--from", str(base)]
+    command = [*_mpo("sweep", _name(study, base), base), f"evaluation.arms=[sft,{study.arm}]"]
+    command += [*study.settings, "--from", str(begun(base))]
     for axis in study.over:
         command += ["--over", axis]
     subprocess.run(command, check=True)
+
+
+def begun(base: Path) -> Path:
+    """A run with the base's files that has played the studies' games under its SFT planner."""
+    folder = base.parent / f"study-seed{seed_of(base)}"
+    if not folder.is_dir():
+        begin_with_copy(base, folder)
+    if not (folder / "report" / "summary.json").is_file():
+        command = [*_mpo("run", folder.name, base), "evaluation.arms=[sft]"]
+        subprocess.run(command, check=True)
+    return folder
+
+
+def _mpo(command: str, name: str, base: Path) -> list[str]:
+    where = [f"name={name}", f"seed={seed_of(base)}", f"runs_dir={base.parent}"]
+    return [sys.executable, "-m", "jobs.cli", command, "sandbox", *where, *GAMES, *ONE_ROUND]
 
 
 def show(study: Study, bases: Sequence[Path]) -> str:

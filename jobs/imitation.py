@@ -1,0 +1,67 @@
+"""Whether SFT has reached the teacher that it imitates, found out before plans are scored.
+
+A planner that falls short of its teacher gains by any further training, whatever its scores say:
+what the preferences then seem to teach may be what SFT still owed.
+"""
+
+from jobs.collect import load_seeds
+from jobs.plans import collect_plans
+from jobs.rollout import VALIDATION, episode_requests, play
+from jobs.run import Run
+from jobs.tasks import load_tasks
+from mpo_core.errors import InputError
+from mpo_core.evaluation import Attempt, compare, task_results
+
+ARMS = ("teacher", "sft")
+
+
+def require_teacher_matched(run: Run) -> None:
+    """Play the teacher's and the SFT planner's plans of the validation tasks: one plan a task, and
+    `evaluation.plan_samples`.
+
+    Raises:
+        InputError: the teacher's plans earn more, by an interval over the tasks; or there is no
+            validation task.
+    """
+    tasks = load_tasks(run, "validation")
+    if not tasks:
+        raise InputError(
+            f"planner.match_teacher: no task to measure on: validation={run.config.validation} of "
+            f"{len(load_tasks(run, 'train'))} training tasks is none; raise one of them"
+        )
+    found = compare(task_results(_attempts(run), run.config.seed))
+    measured = {"one plan a task": found, "sampled plans": found.get("sampled", {"paired": []})}
+    for what, of_plans in measured.items():
+        for row in of_plans["paired"]:
+            diff, (low, high) = row["diff"], row["ci95"]
+            # `paired` compares every arm with SFT.
+            if low > 0:
+                raise InputError(
+                    f"planner.match_teacher: SFT falls short of its teacher on the {row['n']} "
+                    f"validation tasks of {row['env']}: with {what}, the teacher's earn {diff:.3f} "
+                    f"[{low:+.3f}, {high:+.3f}] more; raise planner.sft.epochs or seeds.per_task "
+                    "in a run of another name, or go on all the same by planner.match_teacher=false"
+                )
+
+
+def _attempts(run: Run) -> list[Attempt]:
+    tasks, evaluation = load_tasks(run, "validation"), run.config.evaluation
+    of_tasks = {task.id: task for task in tasks}
+    seeds = [plan for plan in load_seeds(run) if plan.task_id in of_tasks]
+    plans = {("teacher", False): [plan for plan in seeds if plan.sample == 0]}
+    plans["sft", False] = collect_plans(run, "sft", "validation")
+    if evaluation.plan_samples:
+        drawn = [plan for plan in seeds if plan.sample < evaluation.plan_samples]
+        plans["teacher", True] = drawn
+        plans["sft", True] = collect_plans(run, "sft", "validation", evaluation.plan_samples)
+    requests = {
+        of: episode_requests(run, tasks, made, evaluation.repetitions, evaluation.temperature)
+        for of, made in plans.items()
+    }
+    played = play(run, VALIDATION, [one for of_arm in requests.values() for one in of_arm])
+    episodes = {episode.key: episode for episode in played}
+    return [
+        Attempt(arm, of_tasks[request.task.id], episodes[request.key], sampled)
+        for (arm, sampled), of_arm in requests.items()
+        for request in of_arm
+    ]

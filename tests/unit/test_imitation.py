@@ -1,0 +1,83 @@
+"""A run goes on to the scoring only with an SFT planner that has reached its teacher."""
+
+import pytest
+
+from jobs.configs import named_config
+from jobs.imitation import require_teacher_matched
+from jobs.run import Run
+from jobs.tasks import load_tasks
+from mpo_core.errors import InputError
+from mpo_core.ledger import write_records
+from mpo_core.types import Plan
+from tests.fakes import episode, protocol, task
+
+TASKS, SAMPLES = 40, 2
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run whose plans earn what their text says; `run.worth` is by planner and kind of plan."""
+    run = object.__new__(Run)
+    run.config = named_config("demo", [f"evaluation.plan_samples={SAMPLES}", "validation=0.5"])
+    run.dir, run.suites = tmp_path, {}
+    run.fingerprint = lambda version: "agent"
+    run.worth = {}
+    write_records(run.dir / "tasks" / "train.jsonl", [task(k) for k in range(TASKS)])
+
+    def plans(arm, of_tasks, samples):
+        of_sampled = run.worth[arm, bool(samples)]
+        return [
+            Plan.of(one.id, f"{of_sampled[place % len(of_sampled)]} {sample}", arm, sample)
+            for place, one in enumerate(of_tasks)
+            for sample in range(samples or 1)
+        ]
+
+    def seeds(run):
+        return plans("teacher", load_tasks(run, "train"), 8)
+
+    def drawn(run, version, split, samples=0):
+        return plans(version, load_tasks(run, split), samples)
+
+    monkeypatch.setattr("jobs.imitation.load_seeds", seeds)
+    monkeypatch.setattr("jobs.imitation.collect_plans", drawn)
+    monkeypatch.setattr(
+        "jobs.rollout.agent_protocol",
+        lambda run, task, temperature: protocol(temperature=temperature),
+    )
+    monkeypatch.setattr(
+        "jobs.imitation.play",
+        lambda run, name, requests: [episode(r, float(r.plan.text.split()[0])) for r in requests],
+    )
+    return run
+
+
+@pytest.mark.parametrize(
+    ("greedy", "sampled"),
+    # The last is a difference that so few tasks do not show.
+    [([0.5], [0.5]), ([0.9], [0.9]), ([1.0, 0.0, 0.0, 0.9], [0.5])],
+)
+def test_a_planner_that_is_not_shown_to_fall_short_goes_on(run, greedy, sampled):
+    run.worth = {("teacher", True): [0.5], ("sft", False): greedy, ("sft", True): sampled}
+    require_teacher_matched(run)
+
+
+@pytest.mark.parametrize(
+    ("greedy", "sampled", "short"),
+    [([0.2], [0.5], "one plan a task"), ([0.5], [0.3], "sampled plans")],
+)
+def test_a_planner_that_is_shown_to_fall_short_ends_the_run(run, greedy, sampled, short):
+    run.worth = {("teacher", True): [0.5], ("sft", False): greedy, ("sft", True): sampled}
+    with pytest.raises(InputError, match=f"falls short of its teacher on the 20 .*{short}") as said:
+        require_teacher_matched(run)
+    assert "\n" not in str(said.value)
+
+
+def test_without_tasks_to_measure_on_it_is_said_so(run):
+    run.config.validation = 0.01
+    with pytest.raises(InputError, match=r"no task to measure on: validation=0\.01 of 40 "):
+        require_teacher_matched(run)
+
+
+def test_only_sft_is_measured_by_its_teacher():
+    with pytest.raises(InputError, match=r"planner\.match_teacher: needs planner\.sft"):
+        named_config("demo", ["planner.sft=null", "evaluation.arms=[none]"])
