@@ -17,7 +17,7 @@ TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 # are skipped and say so.
 SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql
 
-.PHONY: demo sandbox test test-all unit bench lint lock install system clean help
+.PHONY: demo sandbox test test-all unit bench lint format lock install system clean help
 
 help:
 	@echo "make install  the virtual environment in .venv, with the mpo command"
@@ -28,7 +28,8 @@ help:
 	@echo "make system   Debian packages that the tests of Slurm and PostgreSQL need (as root)"
 	@echo "make unit     the unit tests, seconds"
 	@echo "make bench    benchmarks; results in runs/bench"
-	@echo "make lint     ruff"
+	@echo "make lint     ruff, of code and format; make test does it first"
+	@echo "make format   mends what ruff can mend"
 	@echo "make lock     resolve requirements/*.lock anew"
 
 sandbox: install
@@ -37,12 +38,10 @@ sandbox: install
 demo: install
 	$(BIN)/mpo run demo
 
-test: install
-	$(BIN)/ruff check
+test: lint
 	$(BIN)/pytest --durations=20
 
-test-all: install
-	$(BIN)/ruff check
+test-all: lint
 	$(BIN)/pytest --durations=20 -m "long or not long"
 
 unit: install
@@ -57,6 +56,10 @@ bench: install
 lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 install: $(STAMP)
 
