@@ -43,12 +43,12 @@ STUDIES = (
     Study(
         "pairs",
         "Which pairs, and is there need of an SFT term? (DPO, 60 steps)",
-        ("pairs.rule=best_worst,nested,margin", "training.sft_weight=0,1,3"),
+        ("pairs.rule=best_worst,nested,margin", "training.sft_weight=0,3"),
         settings=SIXTY_STEPS,
     ),
-    Study("beta", "How strong a pull to the reference? (DPO)", ("training.beta=0.03,0.1,0.3,1",)),
+    Study("beta", "How strong a pull to the reference? (DPO)", ("training.beta=0.03,0.1,0.3",)),
     Study("rate", "Which learning rate? (DPO)", ("training.learning_rate=3e-4,1e-3,2e-3",)),
-    Study("steps", "How long? (DPO)", ("training.max_steps=30,60,120,240",)),
+    Study("steps", "How long? (DPO)", ("training.max_steps=30,60,120",)),
     Study(
         "loss",
         "Which loss? (DPO, without an SFT term)",
@@ -65,7 +65,7 @@ STUDIES = (
     Study(
         "pg",
         "How far may the weights go? (policy gradient)",
-        ("planner.pg.ratio_floor=0,1", "planner.pg.ratio_cap=1.2,3,10"),
+        ("planner.pg.ratio_floor=0,1", "planner.pg.ratio_cap=1.2,3"),
         arm="pg",
     ),
 )
