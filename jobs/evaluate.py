@@ -36,6 +36,7 @@ NO_MATTER = {
     "plan_files",
     "bootstrap",
     "serve",
+    "match_teacher",
     "workers",
     "micro_batch_size",
     "cpus_per_worker",
