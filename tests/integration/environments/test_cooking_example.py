@@ -35,7 +35,8 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cooking")
     site = folder / "site"
     # Building leaves files beside the source.
-    shutil.copytree(EXAMPLE, folder / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    left = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+    shutil.copytree(EXAMPLE, folder / "source", ignore=left)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     offline = ["--no-index", "--no-deps", "--no-build-isolation"]
     command = [*pip, *offline, "--target", str(site), str(folder / "source")]
@@ -62,7 +63,7 @@ def test_the_package_is_found_by_its_entry_point_and_brings_all_of_it(installed)
     prompts = load_prompts("cooking")
     assert "cook in a text game" in prompts.agent and "{trajectory}" in prompts.teacher
     assert prompts.example("cook")[-1]["content"].endswith("Action: eat meal")
-    lines = [len(path.read_text().splitlines()) for path in EXAMPLE.rglob("*.py")]
+    lines = [len(path.read_text().splitlines()) for path in (EXAMPLE / "mpo_cooking").rglob("*.py")]
     assert len(lines) >= 4 and sum(lines) < 250
 
 
