@@ -432,9 +432,11 @@ def tasks(
     seen: Annotated[int, typer.Option(min=0, help="generate: tasks in rooms of training.")] = 12,
     unseen: Annotated[int, typer.Option(min=0, help="generate: tasks in other rooms.")] = 12,
     prior_power: Annotated[
-        float,
-        typer.Option(min=0, help="generate: 0 puts things anywhere, above 1 where they belong."),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0, help="generate, alfworld: 0 puts things anywhere, above 1 where they belong."
+        ),
+    ] = None,
 ) -> None:
     """Count, list or generate an environment's tasks."""
     from jobs.tasks import count_tasks, environment, generate_tasks, list_tasks
@@ -443,7 +445,8 @@ def tasks(
         if out is None:
             raise InputError("--out: say which folder to write the tasks into")
         counts: dict[Split, int] = {"train": train, "seen": seen, "unseen": unseen}
-        console.print(f"{generate_tasks(env, out, counts, seed, prior_power)}", soft_wrap=True)
+        options = {} if prior_power is None else {"prior_power": prior_power}
+        console.print(f"{generate_tasks(env, out, counts, seed, options)}", soft_wrap=True)
         return
     suite = environment(env, data, split, split_file)
     found = list_tasks(suite, split, types)
@@ -529,7 +532,7 @@ def doctor(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Check this machine: Java, GPU, ports, disk, versions, models; each fault with its remedy."""
+    """Check this machine, from environments to models; each fault comes with its remedy."""
     from jobs.doctor import examine
 
     checks = examine(named_config(config, overrides or []) if config else None)

@@ -187,7 +187,7 @@ def _teacher(run: Run, lessons: Lessons, model: ChatModel | None = None) -> Teac
     """The teacher that is asked; without its model it only says what is its own."""
     seeds = run.config.seeds
     if lessons.teacher is None:
-        return RuleTeacher()
+        return RuleTeacher(run.suites)
     sampling = Sampling(
         per_task=lessons.per_task,
         temperature=seeds.temperature,

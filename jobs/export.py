@@ -22,7 +22,6 @@ from mpo_core.formats import (
     read_rows,
     write_rows,
 )
-from mpo_core.prompts import REFERENCE_NAMES
 from mpo_core.types import Demonstration, Plan, PreferencePair, Record
 
 R = TypeVar("R", bound=Record)
@@ -121,7 +120,7 @@ def _name(run: Run, env: str | None, what: str, version: str = "") -> Path:
         what: `sft`, `preference_pairs` or, for plans, a split.
         version: the planner that wrote the plans.
     """
-    name = f"{REFERENCE_NAMES.get(env, env)}_metaplan" if env else "metaplan"
+    name = f"{_called(run, env)}_metaplan" if env else "metaplan"
     if not version:
         return Path(f"{name}_{what}.json")
     return Path(f"{name}_{'train_sampled' if what == 'train' else what}_{version}.jsonl")
@@ -129,11 +128,11 @@ def _name(run: Run, env: str | None, what: str, version: str = "") -> Path:
 
 def _reference_name(run: Run, env: str | None, what: str, version: str = "") -> Path:
     """The same file as the paper's repository names it; `what` may be `tasks`, too."""
-    env = env and REFERENCE_NAMES.get(env, env)
+    if not version and what != "tasks":
+        return Path("samples") / _name(run, env, what)
+    env = _called(run, env)
     if what == "tasks":
         return Path("data") / env / f"{env}_train_tasks.jsonl"
-    if not version:
-        return Path("samples") / _name(run, env, what)
     if what == "train":
         first = version == Round.of(run.config, 1).start
         name = f"{env}_metaplan_train_sampled"
@@ -142,6 +141,11 @@ def _reference_name(run: Run, env: str | None, what: str, version: str = "") -> 
     version = {"mpo": "mpo-1", final_version(run): "mpo"}.get(version, version)
     split = {"seen": "dev", "unseen": "test"}.get(what, what)
     return Path("data") / env / "metaplan" / f"metaplan_{split}_{version}.jsonl"
+
+
+def _called(run: Run, env: str) -> str:
+    """What the published data calls an environment."""
+    return run.suites[env].reference_name or env
 
 
 def _task_rows(run: Run, env: str) -> list[TaskRow]:

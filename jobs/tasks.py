@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -98,16 +99,22 @@ def count_tasks(
 
 
 def generate_tasks(
-    env: str, out: Path, counts: dict[Split, int], seed: int, prior_power: float
+    env: str, out: Path, counts: dict[Split, int], seed: int, options: dict[str, Any]
 ) -> Any:
-    """Write tasks of one's own into the folder `out`; returns the environment's report on it."""
-    generate = getattr(suite_class(env), "generate", None)
+    """Write tasks of one's own into the folder `out`; returns the environment's report on it.
+
+    Args:
+        options: what was given of the settings that only some environments have.
+    """
+    generate = suite_class(env).generate
     if generate is None:
         raise InputError(f"{env}: its tasks are not generated; only list and count them")
+    for name in options.keys() - signature(generate).parameters.keys():
+        raise InputError(f"--{name.replace('_', '-')}: {env} generates its tasks without it")
     if not any(counts.values()):
         raise InputError("--train, --seen, --unseen: nothing to generate; ask for some tasks")
     with Progress(f"{env} tasks", sum(counts.values()), 0, "tasks") as progress:
-        return generate(out, counts, seed, prior_power, on_game=lambda: progress.advance(1, 0))
+        return generate(out, counts, seed, on_game=lambda: progress.advance(1, 0), **options)
 
 
 async def _describe(run: Run, tasks: list[Task], progress: Progress) -> list[Task]:

@@ -1,7 +1,7 @@
 """Seed plans: an expert's episode of a task, turned into a plan by a teacher.
 
-There are two teachers: a chat model that is shown the episode, as in the paper, and the rules of
-`mpo_core.abstraction`, which ask no model.
+There are two teachers: a chat model that is shown the episode, as in the paper, and the
+environments' own rules (`mpo_core.abstraction`), which ask no model.
 
 Invariants:
 - A task's plans land in the ledger together, or not at all.
@@ -17,6 +17,7 @@ from typing import Protocol
 
 from mpo_core.abstraction import RULES, abstract
 from mpo_core.aio import together
+from mpo_core.envs.base import Suite
 from mpo_core.errors import ContextFull, InputError
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel, Reply
@@ -49,15 +50,18 @@ class Teacher(Protocol):
 
 
 class RuleTeacher:
-    """One plan a task, by the rules of `mpo_core.abstraction`."""
+    """One plan a task, by the rules of its environment."""
 
     origin = RULES
     per_task = 1
 
+    def __init__(self, suites: Mapping[str, Suite]) -> None:
+        self._suites = suites
+
     async def teach(self, task: Task, episode: Episode, count: int, first: int) -> Lesson:
         actions = [turn.action for turn in episode.turns if turn.action]
         beginning = next(m["content"] for m in episode.messages if m["role"] == "user")
-        plan = abstract(task, actions, beginning)
+        plan = abstract(self._suites[task.env], task, actions, beginning)
         if not plan:
             return Lesson([], "no rule fits what the expert did")
         return Lesson([(plan, "")])

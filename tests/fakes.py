@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from mpo_core.config import Section
-from mpo_core.envs.base import Reset, Step
+from mpo_core.envs.base import Reset, Step, Suite, suite_class
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.errors import EnvironmentLost
 from mpo_core.models import Reply
@@ -111,11 +111,12 @@ class ToyEnvironment:
         pass
 
 
-class Doors:
+class Doors(Suite):
     """Two doors a split to open, under the name of an environment that has prompts."""
 
     name = "alfworld"
     Config: ClassVar[type[Section]] = Section
+    prompts = suite_class("alfworld").prompts
 
     def __init__(self, config: Section) -> None:
         pass
@@ -124,14 +125,6 @@ class Doors:
         first = {"train": 0, "seen": 10, "unseen": 20}[split]
         named = [task(number, split) for number in range(first, first + 2)]
         return [one.model_copy(update={"env": self.name}) for one in named]
-
-    def published_id(self, task):
-        return task.id
-
-    def faults(self):
-        return []
-
-    left_out = faults
 
     def step_limit(self, task):
         return 3

@@ -94,6 +94,13 @@ def make_chat_model(
     return folder
 
 
+def prompt_texts(env: str) -> list[str]:
+    """What an environment's planner, agent and teacher are told."""
+    from mpo_core.envs.base import suite_class
+
+    return [path.read_text() for path in suite_class(env).prompts.glob("*.txt")]
+
+
 def make_planner(folder: Path) -> dict[str, Any]:
     """A chat model in `model` that writes plans, and in `prompts` planner prompts as short as those
     that it has learnt.
@@ -101,9 +108,8 @@ def make_planner(folder: Path) -> dict[str, Any]:
     Returns:
         The model's section of a config.
     """
-    from mpo_core.prompts import BUILTIN
-
-    for env in ("scienceworld", "alfworld"):
+    envs = ("scienceworld", "alfworld")
+    for env in envs:
         (folder / "prompts" / env).mkdir(parents=True)
         (folder / "prompts" / env / "planner.txt").write_text("Plan: {task}")
     things = ("a cup", "an egg", "the lamp", "a plant", "a dog", "some water", "a book", "a pan")
@@ -112,7 +118,7 @@ def make_planner(folder: Path) -> dict[str, Any]:
         for thing in things
         for room in ("kitchen", "garden", "desk")
     ]
-    texts = [path.read_text() for path in BUILTIN.glob("*/*.txt")]
+    texts = [text for env in envs for text in prompt_texts(env)]
     make_chat_model(folder / "model", taught, epochs=8, texts=texts)
     return {
         "source": str(folder / "model"),

@@ -1,7 +1,8 @@
 """The rule-based teacher: an expert's actions made into a general plan, without a model.
 
 What the actions say is kept; where things happened to be, their numbers, looking around and detours
-are not. Each environment has its rules, mostly tables of patterns and words.
+are not. Each environment has its own rules (`Suite.plan_steps`), mostly tables of patterns and
+words; `wording.py` holds what they share.
 
 Invariants:
 - A plan holds no digit but the numbers of its steps, and `read_plan` reads it back unchanged.
@@ -10,8 +11,7 @@ Invariants:
 
 from collections.abc import Sequence
 
-from mpo_core.abstraction.alfworld import household_steps
-from mpo_core.abstraction.scienceworld import science_steps
+from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
 from mpo_core.types import Task
 
@@ -20,23 +20,24 @@ RULES = "rules-1"
 
 MOST_STEPS = 8
 
-_ENVIRONMENTS = {"alfworld": household_steps, "scienceworld": science_steps}
 
-
-def abstract(task: Task, actions: Sequence[str], beginning: str = "") -> str | None:
+def abstract(suite: Suite, task: Task, actions: Sequence[str], beginning: str = "") -> str | None:
     """A plan `Step 1: ...` from what the expert did; None when the actions hold nothing to say.
 
-    `beginning` is the episode's first observation, from which the first room is known.
+    Args:
+        suite: the task's environment.
+        beginning: the episode's first observation, from which the first room is known.
 
     Raises:
         InputError: there are no rules for the task's environment.
     """
-    if task.env not in _ENVIRONMENTS:
+    steps = suite.plan_steps(task, actions, beginning)
+    if steps is None:
         raise InputError(
             f"{task.env}: there is no rule-based teacher for it; set seeds.teacher to a model"
         )
-    steps = _shortened(_ENVIRONMENTS[task.env](task.description, actions, beginning))
-    return "\n".join(f"Step {k}: {_sentence(s)}" for k, s in enumerate(steps, 1)) or None
+    told = _shortened(steps)
+    return "\n".join(f"Step {k}: {_sentence(s)}" for k, s in enumerate(told, 1)) or None
 
 
 def _sentence(words: str) -> str:

@@ -3,19 +3,28 @@
 A *suite* knows an environment's tasks and settings. It opens *hosts*: heavyweight things (a JVM,
 a worker process) that multiplex many *environments*, each of which plays one episode at a time.
 
+All that an environment is lies in one folder and is reached through its suite: tasks, hosts,
+expert, prompts with their worked examples, and the rules that make plans of what the expert did.
+
 A third party adds an environment by an entry point of the group `mpo_core.environments` whose
-value is a `Suite` class; its config section is then `envs.<entry point name>`.
+value is a `Suite` class; its config section is then `envs.<entry point name>`. It is imported when
+a config names it, no sooner. `examples/cooking` is such a package.
 """
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
+from mpo_core.checks import Check
 from mpo_core.errors import InputError
 from mpo_core.types import Split, Task
+
+GROUP = "mpo_core.environments"
 
 
 @dataclass(frozen=True)
@@ -77,42 +86,118 @@ class Host(Protocol):
 
 
 class Suite(Protocol):
-    """An environment's tasks, settings and hosts. Built from its config section; cheap to make."""
+    """All that an environment is. Built from its config section; cheap to make and to send to other
+    machines.
 
-    name: str
+    Derive from it: what has a body here need not be said again.
+    """
+
+    name: ClassVar[str]
+    """That of its entry point, and of its section in `envs`."""
+
     Config: ClassVar[type[BaseModel]]
+    """Its settings, mostly a `Section`, which refuses unknown keys."""
 
-    def __init__(self, config: BaseModel) -> None: ...
+    prompts: ClassVar[Path]
+    """Folder of its prompts and worked examples; `mpo_core.prompts` says what lies in it."""
 
+    reference_name: ClassVar[str] = ""
+    """What the paper's repository and published data call it, where that is another name."""
+
+    generate: ClassVar[Callable[..., Any] | None] = None
+    """Writes tasks of one's own into a folder (`mpo tasks NAME generate`), where it can: takes the
+    folder, the number of tasks of each split, a seed, `on_game` to be called for each task, and
+    options by name; returns a report to print."""
+
+    @abstractmethod
+    def __init__(self, config: Any) -> None:
+        """`config` is a `Config`."""
+
+    @abstractmethod
     def tasks(self, split: Split) -> Sequence[Task]:
         """The split's tasks, in an order that is the same on every machine."""
-        ...
+
+    @abstractmethod
+    def step_limit(self, task: Task) -> int:
+        """Actions after which an agent's episode ends."""
+
+    @abstractmethod
+    def protocol(self) -> dict[str, Any]:
+        """The settings that change what an episode is (part of every episode's key)."""
+
+    @abstractmethod
+    def host(self) -> Host: ...
+
+    def plan_steps(
+        self, task: Task, actions: Sequence[str], beginning: str
+    ) -> Sequence[str] | None:
+        """The rules of abstraction: steps of a general plan, from what the expert did.
+
+        Each is without its number, capital letter and full stop, and without any digit; none where
+        the actions tell nothing, and None where the environment has no rules.
+
+        Args:
+            beginning: what the expert was told first: instruction and observation.
+        """
+        return None
 
     def published_id(self, task: Task) -> str:
         """The task's id in the paper's published plans; its own where there is none."""
-        ...
+        return task.id
 
     def faults(self) -> Sequence[str]:
         """What is wrong with the environment's data, a line each; such tasks are not used."""
-        ...
+        return ()
 
     def left_out(self) -> Sequence[str]:
         """Tasks that the data holds and that are not used for another reason, a line each."""
-        ...
+        return ()
 
-    def step_limit(self, task: Task) -> int: ...
+    def checks(self) -> Sequence[Check]:
+        """What this machine has of what the environment needs."""
+        return ()
 
-    def protocol(self) -> dict[str, Any]:
-        """The settings that change what an episode is (part of every episode's key)."""
-        ...
 
-    def host(self) -> Host: ...
+def installed() -> list[str]:
+    """The names of the environments that are installed."""
+    return sorted(_registered())
 
 
 def suite_class(name: str) -> type[Suite]:
-    """The suite registered under `name`. Raises InputError when there is none."""
-    found = {point.name: point for point in entry_points(group="mpo_core.environments")}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none (is the package installed?)"
+    """The suite registered under `name`.
+
+    Raises:
+        InputError: there is none, several packages claim the name, or what stands there is no
+            whole suite.
+    """
+    points = _registered()
+    if name not in points:
+        known = ", ".join(sorted(points)) or "none (is the package installed?)"
         raise InputError(f"envs.{name}: no such environment; installed: {known}")
-    return found[name].load()
+    places = sorted({point.value for point in points[name]})
+    if len(places) > 1:
+        raise InputError(
+            f"envs.{name}: several packages have this name: {', '.join(places)}; uninstall all but "
+            "one"
+        )
+    try:
+        suite = points[name][0].load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"envs.{name}: {places[0]} cannot be imported: {error}") from error
+    lacking = {attribute for attribute in ("Config", "prompts") if not hasattr(suite, attribute)}
+    lacking |= getattr(suite, "__abstractmethods__", set())
+    if lacking:
+        raise InputError(
+            f"envs.{name}: {places[0]} lacks {', '.join(sorted(lacking))}, which every environment "
+            "has (mpo_core.envs.base.Suite)"
+        )
+    if getattr(suite, "name", None) != name:
+        raise InputError(f"envs.{name}: {places[0]} does not call itself {name!r}: set its `name`")
+    return suite
+
+
+def _registered() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, []).append(point)
+    return found

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from mpo_core.abstraction.alfworld import places as all_of
 from mpo_core.abstraction.wording import article
+from mpo_core.envs.alfworld.rules import places as all_of
 from mpo_core.prompts import load_prompts
 from mpo_core.sandbox.faults import drawn
 from mpo_core.sandbox.games import Game

@@ -8,9 +8,9 @@ trained on both, so that it reads plans of planners and persons that were not ma
 import random
 from collections.abc import Sequence
 
-from mpo_core.abstraction.alfworld import SEVERAL, in_or_on
-from mpo_core.abstraction.alfworld import places as all_of
 from mpo_core.abstraction.wording import article
+from mpo_core.envs.alfworld.rules import SEVERAL, in_or_on
+from mpo_core.envs.alfworld.rules import places as all_of
 from mpo_core.sandbox.games import CHANGES
 from mpo_core.sandbox.plans import PlanSpec, Step, openable
 from mpo_core.sandbox.wording import PADDING

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
-from mpo_core.abstraction.alfworld import SEVERAL
+from mpo_core.envs.alfworld.rules import SEVERAL
 from mpo_core.sandbox.plans import PlanSpec, Step, lamps, places, things
 
 VERBS = {

@@ -7,14 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.abstraction import MOST_STEPS, abstract
+from mpo_core.config import Section
+from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
 from mpo_core.plan_text import read_plan
 from mpo_core.types import Task
+from tests.fakes import Doors
 
 
 def plan(env: str, description: str, actions: str, beginning: str = "") -> str | None:
     task = Task(id=f"{env}/x/1", env=env, type="x", split="train", description=description)
-    return abstract(task, actions.split("; "), beginning)
+    suite = Doors(Section()) if env == "toy" else suite_class(env)()
+    return abstract(suite, task, actions.split("; "), beginning)
 
 
 def steps(*texts: str) -> str:

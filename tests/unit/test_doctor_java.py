@@ -13,7 +13,8 @@ def no_options(monkeypatch):
 
 
 def java(config=None):
-    return examine(config)[0]
+    [check] = [check for check in examine(config) if check.name == "Java"]
+    return check
 
 
 @pytest.mark.parametrize("variable", ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"])

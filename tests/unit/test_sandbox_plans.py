@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpo_core.abstraction.alfworld import household_steps
 from mpo_core.envs.alfworld.generation.rooms import draw
 from mpo_core.envs.alfworld.generation.walkthrough import walkthrough
+from mpo_core.envs.alfworld.rules import household_steps
 from mpo_core.sandbox.faults import FAULTS, POOR, drawn, spoiled
 from mpo_core.sandbox.games import CHANGES, Game, games
 from mpo_core.sandbox.knowledge import best, oracle
@@ -56,7 +56,7 @@ def test_without_a_seed_a_plan_is_in_the_teachers_words():
     taken = ["go to cabinet 1", "open cabinet 1", "take mug 1 from cabinet 1"]
     put = ["go to microwave 1", "heat mug 1 with microwave 1", "go to drawer 1", "open drawer 1",
            "move mug 1 to drawer 1"]  # fmt: skip
-    steps = household_steps("", [*taken, *put], "")
+    steps = household_steps([*taken, *put])
     said = [line.partition(": ")[2].rstrip(".") for line in write(plan).splitlines()]
     assert said == [f"{step[:1].upper()}{step[1:]}" for step in steps]
 
@@ -66,7 +66,7 @@ def test_without_a_seed_a_plan_is_in_the_teachers_words():
 def test_the_teachers_own_plans_are_read_and_win(drawn):
     room = draw(*drawn, 0, 1.0)
     game = Game.of(room)
-    steps = household_steps("", walkthrough(room), "")
+    steps = household_steps(walkthrough(room))
     plan = read("\n".join(f"Step {n}: {step}." for n, step in enumerate(steps, 1)))
     true = oracle(game)
     assert plan.prepares == true.prepares

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from mpo_core.abstraction import RULES
+from mpo_core.config import Section
+from mpo_core.envs.alfworld import ALFWorld
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
 from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger
 from mpo_core.prompts import Prompts
 from mpo_core.teacher import ModelTeacher, RuleTeacher, make_seeds, seeds_of, trajectory
 from mpo_core.types import Episode, Task, Turn
-from tests.fakes import PROMPTS, Replies, task
+from tests.fakes import PROMPTS, Doors, Replies, task
 
 GOOD = "Step 1: Look around.\nStep 2: Act."
 SAMPLING = Sampling(
@@ -166,7 +168,7 @@ def test_a_teacher_that_is_down_stops_the_run_and_is_no_failure_of_a_task(tmp_pa
     assert (tmp_path / "p").read_bytes() == b""
 
 
-@pytest.mark.parametrize("by", [RuleTeacher(), teacher(Replies([GOOD]))])
+@pytest.mark.parametrize("by", [RuleTeacher({}), teacher(Replies([GOOD]))])
 def test_an_expert_that_failed_teaches_nothing(tmp_path, by):
     failed = [episode(task(), success=False)]
     plans, faults = seeds(tmp_path / "p", [task()], by, failed)
@@ -198,7 +200,7 @@ def test_the_rules_write_one_plan_a_task(tmp_path):
     [plan], faults = seeds(
         tmp_path / "p",
         [pen, dull],
-        RuleTeacher(),
+        RuleTeacher({"alfworld": ALFWorld()}),
         [episode(pen, *turns), episode(dull, ("look", "A room."))],
     )
     assert (plan.origin, plan.task_id, plan.sample) == (RULES, pen.id, 0)
@@ -208,4 +210,4 @@ def test_the_rules_write_one_plan_a_task(tmp_path):
 
 def test_an_environment_without_rules_is_told_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match=r"set seeds\.teacher"):
-        seeds(tmp_path / "p", [task()], RuleTeacher())
+        seeds(tmp_path / "p", [task()], RuleTeacher({"toy": Doors(Section())}))

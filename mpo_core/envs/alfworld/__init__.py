@@ -17,10 +17,13 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_
 from tqdm import tqdm
 
 from mpo_core.cache import default_cache, unwritable
+from mpo_core.checks import Check, package
 from mpo_core.config import Section
 from mpo_core.envs.alfworld.games import Index, TaskType, data_root, index_games
 from mpo_core.envs.alfworld.generation import generate, provenance
 from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
+from mpo_core.envs.alfworld.rules import household_steps
+from mpo_core.envs.base import Suite
 from mpo_core.envs.draw import TaskLimits, draw
 from mpo_core.errors import InputError
 from mpo_core.paths import at_home
@@ -84,11 +87,12 @@ class ALFWorldConfig(Section):
         return names
 
 
-class ALFWorld:
-    """The ALFWorld suite: tasks, settings and hosts."""
+class ALFWorld(Suite):
+    """The ALFWorld suite."""
 
     name = "alfworld"
     Config: ClassVar[type[ALFWorldConfig]] = ALFWorldConfig
+    prompts = Path(__file__).parent / "prompts"
     generate = staticmethod(generate)
 
     def __init__(self, config: ALFWorldConfig | None = None) -> None:
@@ -106,10 +110,6 @@ class ALFWorld:
         types = self.config.task_types
         tasks = [t for t in self._index.tasks[split] if types is None or t.type in types]
         return draw(tasks, getattr(self.config.tasks, split))
-
-    def published_id(self, task: Task) -> str:
-        """Its own: the published ids are positions in the order of one machine's files."""
-        return task.id
 
     def faults(self) -> Sequence[str]:
         """Games of the data folder that cannot be used, and why."""
@@ -137,6 +137,12 @@ class ALFWorld:
                 call_timeout_s=config.call_timeout_s,
             )
         )
+
+    def plan_steps(self, task: Task, actions: Sequence[str], beginning: str) -> list[str]:
+        return household_steps(actions)
+
+    def checks(self) -> Sequence[Check]:
+        return [package("alfworld"), package("textworld")]
 
     def root(self) -> Path:
         """The folder of the splits; generates the games where there are none.

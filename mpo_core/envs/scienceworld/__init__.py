@@ -10,9 +10,13 @@ from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from mpo_core.checks import Check, package
 from mpo_core.config import Section
+from mpo_core.envs.base import Suite
 from mpo_core.envs.draw import TaskLimits
 from mpo_core.envs.scienceworld.host import HostSettings, ScienceWorldEnvironment, ScienceWorldHost
+from mpo_core.envs.scienceworld.jvm import java_check
+from mpo_core.envs.scienceworld.rules import science_steps
 from mpo_core.envs.scienceworld.tasks import BY_NAME, file_tasks, published_id, split_tasks
 from mpo_core.types import Split, Task
 
@@ -85,11 +89,13 @@ class ScienceWorldConfig(Section):
         return self
 
 
-class ScienceWorld:
-    """The ScienceWorld suite: tasks, settings and hosts."""
+class ScienceWorld(Suite):
+    """The ScienceWorld suite."""
 
     name = "scienceworld"
     Config: ClassVar[type[ScienceWorldConfig]] = ScienceWorldConfig
+    prompts = Path(__file__).parent / "prompts"
+    reference_name = "sciworld"
 
     def __init__(self, config: ScienceWorldConfig | None = None) -> None:
         self.config = config or ScienceWorldConfig()
@@ -110,12 +116,6 @@ class ScienceWorld:
     def published_id(self, task: Task) -> str:
         return published_id(task)
 
-    def faults(self) -> Sequence[str]:
-        return ()
-
-    def left_out(self) -> Sequence[str]:
-        return ()
-
     def step_limit(self, task: Task) -> int:
         return BY_NAME[task.type].step_limit
 
@@ -135,3 +135,9 @@ class ScienceWorld:
                 java=config.java,
             )
         )
+
+    def plan_steps(self, task: Task, actions: Sequence[str], beginning: str) -> list[str]:
+        return science_steps(task.description, actions, beginning)
+
+    def checks(self) -> Sequence[Check]:
+        return [java_check(self.config.java), package("scienceworld")]

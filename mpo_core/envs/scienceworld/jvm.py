@@ -17,12 +17,14 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from mpo_core.checks import Check
 from mpo_core.envs.processes import LineProcess, dying_with_parent, launch
 from mpo_core.envs.scienceworld.patch import OBJECT, PARSER, PARSER_MODULE, write_patched_classes
 from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, unescape, value_of
 from mpo_core.errors import EnvironmentLost, InputError
 
 START_TIMEOUT_S = 60
+REINSTALL_JAVA = "install the package again: make clean install"
 # Variables whose options Java adds to every command line.
 JAVA_OPTIONS = ("JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS")
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", socket.TCP_NODELAY)
@@ -32,6 +34,23 @@ def options_remedy() -> str:
     """What to do about options that the environment adds; empty where it adds none."""
     given = [name for name in JAVA_OPTIONS if os.environ.get(name)]
     return f"mend or unset {' and '.join(given)}" if given else ""
+
+
+def java_check(asked: Path | None) -> Check:
+    """Whether Java starts: the one of the settings, else the bundled one."""
+    remedy = "set envs.scienceworld.java to Java 17+" if asked else REINSTALL_JAVA
+    try:
+        java = asked or bundled_java()
+        answer = subprocess.run([java, "-version"], check=False, capture_output=True, timeout=30)
+    except (InputError, OSError, subprocess.SubprocessError) as error:
+        return Check("Java", "fault", str(error), remedy)
+    # Java says on the first lines which options it has picked up from the environment.
+    said = answer.stderr.decode(errors="replace").strip().splitlines()
+    versions = [line for line in said if " version " in line]
+    if answer.returncode == 0 and versions:
+        return Check("Java", "ok", versions[0])
+    found = " | ".join(said[-3:]) or f"{java} -version: exit status {answer.returncode}"
+    return Check("Java", "fault", found, options_remedy() or remedy)
 
 
 class JavaError(Exception):

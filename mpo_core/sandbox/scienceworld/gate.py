@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mpo_core.abstraction.scienceworld import science_steps
 from mpo_core.envs.base import Reset, Step
 from mpo_core.envs.scienceworld.host import FIRST_LOOK, ROUNDING
 from mpo_core.envs.scienceworld.jvm import Jvm
+from mpo_core.envs.scienceworld.rules import science_steps
 from mpo_core.envs.scienceworld.simulator import Simulator
 from mpo_core.envs.scienceworld.tasks import BY_NAME, fold
 from mpo_core.evaluation import bootstrap_ci

@@ -20,11 +20,11 @@ from mpo_core.envs.scienceworld import ScienceWorld
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.errors import ContextFull
 from mpo_core.ledger import Ledger, read_records
-from mpo_core.prompts import BUILTIN, load_prompts, plan_block
+from mpo_core.prompts import load_prompts, plan_block
 from mpo_core.rollout import play_owed
 from mpo_core.types import Episode, Plan
 from tests.processes import command_line, descendants, gone
-from tests.tiny_chat import make_chat_model
+from tests.tiny_chat import make_chat_model, prompt_texts
 
 PLANS = ("Step 1: Go outside.\nStep 2: Focus on an egg.", "Step 1: Wait in the kitchen.")
 
@@ -33,8 +33,8 @@ PLANS = ("Step 1: Go outside.\nStep 2: Focus on an egg.", "Step 1: Wait in the k
 def source(tmp_path_factory):
     """A model that has learnt to say something of a few words."""
     rows = [("Hello", "Action: look around"), ("What is water?", "Thought: wet\nAction: go on")]
-    texts = [path.read_text() for path in BUILTIN.glob("scienceworld/*.txt")]
-    return make_chat_model(tmp_path_factory.mktemp("tiny") / "model", rows, epochs=20, texts=texts)
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    return make_chat_model(folder, rows, epochs=20, texts=prompt_texts("scienceworld"))
 
 
 @pytest.fixture(scope="module")

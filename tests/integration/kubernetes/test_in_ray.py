@@ -13,11 +13,10 @@ import yaml
 
 from cluster.manifest import render
 from jobs.configs import named_config
-from mpo_core.prompts import BUILTIN
 from tests.commandline import mpo
 from tests.integration.kubernetes.manifests import OVERLAYS, needs_kubectl, one, overlay
 from tests.integration.kubernetes.pod import Pod, container_environment, needs_namespaces, pod
-from tests.tiny_chat import make_chat_model
+from tests.tiny_chat import make_chat_model, prompt_texts
 
 pytestmark = [needs_kubectl, needs_namespaces, pytest.mark.timeout(1200)]
 # Scripted models: what is tried here is the way in, not the engines, which the service starts.
@@ -175,9 +174,10 @@ def tiny_service(volumes: Path) -> dict:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    texts = [path.read_text() for path in BUILTIN.glob("scienceworld/*.txt")]
     source = volumes / "cache" / "tiny"
-    make_chat_model(source, [("Hello", "Action: look around")], epochs=20, texts=texts)
+    make_chat_model(
+        source, [("Hello", "Action: look around")], epochs=20, texts=prompt_texts("scienceworld")
+    )
     config = yaml.safe_load((OVERLAYS / "serve" / "config.yaml").read_text())
     lora = get_peft_model(
         AutoModelForCausalLM.from_pretrained(source), LoraConfig(r=8, target_modules="all-linear")

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from mpo_core.abstraction.alfworld import SEVERAL, in_or_on
-from mpo_core.abstraction.alfworld import places as all_of
 from mpo_core.abstraction.wording import article
 from mpo_core.builtin_models import SHIPPED
+from mpo_core.envs.alfworld.rules import SEVERAL, in_or_on
+from mpo_core.envs.alfworld.rules import places as all_of
 from mpo_core.sandbox.agent import play
 from mpo_core.sandbox.folder import load
 from mpo_core.sandbox.games import Game, games

@@ -1,6 +1,6 @@
 """What the planner and the agent are told, and the three ways to hand an agent its plan.
 
-A prompt folder holds one folder an environment, with
+An environment's prompts are the files of one folder (`Suite.prompts`):
 - `agent.txt`     the agent's instruction, to think and act,
 - `agent_act.txt` the same for an agent that acts without a word (`agent.thoughts: false`),
 - `example.json`  one worked episode as chat messages: user (task and first observation),
@@ -11,9 +11,9 @@ A prompt folder holds one folder an environment, with
 - `planner_example.json`  (optional) one task and its plan as two chat messages,
 - `teacher.txt`   (optional) what a teacher model is asked that makes a plan from an expert's
                   episode, with `{task}` and `{trajectory}` where these go.
-`prompts_dir` names such a folder of your own; files that it lacks are the built-in ones, but for
-the planner's example, which goes with its prompt. The reference repository's layout is read too:
-`prompt/instructions/*_inst.txt`,
+`prompts_dir` names a folder of your own with such a folder for each environment, under its name;
+files that it lacks are the environment's, but for the planner's example, which goes with its
+prompt. The reference repository's layout is read too: `prompt/instructions/*_inst.txt`,
 `prompt/icl_examples/*_icl.json` and the constants of `scripts/template.py`.
 
 The agent's conversation is append-only, so that an engine's prefix cache serves every turn.
@@ -27,15 +27,11 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
 from mpo_core.reading import read_action
 from mpo_core.textfile import read_text
 from mpo_core.types import Message, PlanMode, content_hash
-
-BUILTIN = Path(__file__).parent
-
-# The reference repository's short names of the environments.
-REFERENCE_NAMES = {"scienceworld": "sciworld", "alfworld": "alfworld"}
 
 PLAN_INTRODUCTION = "This plan may help you with the task:"
 
@@ -146,36 +142,45 @@ def load_prompts(env: str, prompts_dir: Path | None = None) -> Prompts:
     """An environment's prompts. Raises InputError for a folder or file that cannot be used."""
     if prompts_dir is not None and not prompts_dir.is_dir():
         raise InputError(f"prompts_dir: {prompts_dir}: no such folder")
-    found = _own_files(env, prompts_dir) if prompts_dir else {}
+    suite = suite_class(env)
+    found = {}
+    if prompts_dir:
+        reference = _reference_files(suite.reference_name or env, prompts_dir)
+        found = _checked(reference | _files(prompts_dir / env), env, prompts_dir)
     if prompts_dir and not found:
         raise InputError(
             f"prompts_dir: {prompts_dir} has no prompts for {env}: expected {env}/agent.txt, "
             f"{env}/example.json or {env}/planner.txt, or the reference repository's layout"
         )
-    builtin = _own_files(env, BUILTIN)
+    own = _checked(_files(suite.prompts), env, suite.prompts)
     if "planner" in found:
-        builtin.pop("planner_example", None)
-    prompts = builtin | found
+        own.pop("planner_example", None)
+    prompts = own | found
     needed = [f.name for f in fields(Prompts) if f.default_factory is MISSING]
     if lacking := [name for name in needed if name not in prompts]:
         raise InputError(f"prompts of {env}: no {' and no '.join(lacking)}; set prompts_dir")
     return Prompts(**prompts)
 
 
-def _own_files(env: str, folder: Path) -> dict:
-    found = {}
+def _files(folder: Path) -> dict[str, Any]:
+    """The prompts in an environment's folder."""
+    found: dict[str, Any] = {}
     for name in ("agent", "agent_act", "planner", "teacher"):
-        path = folder / env / f"{name}.txt"
+        path = folder / f"{name}.txt"
         if path.is_file():
             # The planner is trained on its prompt to the last character, which is often a line end.
             found[name] = read_text(path) if name == "planner" else read_text(path).strip()
-    path = folder / env / "example.json"
+    path = folder / "example.json"
     if path.is_file():
         found["examples"] = _examples(path)
-    path = folder / env / "planner_example.json"
+    path = folder / "planner_example.json"
     if path.is_file():
         found["planner_example"] = _example(_json(path), path)
-    found = {**_reference_files(env, folder), **found}
+    return found
+
+
+def _checked(found: dict[str, Any], env: str, folder: Path) -> dict[str, Any]:
+    """The prompts, of which each has its places for what is told. Raises InputError."""
     if "planner" in found and "{task}" not in found["planner"]:
         raise InputError(f"{folder}: the planner prompt of {env} lacks {{task}}")
     for place in ("{task}", "{trajectory}"):
@@ -184,10 +189,9 @@ def _own_files(env: str, folder: Path) -> dict:
     return found
 
 
-def _reference_files(env: str, folder: Path) -> dict:
+def _reference_files(name: str, folder: Path) -> dict[str, Any]:
     """Prompts in the layout of the paper's repository (or of its `prompt` folder)."""
-    name = REFERENCE_NAMES.get(env, env)
-    found = {}
+    found: dict[str, Any] = {}
     for root in (folder / "prompt", folder):
         instruction = root / "instructions" / f"{name}_inst.txt"
         if instruction.is_file():

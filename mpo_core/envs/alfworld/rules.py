@@ -64,7 +64,7 @@ class _Errand:
         return kind(self.name)
 
 
-def household_steps(_: str, actions: Sequence[str], __: str) -> list[str]:
+def household_steps(actions: Sequence[str]) -> list[str]:
     """Steps of a plan, each without its number and full stop."""
     opened = {
         kind(said["place"])
