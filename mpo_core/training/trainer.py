@@ -46,4 +46,23 @@ def build_trainer(
     if reference:
         # TRL did so before the reference adapter was there, whose dropout would blur it.
         disable_dropout_in_model(trainer.model)
+    _attend_without_mask(trainer.model)
+    if reference and trainer.ref_model is not None:
+        _attend_without_mask(trainer.ref_model.module)
     return trainer
+
+
+def _attend_without_mask(model: Any) -> None:
+    """Give the model's layers no mask of what pads a row.
+
+    That is at the row's end, where causal attention does not look. With a mask, PyTorch has fewer
+    and slower kernels to choose from.
+    """
+    from peft import PeftModel
+
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    # Not of the whole model, which may weigh the tokens that are read, as of mixtures of experts.
+    whole.base_model.register_forward_pre_hook(
+        lambda _, positional, named: (positional, named | {"attention_mask": None}),
+        with_kwargs=True,
+    )
