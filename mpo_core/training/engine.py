@@ -54,6 +54,8 @@ def prepare_process(config: TrainingConfig) -> None:
     if on_gpu:
         if not torch.cuda.is_available():
             raise InputError("training.gpus_per_worker is 1, but this process sees no GPU")
+        # cuDNN's attention is compiled for every new shape, and most batches are of a new length.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     else:
         torch.set_num_threads(max(1, int(config.cpus_per_worker)))
         _skip_native_ops()

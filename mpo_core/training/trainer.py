@@ -34,7 +34,7 @@ def build_trainer(
     given = dict(arguments) if measured else {**arguments, "eval_strategy": "no"}
     settings = arguments_class(**given)
     allow_bf16_on_cpu(settings)
-    trainer = trainer_class(
+    trainer = _saving_frugally(trainer_class, job)(
         model=job.weights,
         args=settings,
         train_dataset=Dataset.from_list(kept),
@@ -46,4 +46,42 @@ def build_trainer(
     if reference:
         # TRL did so before the reference adapter was there, whose dropout would blur it.
         disable_dropout_in_model(trainer.model)
+    _attend_without_mask(trainer.model)
+    if reference and trainer.ref_model is not None:
+        _attend_without_mask(trainer.ref_model.module)
     return trainer
+
+
+def _saving_frugally(trainer_class: type, job: TrainingJob) -> type:
+    """The trainer, with weights that are saved by the worker that has to, from where they are.
+
+    With DeepSpeed, transformers copies all weights to the memory of every worker first, of LoRA the
+    base model's too. At stage 3, where a worker has a part of them, it knows better.
+    """
+
+    class FrugalTrainer(trainer_class):
+        def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+            if job.config.zero_stage == 3:
+                super().save_model(output_dir, _internal_call)
+            elif self.args.should_save and job.config.method == "lora":
+                self._save(output_dir)
+            elif self.args.should_save:
+                super().save_model(output_dir, _internal_call)
+
+    return FrugalTrainer
+
+
+def _attend_without_mask(model: Any) -> None:
+    """Give the model's layers no mask of what pads a row.
+
+    That is at the row's end, where causal attention does not look. With a mask, PyTorch has fewer
+    and slower kernels to choose from.
+    """
+    from peft import PeftModel
+
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    # Not of the whole model, which may weigh the tokens that are read, as of mixtures of experts.
+    whole.base_model.register_forward_pre_hook(
+        lambda _, positional, named: (positional, named | {"attention_mask": None}),
+        with_kwargs=True,
+    )

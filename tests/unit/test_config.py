@@ -27,7 +27,7 @@ def test_the_papers_settings_are_the_papers():
     assert (config.planner.temperature, config.scoring.temperature) == (0.8, 0.8)
     training = config.training
     assert (training.learning_rate, training.batch_size, config.seed) == (1e-5, 32, 42)
-    assert (training.workers, training.micro_batch_size) == (4, 2)
+    assert training.workers == 4
     assert (config.agent.max_tokens, config.agent.invalid_limit) == (512, 10)
     assert config.evaluation.temperature == 0
 

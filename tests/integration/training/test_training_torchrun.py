@@ -48,6 +48,20 @@ trainer.allow_bf16_on_cpu = lambda arguments: None
 main(sys.argv[1])
 """
 
+# The copy of all weights, which transformers has DeepSpeed make before a model is saved.
+WITHOUT_COPYING = """
+import sys
+import mpo_core.training.run as run
+from mpo_core.training.__main__ import main
+prepare = run.prepare_process
+def prepare_and_forbid(config):
+    prepare(config)
+    import deepspeed.checkpoint.utils
+    deepspeed.checkpoint.utils.clone_tensors_for_torch_save = None
+run.prepare_process = prepare_and_forbid
+main(sys.argv[1])
+"""
+
 
 @pytest.fixture(scope="module")
 def trained(model, tmp_path_factory):
@@ -164,6 +178,16 @@ def test_nothing_is_trained_without_deepspeed(tmp_path, model, pairs):
     assert "not by DeepSpeedEngine; nothing was trained" in done.stderr, done.stderr[-3000:]
     assert '"step"' not in done.stdout
     assert not (tmp_path / "planner").exists()
+
+
+def test_an_adapter_is_saved_without_a_copy_of_its_base(tmp_path, model, pairs):
+    program = tmp_path / "without_copying.py"
+    program.write_text(WITHOUT_COPYING)
+    config = SETTINGS | {"workers": 1, "precision": "fp32", "max_steps": 1}
+    done = run(program, write_job(tmp_path, model, pairs, config))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "planner" / "adapter_model.safetensors").is_file()
+    assert (tmp_path / "work" / "checkpoint-1" / "COMPLETE").is_file()
 
 
 def test_a_wrong_number_of_processes_is_refused(tmp_path, model, pairs):
