@@ -43,7 +43,7 @@ STUDIES = (
     Study(
         "pairs",
         "Which pairs, and is there need of an SFT term? (DPO, 60 steps)",
-        ("pairs.rule=best_worst,nested,margin", "training.sft_weight=0,1,3"),
+        ("pairs.rule=best_worst,nested,margin", "training.sft_weight=0,3"),
         settings=SIXTY_STEPS,
     ),
     Study("beta", "How strong a pull to the reference? (DPO)", ("training.beta=0.03,0.1,0.3",)),
@@ -137,8 +137,14 @@ def _rows(study: Study, bases: Sequence[Path]) -> Iterator[tuple[str, Reached, R
         if not results:
             continue
         found = compare(results)
-        settings = ", ".join(o.rpartition(".")[2] for o in of_seeds[0].overrides)
+        settings = ", ".join(map(_short, of_seeds[0].overrides))
         yield settings, _reached(found, study.arm), _reached(found["sampled"], study.arm)
+
+
+def _short(override: str) -> str:
+    """An override without the sections of its key."""
+    key, value = override.split("=", 1)
+    return f"{key.rpartition('.')[2]}={value}"
 
 
 def _results(point: Point, base: Path) -> list[TaskResult]:
