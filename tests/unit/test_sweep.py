@@ -12,6 +12,7 @@ from jobs import sweep_job
 from jobs.configs import named_config
 from jobs.sweep import Sweep, begin_with_copy, grid
 from jobs.sweep_job import PointJob
+from mpo_core.config import identity
 from mpo_core.errors import InputError
 
 
@@ -196,7 +197,7 @@ def test_a_sweep_without_tracking_opens_no_store(tmp_path):
     for point in sweep.points:
         done = sweep._file(point, "done")
         done.parent.mkdir(parents=True, exist_ok=True)
-        done.write_text(sweep._identity(point))
+        done.write_text(identity(sweep.configs[point.name]))
     assert set(sweep.run(1).values()) == {"done"}
     assert not list(tmp_path.rglob("mlflow*"))
 
@@ -223,7 +224,7 @@ def test_points_begin_with_a_copy_of_a_run_but_for_what_is_of_that_run_alone(
     def played(executor, owed, parallel):
         copied = tmp_path / "demo-seed1"
         files = {str(file.relative_to(copied)) for file in copied.rglob("*") if file.is_file()}
-        assert files == {"config.yaml", "plans/sft-train.jsonl"}
+        assert files == {"plans/sft-train.jsonl"}
 
     monkeypatch.setattr(sweep, "_play", played)
     sweep.run(1)
