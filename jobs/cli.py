@@ -160,7 +160,7 @@ def plans(
     console.print(f"{len(sampled)} plans in {path}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `mpo rollout demo scoring.repetitions=8`")
+@app.command(epilog="Example: `mpo rollout demo name=mine scoring.repetitions=8`")
 def rollout(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
 ) -> None:
@@ -177,8 +177,8 @@ def rollout(
 
 
 @app.command(
-    epilog="Examples:\n\n`mpo pairs demo pairs.min_margin=0.1`\n\n"
-    "`mpo pairs demo pairs.rule=significant pairs.level=0.1`"
+    epilog="Examples:\n\n`mpo pairs runs/mine`\n\n"
+    "`mpo pairs demo name=mine pairs.rule=significant pairs.level=0.1`"
 )
 def pairs(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
@@ -203,7 +203,7 @@ def pairs(
     "`mpo train dpo --pairs sciworld_metaplan_preference_pairs.json` (pairs of one's own or of the "
     "paper's data, with the demo's model and settings)\n\n"
     "`mpo train sft scienceworld-llama3.1-8b --rows sciworld_metaplan_sft.json`\n\n"
-    "`mpo train pg my.yaml planner.pg.ratio_cap=5` (on all scored plans)\n\n"
+    "`mpo train pg my.yaml` (on all scored plans)\n\n"
     "`mpo train shuffled my.yaml scoring.shuffle=[0,1,2] evaluation.arms=[sft,mpo,shuffled]`"
 )
 def train(
@@ -535,9 +535,11 @@ def sandbox(
 
 @app.command(epilog="Examples:\n\n`mpo config demo`\n\n`mpo config demo | grep training`")
 def config(config: ConfigArgument, overrides: Overrides = None) -> None:
-    """Print every setting of a config, its value and what it means."""
+    """Print every setting of a config, its value, what it means and what it bears on: whether it
+    decides results, adds to them, selects among them, or is operational."""
     for one in settings(named_config(config, overrides or [])):
-        print(f"{one.key} = {one.value}" + (f"  # {one.meaning}" if one.meaning else ""))
+        meaning = f"{one.meaning} " if one.meaning else ""
+        print(f"{one.key} = {one.value}  # {meaning}({one.bearing})")
 
 
 @app.command(epilog="Example: `mpo doctor demo`")

@@ -95,7 +95,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 def _lacking(key: str, settings: Mapping[str, Any]) -> str:
     """What settings without a key lack: the section that it stands in, or the key alone."""
     section = key.rpartition(".")[0]
-    return key if _holds(settings, section) else section
+    return section if section and not _holds(settings, section) else key
 
 
 def _holds(settings: Mapping[str, Any], section: str) -> bool:

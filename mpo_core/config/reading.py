@@ -60,7 +60,7 @@ def save_config(config: Config, path: Path) -> None:
 
 
 def _read(path: Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
-    """A file's tree over those that it extends; `extending`: the files that this one is read for."""
+    """A file's tree over those that it extends; `extending`: the files it is itself read for."""
     try:
         tree = strict_yaml.load(path.read_bytes())
     except (OSError, yaml.YAMLError) as error:

@@ -257,10 +257,10 @@ def test_differences_are_named_where_there_are_some_and_are_the_same_seen_from_t
     assert sorted(line.split(" is ")[0] for line in forth) == sorted(
         line.split(" is ")[0] for line in back
     )
-    for key in one.keys() & other.keys():
-        if one[key] != other[key]:
-            whole = [line.split(" is ")[0] for line in forth]
-            assert any(key == name or key.startswith(f"{name}.") for name in whole)
+    named = [line.split(" is ")[0] for line in forth]
+    for key in one.keys() | other.keys():
+        if one.get(key, ...) != other.get(key, ...):
+            assert any(key == name or key.startswith(f"{name}.") for name in named)
 
 
 def test_many_differences_are_counted(tmp_path):
