@@ -81,6 +81,8 @@ class Suite(Protocol):
 
     name: str
     Config: ClassVar[type[BaseModel]]
+    """Its settings, each of which decides results unless it says otherwise
+    (`mpo_core.config.declare`)."""
 
     def __init__(self, config: BaseModel) -> None: ...
 
