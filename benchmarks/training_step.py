@@ -19,14 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mpo_core import strict_yaml
+from jobs.configs import named_config
 from mpo_core.builtin_models import resolve_source
 from mpo_core.config import validated
 from mpo_core.overrides import apply_override
 from mpo_core.training.run import train
 from mpo_core.training.settings import CONFIGS, TrainingJob
 
-PRESETS = Path(__file__).parent.parent / "jobs" / "presets"
 # Layers, width, heads, heads of keys, inner width, vocabulary, output tied to input.
 SHAPES = {
     "smollm2-135m": (30, 576, 9, 3, 1536, 49152, True),
@@ -146,8 +145,8 @@ def timed_reference(spent: list[float]) -> Iterator[None]:
 
 def settings(method: str, preset: str, steps: int, overrides: list[str]) -> dict[str, Any]:
     """Those of the preset, on one worker with its share of the batch."""
-    tree = strict_yaml.load((PRESETS / f"{preset}.yaml").read_text(encoding="utf-8"))
-    section = dict(tree["planner"]["sft"] if method == "sft" else tree["training"])
+    config = named_config(preset)
+    section = (config.planner.sft if method == "sft" else config.training).model_dump()
     section |= {"batch_size": section["batch_size"] // section["workers"], "workers": 1}
     section |= {"max_steps": WARM_UP + steps, "save_steps": 10**6}
     for override in overrides:
@@ -226,7 +225,7 @@ def main() -> None:
     parser.add_argument("method", choices=CONFIGS)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     parser.add_argument("--model", choices=SHAPES, default="llama-8b")
-    parser.add_argument("--preset", default="scienceworld-llama3.1-8b")
+    parser.add_argument("--preset", default="scienceworld-llama3.1-8b-lora")
     parser.add_argument(
         "--tokenizer",
         default="builtin:smollm2-135m-instruct",

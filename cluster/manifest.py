@@ -16,7 +16,7 @@ import yaml
 from cluster.credentials import model_keys, passwords
 from cluster.kubectl import run_kubectl
 from mpo_core import strict_yaml
-from mpo_core.config import Config
+from mpo_core.config import Config, identity
 from mpo_core.errors import InputError
 from mpo_core.types import content_hash
 
@@ -108,7 +108,6 @@ def manifest(config: Config) -> list[dict[str, Any]]:
         objects = list(yaml.safe_load_all(run_kubectl("kustomize", str(here))))
     inside = in_cluster(config)
     text = strict_yaml.dump(inside.model_dump(mode="json"))
-    decisive = inside.model_dump(mode="json", exclude={"launch"})
     job = ray_job(objects, settings.overlay)
     name = job_name(config.name)
     maps = [one for one in objects if reference(one) == f"configmap/{CONFIG_MAP}"]
@@ -119,7 +118,7 @@ def manifest(config: Config) -> list[dict[str, Any]]:
         one["metadata"]["name"] = name
         one["metadata"].setdefault("labels", {})["mpo-run"] = name
     job["metadata"].setdefault("annotations", {}).update(
-        {"mpo-config": content_hash(decisive, length=16), "mpo-run": config.name}
+        {"mpo-config": identity(config), "mpo-run": config.name}
     )
     for pod in pods(job):
         for volume in pod.get("volumes", []):

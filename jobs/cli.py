@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.configs import named_config, preset_names, run_name, settings
+from jobs.configs import named_config, preset_names, run_name
 from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.cache import settle_libraries
-from mpo_core.config import Config
+from mpo_core.config import Config, settings
 from mpo_core.errors import (
     OF_THE_WORLD,
     EnvironmentLost,
@@ -63,6 +63,8 @@ Overrides = Annotated[
     epilog="Examples:\n\n`mpo run demo`\n\n"
     "`mpo run demo name=mine seed=1 training.beta=0.05`\n\n"
     "`mpo run runs/mine` (continue an interrupted run)\n\n"
+    "`mpo run runs/mine pairs.rule=nested name=nested --from runs/mine` (with its plans and scores)"
+    "\n\n"
     "`mpo run my.yaml --on ray --address http://127.0.0.1:8265`\n\n"
     "`mpo run my.yaml --on k8s launch.k8s.overlay=gpu --dry-run` (the manifests)\n\n"
     "`sbatch slurm/mpo_pipeline.sh my.yaml` (on Slurm)"
@@ -78,13 +80,27 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="--on ray: the cluster's dashboard, http://HOST:8265.")
     ] = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Here: begin with a copy of this run's folder, and redo only what the settings "
+            "change.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")
     ] = False,
 ) -> None:
     """Run the whole loop; the same command continues an interrupted run."""
     from jobs.pipeline import run_pipeline
+    from jobs.same_run import begin_with_copy, check_run_folder
 
+    if begin_with is not None:
+        if on != "local":
+            raise InputError("--from: only with --on local; copy the folder where the run is")
+        check_run_folder(begin_with)
     if address is not None and on != "ray":
         raise InputError("--address: only with --on ray")
     if on == "ray":
@@ -95,6 +111,8 @@ def run(
     if dry_run:
         _print_work(opened)
         return
+    if begin_with is not None:
+        begin_with_copy(begin_with, opened.dir)
     with opened:
         summary = run_pipeline(opened)
     _print_report(opened.dir / "report", summary)
@@ -142,7 +160,7 @@ def plans(
     console.print(f"{len(sampled)} plans in {path}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `mpo rollout demo scoring.repetitions=8`")
+@app.command(epilog="Example: `mpo rollout demo name=mine scoring.repetitions=8`")
 def rollout(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
 ) -> None:
@@ -159,8 +177,8 @@ def rollout(
 
 
 @app.command(
-    epilog="Examples:\n\n`mpo pairs demo pairs.min_margin=0.1`\n\n"
-    "`mpo pairs demo pairs.rule=significant pairs.level=0.1`"
+    epilog="Examples:\n\n`mpo pairs runs/mine`\n\n"
+    "`mpo pairs demo name=mine pairs.rule=significant pairs.level=0.1`"
 )
 def pairs(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
@@ -185,7 +203,7 @@ def pairs(
     "`mpo train dpo --pairs sciworld_metaplan_preference_pairs.json` (pairs of one's own or of the "
     "paper's data, with the demo's model and settings)\n\n"
     "`mpo train sft scienceworld-llama3.1-8b --rows sciworld_metaplan_sft.json`\n\n"
-    "`mpo train pg my.yaml planner.pg.ratio_cap=5` (on all scored plans)\n\n"
+    "`mpo train pg my.yaml` (on all scored plans)\n\n"
     "`mpo train shuffled my.yaml scoring.shuffle=[0,1,2] evaluation.arms=[sft,mpo,shuffled]`"
 )
 def train(
@@ -520,9 +538,11 @@ def sandbox(
 
 @app.command(epilog="Examples:\n\n`mpo config demo`\n\n`mpo config demo | grep training`")
 def config(config: ConfigArgument, overrides: Overrides = None) -> None:
-    """Print every setting of a config, its value and what it means."""
-    for key, value, meaning in settings(named_config(config, overrides or [])):
-        print(f"{key} = {value}" + (f"  # {meaning}" if meaning else ""))
+    """Print every setting of a config, its value, what it means and what it bears on: whether it
+    decides results, adds to them, selects among them, or is operational."""
+    for one in settings(named_config(config, overrides or [])):
+        meaning = f"{one.meaning} " if one.meaning else ""
+        print(f"{one.key} = {one.value}  # {meaning}({one.bearing})")
 
 
 @app.command(epilog="Example: `mpo doctor demo`")

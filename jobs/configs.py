@@ -1,11 +1,8 @@
 """Configs by name: a preset of this package, or a YAML file of one's own."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
 
 from mpo_core.config import Config, load_config
 from mpo_core.errors import InputError
@@ -31,19 +28,6 @@ def run_name(file: Path) -> str:
     """A run's name after the file that it works on."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")
     return name or "given"
-
-
-def settings(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every setting below a section: dotted key, value, documentation."""
-    for name, field in type(section).model_fields.items():
-        value, key = getattr(section, name), f"{prefix}{name}"
-        if isinstance(value, BaseModel):
-            yield from settings(value, f"{key}.")
-        elif isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values()):
-            for entry, inner in value.items():
-                yield from settings(inner, f"{key}.{entry}.")
-        else:
-            yield key, value, " ".join((field.description or "").split())
 
 
 def _find(source: str) -> Path:

@@ -182,13 +182,13 @@ def _endpoint(name: str, config: Config) -> Check:
 
 def _template_fault(config: Config, name: str, where: Path | str) -> str | None:
     """Why a model's chat template cannot do what the config asks of it."""
+    from jobs.run import prompts_of
     from mpo_core.chat_templates import template_fault
-    from mpo_core.prompts import load_prompts
 
     if name not in (config.planner.model, config.agent.model):
         return None
     try:
-        prompts = [load_prompts(env, config.prompts_dir) for env in config.envs]
+        prompts = prompts_of(config).values()
     except InputError as error:
         return str(error)
     return template_fault(config, name, where, [p.planner_messages("a task") for p in prompts])

@@ -11,43 +11,17 @@ from jobs.run import Round, Run
 from jobs.tally import plans_of_config, scored_episodes
 from jobs.tasks import load_tasks
 from jobs.train import complete_curves
+from mpo_core.config import bearing_on
 from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.report import write_report
 from mpo_core.report.conduct import conduct
 from mpo_core.report.gain import example
 from mpo_core.report.spending import spending
-from mpo_core.tracking import flat
 from mpo_core.types import Episode, Plan, TaskResult
 
 log = logging.getLogger(__name__)
-# Settings that may differ between runs that are merged, or that stand elsewhere in the summary.
-NO_MATTER = {
-    "name",
-    "runs_dir",
-    "seed",
-    "cluster",
-    "tracking",
-    "launch",
-    "envs",
-    "models",
-    "prompts_dir",
-    "splits",
-    "arms",
-    "plan_files",
-    "bootstrap",
-    "serve",
-    "match_teacher",
-    "workers",
-    "micro_batch_size",
-    "cpus_per_worker",
-    "gpus_per_worker",
-    "zero_stage",
-    "gradient_checkpointing",
-    "save_steps",
-    "max_failures",
-    "price_per_million_prompt_tokens",
-    "price_per_million_completion_tokens",
-}
+TOLD_BY_CONTENT = ("envs", "models", "prompts_dir")
+"""What the summary tells by protocols and fingerprints, which hold wherever the files lie."""
 PLAN_COLUMNS = ("id", "task_id", "text", "origin", "sample")
 EPISODE_COLUMNS = (
     "key",
@@ -141,11 +115,13 @@ def _trainings(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """What decides the results and stands nowhere else in the summary, by dotted key."""
-    settings = flat(run.config.model_dump(mode="json"))
+    """What decides the results and stands nowhere else in the summary, by dotted key: what runs
+    must share to be reported together."""
     prompts = {f"prompts.{name}": prompts.fingerprint for name, prompts in run.prompts.items()}
     return prompts | {
-        key: value for key, value in settings.items() if NO_MATTER.isdisjoint(key.split("."))
+        key: value
+        for key, value in bearing_on(run.config, "decides", "adds").items()
+        if key.split(".")[0] not in TOLD_BY_CONTENT and key.split(".")[-1] != "seed"
     }
 
 

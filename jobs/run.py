@@ -7,17 +7,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jobs.same_run import refuse_other_settings
 from mpo_core.cache import default_cache
 from mpo_core.chat_templates import template_fault
-from mpo_core.config import Config, save_config
+from mpo_core.config import Config, identity, save_config
 from mpo_core.endpoint import EndpointModel
 from mpo_core.envs.base import Suite, suite_class
-from mpo_core.errors import InputError, remedy
+from mpo_core.errors import InputError
 from mpo_core.ledger import read_records, write_text
 from mpo_core.local import LocalBackend
 from mpo_core.models import ChatModel
@@ -29,8 +30,6 @@ from mpo_core.types import Record, Split, Task, content_hash
 
 R = TypeVar("R", bound=Record)
 log = logging.getLogger(__name__)
-DECIDE_NOTHING = {"runs_dir", "cluster", "tracking", "launch"}
-"""Sections that say where and how a run is made, and nothing about its results."""
 
 
 class Run:
@@ -42,14 +41,13 @@ class Run:
     def __init__(self, config: Config) -> None:
         """Raises InputError for whatever the run would stumble over later."""
         default_cache()  # Must be known: libraries would stumble over a user without a home.
+        refuse_other_settings(config)
         self.config = config
         self.dir = config.run_dir
         self.suites: dict[str, Suite] = {
             name: suite_class(name)(section) for name, section in config.envs.items()
         }
-        self.prompts: dict[str, Prompts] = {
-            name: load_prompts(name, config.prompts_dir) for name in config.envs
-        }
+        self.prompts = prompts_of(config)
         for name, suite in self.suites.items():
             if faults := suite.faults():
                 log.warning(
@@ -85,13 +83,9 @@ class Run:
     def __enter__(self) -> "Run":
         """Begin the work: only now is something written. Raises InputError where that cannot be."""
         try:
-            self.dir.mkdir(parents=True, exist_ok=True)
             save_config(self.config, self.dir / "config.yaml")
-        except OSError as error:
-            raise InputError(
-                f"runs_dir: {error.filename or self.dir}: cannot be written: {error.strerror}; "
-                f"{remedy(error)}"
-            ) from error
+        except InputError as error:
+            raise InputError(f"runs_dir: {error}") from error
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
@@ -126,11 +120,11 @@ class Run:
     def tracker(self) -> Tracker:
         if not self.config.tracking.enabled:
             return NoTracker()
-        tree = self.config.model_dump(mode="json")
-        identity = content_hash({key: tree[key] for key in tree.keys() - DECIDE_NOTHING})
-        return MlflowTracker(
-            self.config.tracking, self.config.runs_dir, self.dir, flat(tree), identity
-        )
+        config = self.config
+        params = flat(config.model_dump(mode="json"))
+        # By its name too: the copy of a run's folder is a run of its own.
+        own = content_hash(config.name, identity(config))
+        return MlflowTracker(config.tracking, config.runs_dir, self.dir, params, own)
 
     def model(self, version: str) -> ChatModel:
         """A client for the `agent`, or for a version of the planner: `base`, or one trained here.
@@ -254,6 +248,14 @@ def in_round(name: str, number: int) -> str:
     """A file's name in a round: `scores.parquet` in the first, `scores-2.parquet` in the second."""
     stem, suffix = name.split(".")
     return name if number == 1 else f"{stem}-{number}.{suffix}"
+
+
+def prompts_of(config: Config) -> dict[str, Prompts]:
+    """Environment -> what its agents and planners are told. Raises InputError for faulty files."""
+    told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
+    if config.planner.example:
+        return told
+    return {env: replace(prompts, planner_example=[]) for env, prompts in told.items()}
 
 
 def _backend(config: Config):

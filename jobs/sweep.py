@@ -16,7 +16,6 @@ episodes that were there before it.
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -31,9 +30,10 @@ import yaml
 from tqdm import tqdm
 
 from jobs.configs import named_config
+from jobs.same_run import begin_with_copy, check_run_folder, refuse_other_settings
 from jobs.sweep_job import SUITE, PointJob
 from mpo_core import strict_yaml
-from mpo_core.config import SlurmConfig, save_config
+from mpo_core.config import SlurmConfig, identity, save_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import write_text
 from mpo_core.locks import lock_file
@@ -44,8 +44,6 @@ from mpo_core.types import content_hash
 Place = Literal["slurm", "local", "debug"]
 State = Literal["done", "queued", "running", "failed", "new"]
 LONGEST_NAME = 60
-OF_THE_RUN_ITSELF = ("report", "mlflow_run_id", "timings.json", "rounds.json", "checkpoints")
-"""What a run's folder says of that run alone."""
 # What tells Slurm's commands about Slurm itself, in a job as elsewhere.
 SLURM_ITSELF = (
     "SLURM_CONF",
@@ -120,8 +118,8 @@ class Sweep:
         begin_with: Path | None = None,
     ) -> None:
         """`begin_with`: the folder of a run whose files the points begin with a copy of."""
-        if begin_with is not None and not (begin_with / "config.yaml").is_file():
-            raise InputError(f"--from {begin_with}: not a run's folder: it has no config.yaml")
+        if begin_with is not None:
+            check_run_folder(begin_with)
         self.base = named_config(config, overrides)
         self.place = place
         self.begin_with = begin_with
@@ -132,6 +130,8 @@ class Sweep:
             )
             for point in self.points
         }
+        for point in self.configs.values():
+            refuse_other_settings(point)
         self.dir = self.base.runs_dir / "sweeps" / self.base.name
         if place == "slurm" and not (SUITE / "slurm" / "ray_cluster.sh").is_file():
             raise InputError(f"{SUITE}: no slurm/ray_cluster.sh; set MPO_HOME to the checkout")
@@ -180,13 +180,8 @@ class Sweep:
 
     def _is_done(self, point: Point) -> bool:
         done = self._file(point, "done")
-        return done.is_file() and done.read_text(encoding="utf-8") == self._identity(point)
-
-    def _identity(self, point: Point) -> str:
-        """Hash of what decides a point's results."""
-        return content_hash(
-            self.configs[point.name].model_dump(mode="json", exclude={"launch", "tracking"})
-        )
+        asked = identity(self.configs[point.name])
+        return done.is_file() and done.read_text(encoding="utf-8") == asked
 
     def _file(self, point: Point, kind: str) -> Path:
         return self.dir / "points" / f"{point.name}.{kind}"
@@ -211,7 +206,7 @@ class Sweep:
         return PointJob(
             config=str(self._file(point, "yaml").resolve()),
             done=str(self._file(point, "done").resolve()),
-            identity=self._identity(point),
+            identity=identity(self.configs[point.name]),
             on_slurm=self.place == "slurm",
         )
 
@@ -290,26 +285,6 @@ class Sweep:
                     f"{self.dir}: another process runs this sweep; wait for it or stop it"
                 ) from error
             yield
-
-
-def begin_with_copy(run_dir: Path, new: Path) -> None:
-    """Give a run that has no folder the files of another, but for what tells of that run alone.
-
-    Raises:
-        InputError: they cannot be copied; nothing is left of the copy then.
-    """
-    if new.exists():
-        return
-    partial = new.with_name(f".{new.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(run_dir, partial, ignore=shutil.ignore_patterns(*OF_THE_RUN_ITSELF))
-        partial.rename(new)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        # shutil's own error lists every file with its reason.
-        reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
-        raise InputError(f"--from {run_dir}: cannot be copied to {new}: {reason}") from error
 
 
 def _label(settings: dict[str, Any]) -> str:

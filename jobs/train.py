@@ -16,7 +16,7 @@ from jobs.run import Round, Run
 from jobs.tasks import load_tasks, parted
 from mpo_core.advantages import plans_above_mean, scored_answers
 from mpo_core.chat_templates import given_template, template_settings
-from mpo_core.config import PgConfig, SftConfig, TrainingConfig
+from mpo_core.config import PgConfig, SftConfig, TrainingConfig, deciding
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
 from mpo_core.formats import training_rows
@@ -170,17 +170,21 @@ def train(
         # Agents that are trained act without a word: their answers are begun for them.
         "continued": version == "agent",
     }
-    identity = content_hash(
-        rows.read_text(encoding="utf-8"),
-        validation.read_text(encoding="utf-8") if validation else None,
-        run.fingerprint(start) if start else run.backend.fingerprint(role.model),
-        config.model_dump(),
-        run.config.seed,
-        *([asked] if any(asked.values()) else []),
+    # A training that is known by all of its settings, operational ones too, is the same training.
+    identity, of_all = (
+        content_hash(
+            rows.read_text(encoding="utf-8"),
+            validation.read_text(encoding="utf-8") if validation else None,
+            run.fingerprint(start) if start else run.backend.fingerprint(role.model),
+            settings,
+            run.config.seed,
+            *([asked] if any(asked.values()) else []),
+        )
+        for settings in (deciding(config), config.model_dump())
     )
     checkpoints = run.dir / "checkpoints" / version
     done = run.training_summary(version)
-    if done.get("tag") == identity:
+    if done.get("tag") in (identity, of_all):
         # Left by a driver that was killed at the very end.
         shutil.rmtree(checkpoints, ignore_errors=True)
         complete_curves(run, version, done)

@@ -10,7 +10,7 @@ from tests.fakes import Doors
 
 def open_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every environment's name stand for the doors."""
-    for module in ("jobs.run", "mpo_core.config"):
+    for module in ("jobs.run", "mpo_core.config.tree"):
         monkeypatch.setattr(f"{module}.suite_class", lambda name: Doors)
 
 

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.sweep import Point, begin_with_copy, grid
+from jobs.same_run import begin_with_copy
+from jobs.sweep import Point, grid
 from mpo_core.config import load_config
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records

@@ -96,7 +96,8 @@ class Suite(Protocol):
     """That of its entry point, and of its section in `envs`."""
 
     Config: ClassVar[type[BaseModel]]
-    """Its settings, mostly a `Section`, which refuses unknown keys."""
+    """Its settings, mostly a `Section`, which refuses unknown keys; each decides results unless it
+    says otherwise (`mpo_core.config.declare`)."""
 
     prompts: ClassVar[Path]
     """Folder of its prompts and worked examples; `mpo_core.prompts` says what lies in it."""

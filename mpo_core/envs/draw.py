@@ -9,18 +9,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain, zip_longest
 
-from pydantic import Field
-
-from mpo_core.config import Section
+from mpo_core.config import Section, decides, selects
 from mpo_core.types import Task
 
 
 class TaskLimits(Section):
     """Tasks of each split at most, spread evenly over the types; null for all."""
 
-    train: int | None = Field(None, ge=0)
-    seen: int | None = Field(None, ge=0)
-    unseen: int | None = Field(None, ge=0)
+    train: int | None = decides(None, ge=0)
+    seen: int | None = selects(None, ge=0)
+    unseen: int | None = selects(None, ge=0)
 
 
 def draw(tasks: Sequence[Task], limit: int | None) -> list[Task]:

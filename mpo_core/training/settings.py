@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mpo_core.config import DpoConfig, PgConfig, SftConfig, TrainingConfig
+from mpo_core.config import DpoConfig, PgConfig, SftConfig, TrainingConfig, deciding
 from mpo_core.errors import InputError
 from mpo_core.hardware import multiplies_bf16
 from mpo_core.model_folder import model_folder_fault
@@ -14,9 +14,6 @@ from mpo_core.types import content_hash
 
 Method = Literal["sft", "dpo", "pg"]
 CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig, "pg": PgConfig}
-
-# Where, how fast and how safely a training runs, but not what comes out of it.
-OPERATIONAL = {"cpus_per_worker", "save_steps", "max_failures", "seed"}
 
 
 @dataclass(frozen=True)
@@ -57,17 +54,17 @@ class TrainingJob:
         return str(self.start) if self.start and self.config.method == "full" else self.model
 
     def identity(self) -> str:
-        """Hash of everything that decides the result, the content of the rows included."""
-        settings = self.config.model_dump(mode="json", exclude=OPERATIONAL)
+        """Hash of everything that decides the result, the content of the rows included, and of how
+        DeepSpeed lays out a checkpoint: what a job must share with one to go on from it."""
+        settings = deciding(self.config) | {"seed": self.seed}
         rows = content_hash(self.rows.read_text(encoding="utf-8"))
         folder = Path(self.model)
         model = weights_fingerprint(folder) if folder.is_dir() else self.model
         start = [weights_fingerprint(self.start)] if self.start else []
         asked = [self.chat_template, self.template_settings, self.continued]
         asked = asked if any(asked) else []
-        return content_hash(
-            self.method, rows, model, settings, self.seed, *start, *asked, length=12
-        )
+        layout = deepspeed_config(self.config)
+        return content_hash(self.method, rows, model, settings, layout, *start, *asked, length=12)
 
     def check_start(self) -> None:
         """Raises InputError for a `start` that this training cannot continue."""

@@ -11,6 +11,7 @@ from jobs.pairs import collect_pairs
 from jobs.plans import collect_plans
 from jobs.rollout import collect_scores
 from jobs.run import Run
+from jobs.sweep import begin_with_copy
 from jobs.tasks import collect_tasks, load_tasks
 from mpo_core.config import Config, load_config, save_config
 from mpo_core.errors import InputError
@@ -81,9 +82,11 @@ def test_an_interrupted_scoring_goes_on_to_the_same_episodes(tmp_path, kept):
 
 
 def test_scores_of_different_numbers_of_attempts_are_paired_and_exchanged(tmp_path):
-    found = scores(config(tmp_path))
+    scored = config(tmp_path)
+    found = scores(scored)
     for rule in RULES:
-        asked = config(tmp_path, pairs={"rule": rule, "level": 0.4})
+        asked = config(tmp_path / rule, pairs={"rule": rule, "level": 0.4})
+        begin_with_copy(scored.run_dir, asked.run_dir)
         with Run(asked) as run:
             pairs = collect_pairs(run, "base")
             turned = half_turned(pairs, load_tasks(run, "train"), seed=0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jobs.configs import PRESETS, named_config, preset_names
 from mpo_core import strict_yaml
-from mpo_core.config import Config, load_config, save_config
+from mpo_core.config import Config, deciding, load_config, save_config
 from mpo_core.errors import InputError
 from mpo_core.overrides import apply_override, quoted
 from tests.commandline import ROOT
@@ -21,15 +21,38 @@ def test_every_preset_is_valid_and_named_like_its_file(name):
     assert named_config(name).name == name
 
 
-def test_the_papers_settings_are_the_papers():
-    config = named_config("scienceworld-llama3.1-8b")
+PAPERS = ["scienceworld-llama3.1-8b", "alfworld-llama3.1-8b", "scienceworld-llama3.1-8b-2node"]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_settings_are_the_papers(name):
+    config = named_config(name)
     assert (config.planner.per_task, config.scoring.repetitions) == (5, 5)
-    assert (config.planner.temperature, config.scoring.temperature) == (0.8, 0.8)
-    training = config.training
-    assert (training.learning_rate, training.batch_size, config.seed) == (1e-5, 32, 42)
-    assert training.workers == 4
+    assert (config.planner.temperature, config.scoring.temperature) == (0.7, 0.7)
+    assert (config.planner.example, config.agent.example) == (False, True)
+    for training in (config.planner.sft, config.training):
+        assert (training.method, training.zero_stage, training.epochs) == ("full", 3, 3)
+        assert (training.learning_rate, training.batch_size) == (1e-5, 32)
+        assert (training.scheduler, training.warmup_ratio) == ("cosine", 0.03)
+    assert config.training.beta == 0.1 and config.seed == 42
     assert (config.agent.max_tokens, config.agent.invalid_limit) == (512, 10)
-    assert config.evaluation.temperature == 0
+    assert config.evaluation.temperature == config.planner.evaluation_temperature == 0
+    assert config.validation == 0 and config.pairs.rule == "best_worst"
+
+
+@pytest.mark.parametrize("name", PAPERS[:2])
+def test_the_lora_variant_differs_in_how_it_trains_alone(name):
+    paper, variant = (deciding(named_config(one)) for one in (name, f"{name}-lora"))
+    differ = {key for key in paper.keys() | variant.keys() if paper.get(key) != variant.get(key)}
+    assert differ == {
+        "planner.sft.method",
+        "planner.sft.lora.rank",
+        "planner.sft.lora.alpha",
+        "planner.sft.learning_rate",
+        "training.method",
+        "training.lora.rank",
+        "training.lora.alpha",
+    }
 
 
 @pytest.mark.parametrize(
@@ -381,7 +404,7 @@ def test_yaml_is_loaded_safely(tmp_path):
 
 
 def test_presets_hold_no_secrets():
-    for path in PRESETS.glob("*.yaml"):
+    for path in PRESETS.rglob("*.yaml"):
         text = str(yaml.safe_load(path.read_text())).lower()
         assert "api_key'" not in text and "token'" not in text
 

@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.configs import named_config
+from jobs.run import prompts_of
 from mpo_core.errors import InputError
 from mpo_core.plan_text import read_plan
 from mpo_core.prompts import load_prompts
@@ -209,3 +211,14 @@ def test_an_unusable_folder_is_named(tmp_path):
     (tmp_path / "scienceworld" / "example.json").write_text("[1, 2]")
     with pytest.raises(InputError, match="JSON list of messages"):
         load_prompts("scienceworld", tmp_path)
+
+
+@pytest.mark.parametrize("example", [True, False])
+def test_a_planner_without_an_example_is_asked_for_its_plan_at_once(example):
+    told = prompts_of(named_config("demo-llm", [f"planner.example={example}"]))
+    for prompts in told.values():
+        asked = prompts.planner_messages("Boil.")
+        assert len(asked) == (3 if example else 1)
+        assert "Boil." in asked[-1]["content"]
+        # The agent's own worked episode stays.
+        assert prompts.examples

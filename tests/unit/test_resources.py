@@ -25,12 +25,23 @@ def test_the_two_node_preset_needs_two_nodes_of_eight_gpus():
         check_fits(asked, Need(64, 8), None)
 
 
+@pytest.mark.parametrize(
+    ("preset", "turns"), [("scienceworld-llama3.1-8b", True), ("alfworld-llama3.1-8b-lora", False)]
+)
+def test_a_paper_sized_preset_fits_one_node_of_eight_gpus(preset, turns):
+    asked = plan(preset=preset)
+    assert check_fits(asked, Need(64, 8), None) is turns
+    assert asked.playing.gpus <= 8 == asked.playing.gpus * (1 + (not turns))
+    with pytest.raises(InputError, match="the cluster has 64 CPUs and 2 GPUs"):
+        check_fits(asked, Need(64, 2), None)
+
+
 def test_on_one_gpu_serving_and_training_take_turns():
     asked = plan(
         "models.llama-8b.replicas=1",
         "planner.sft.workers=1",
         "training.workers=1",
-        preset="scienceworld-llama3.1-8b",
+        preset="scienceworld-llama3.1-8b-lora",
     )
     assert check_fits(asked, Need(64, 1), None) is True
     assert check_fits(asked, Need(64, 2), None) is False

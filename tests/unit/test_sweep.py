@@ -12,6 +12,7 @@ from jobs import sweep_job
 from jobs.configs import named_config
 from jobs.sweep import Sweep, begin_with_copy, grid
 from jobs.sweep_job import PointJob
+from mpo_core.config import identity, save_config
 from mpo_core.errors import InputError
 
 
@@ -196,7 +197,7 @@ def test_a_sweep_without_tracking_opens_no_store(tmp_path):
     for point in sweep.points:
         done = sweep._file(point, "done")
         done.parent.mkdir(parents=True, exist_ok=True)
-        done.write_text(sweep._identity(point))
+        done.write_text(identity(sweep.configs[point.name]))
     assert set(sweep.run(1).values()) == {"done"}
     assert not list(tmp_path.rglob("mlflow*"))
 
@@ -223,7 +224,7 @@ def test_points_begin_with_a_copy_of_a_run_but_for_what_is_of_that_run_alone(
     def played(executor, owed, parallel):
         copied = tmp_path / "demo-seed1"
         files = {str(file.relative_to(copied)) for file in copied.rglob("*") if file.is_file()}
-        assert files == {"config.yaml", "plans/sft-train.jsonl"}
+        assert files == {"plans/sft-train.jsonl"}
 
     monkeypatch.setattr(sweep, "_play", played)
     sweep.run(1)
@@ -242,3 +243,27 @@ def test_a_copy_that_fails_leaves_no_folder_that_looks_begun(tmp_path, finished)
 def test_what_is_no_run_is_not_begun_with(tmp_path):
     with pytest.raises(InputError, match=r"--from .*: not a run's folder"):
         Sweep("demo", [f"runs_dir={tmp_path}"], ["seed=1"], "local", tmp_path)
+
+
+def test_a_sweep_is_refused_before_it_submits_anything(tmp_path):
+    sweep = Sweep("demo-llm", [f"runs_dir={tmp_path}"], ["seed=0,1"], "local")
+    for point in sweep.configs.values():
+        save_config(point, point.run_dir / "config.yaml")
+        (point.run_dir / "plans").mkdir()
+    Sweep("demo-llm", [f"runs_dir={tmp_path}", "cluster.rollout_actors=2"], ["seed=0,1"], "local")
+    with pytest.raises(InputError, match=r"demo-llm-seed0: made with .*training\.beta is 0\.1 th"):
+        Sweep("demo-llm", [f"runs_dir={tmp_path}", "training.beta=0.3"], ["seed=0,1"], "local")
+
+
+def test_a_points_end_holds_for_other_operational_settings_too(tmp_path):
+    def states(*overrides: str) -> list[str]:
+        given = [f"runs_dir={tmp_path}", "tracking.enabled=false", *overrides]
+        return [*Sweep("demo-llm", given, ["seed=0"], "local").states().values()]
+
+    sweep = Sweep("demo-llm", [f"runs_dir={tmp_path}"], ["seed=0"], "local")
+    [point] = sweep.points
+    done = sweep._file(point, "done")
+    done.parent.mkdir(parents=True)
+    done.write_text(identity(sweep.configs[point.name]))
+    assert states("cluster.rollout_actors=3", "models.smollm2.concurrency=1") == ["done"]
+    assert states("evaluation.arms=[none]") == ["new"]

@@ -1,4 +1,4 @@
-"""A run's folder that was worked on with other settings before: what its summary counts."""
+"""A run that began with what other settings have left: what its summary counts."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 
 from jobs.pipeline import run_pipeline
 from jobs.run import Run
+from jobs.sweep import begin_with_copy
 from mpo_core.config import Config
 from mpo_core.tracking import NoTracker
 from tests.doors import config, open_doors
@@ -56,11 +57,24 @@ def finished(asked: Config) -> tuple[dict, dict]:
     ids=["seed", "fewer", "agent", "arms", "auto", "samples"],
 )
 def test_a_summary_counts_what_its_own_settings_came_to(tmp_path, changes):
-    finished(config(tmp_path / "mixed"))
-    mixed = finished(config(tmp_path / "mixed", **changes))
+    before, asked = config(tmp_path / "before"), config(tmp_path / "mixed", **changes)
+    finished(before)
+    begin_with_copy(before.run_dir, asked.run_dir)
+    mixed = finished(asked)
     assert mixed == finished(config(tmp_path / "alone", **changes))
     assert mixed[0]["plans"] == len(mixed[1]["plans"]) > 0
     assert mixed[0]["episodes"] == len(mixed[1]["episodes"]) > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"arms": ["none", "expert"], "bootstrap": 10}, {"arms": ["base"], "plan_samples": 3}],
+)
+def test_in_its_folder_a_run_goes_on_to_other_arms_and_more_samples(tmp_path, changes):
+    evaluation = {"splits": ["unseen"]} | changes
+    finished(config(tmp_path / "grown"))
+    grown = finished(config(tmp_path / "grown", evaluation=evaluation))
+    assert grown == finished(config(tmp_path / "alone", evaluation=evaluation))
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_another_users_run_is_one_line_that_names_the_file(shared):
     ]
     answer = nameless("-m", "jobs.cli", "run", "demo-llm", *settings, MPO_CACHE=f"{shared}/cache")
     assert answer.returncode == 2
-    assert f"mpo: error: runs_dir: {run}/config.yaml: cannot be written: Per" in answer.stderr
+    assert f"mpo: error: runs_dir: {run}/config.yaml: cannot write: Per" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 

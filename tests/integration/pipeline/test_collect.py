@@ -14,6 +14,7 @@ from jobs.collect import play_experts
 from jobs.configs import named_config
 from jobs.plans import collect_plans
 from jobs.run import Run
+from jobs.sweep import begin_with_copy
 from mpo_core.abstraction import RULES
 from mpo_core.demonstrations import of_episode
 from mpo_core.ledger import read_records
@@ -77,6 +78,12 @@ def records(runs_dir: Path) -> tuple[list[Episode], list[Plan]]:
     )
 
 
+def copied(runs_dir: Path, folder: Path) -> Path:
+    """A runs folder of one's own whose run begins with what another has collected."""
+    begin_with_copy(runs_dir / "small", folder / "small")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory) -> tuple[Path, str]:
     runs_dir = tmp_path_factory.mktemp("collected")
@@ -118,7 +125,7 @@ def test_killed_twice_it_ends_as_if_undisturbed(collected, tmp_path):
     assert (run / "plans" / "seeds-train.jsonl").read_bytes().startswith(whole)
     assert f"{2 * TASKS} plans in" in output and "completion tokens" in output
 
-    undisturbed, _ = collected
+    undisturbed = copied(collected[0], tmp_path / "undisturbed")
     collect(undisturbed, *BY_MODEL)
     episodes, plans = records(tmp_path)
     expected_episodes, expected_plans = records(undisturbed)
@@ -127,9 +134,9 @@ def test_killed_twice_it_ends_as_if_undisturbed(collected, tmp_path):
     assert {plan.model_dump_json() for plan in plans} == by_model and len(by_model) == 2 * TASKS
 
 
-def test_no_plan_at_all_is_one_line_and_exit_code_2(collected):
+def test_no_plan_at_all_is_one_line_and_exit_code_2(collected, tmp_path):
     mute = ["models.mute.scripted=tests.scripted:mute", "seeds.teacher=mute", "seeds.resamples=0"]
-    done = mpo(*arguments(collected[0], *mute))
+    done = mpo(*arguments(copied(collected[0], tmp_path), *mute))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         f"mpo: error: seeds: none of the {TASKS} tasks gave a plan: too few of the teacher's "
@@ -138,10 +145,9 @@ def test_no_plan_at_all_is_one_line_and_exit_code_2(collected):
     )
 
 
-def test_experts_can_speak_as_the_agent_would(collected):
-    config = named_config(
-        "demo-llm", [f"runs_dir={collected[0]}", *OVERRIDES, "agent.list_actions=3"]
-    )
+def test_experts_can_speak_as_the_agent_would(collected, tmp_path):
+    runs_dir = copied(collected[0], tmp_path)
+    config = named_config("demo-llm", [f"runs_dir={runs_dir}", *OVERRIDES, "agent.list_actions=3"])
     with Run(config) as run:
         episodes = play_experts(run, as_agent=True)
     assert len(episodes) == TASKS and all(episode.success for episode in episodes)
@@ -161,7 +167,7 @@ def test_plans_sampled_elsewhere_are_taken_from_their_file(collected, tmp_path):
         for k, task in enumerate(tasks)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    given = [f"runs_dir={collected[0]}", *OVERRIDES, f"planner.sampled=[{file}]"]
+    given = [f"runs_dir={copied(collected[0], tmp_path)}", *OVERRIDES, f"planner.sampled=[{file}]"]
     with Run(named_config("demo-llm", given)) as run:
         plans = collect_plans(run, "base", "train")
     assert [(plan.task_id, plan.text) for plan in plans] == [

@@ -1,0 +1,114 @@
+"""A run's folder is one run: what goes on in it was begun with the same deciding settings. A run of
+other settings has a folder of its own, which may begin with a copy of what is there."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mpo_core.config import Config, deciding, load_config
+from mpo_core.errors import InputError
+
+SHOWN = 8
+"""Of the settings that differ, those that a refusal names."""
+OF_THE_RUN_ITSELF = (
+    "config.yaml",
+    "report",
+    "mlflow_run_id",
+    "timings.json",
+    "rounds.json",
+    "checkpoints",
+)
+"""What a run's folder says of that run alone."""
+
+
+def refuse_other_settings(config: Config) -> None:
+    """See that the work in a run's folder was done with the config's deciding settings.
+
+    Stages take up what they find, and with other settings would go on with each other's leavings.
+    What selects results or says how the work is done may be another each time.
+
+    Raises:
+        InputError: it was done with others, or nobody can tell with which.
+    """
+    folder, saved = config.run_dir, config.run_dir / "config.yaml"
+    if not saved.is_file() or not _holds_work(folder):
+        return
+    try:
+        there = deciding(load_config(saved))
+    except InputError as error:
+        raise InputError(f"{error}; restore it, or choose another name (name=NAME)") from error
+    differ = differences(there, deciding(config))
+    if differ:
+        named = differ[:SHOWN]
+        if len(differ) > SHOWN:
+            named.append(f"and {len(differ) - SHOWN} more")
+        raise InputError(
+            f"{folder}: made with other settings: {', '.join(named)}; choose another name "
+            f"(name=NAME, and `mpo run --from {folder}` to keep what still holds), or go on with "
+            f"its own config ({folder} in the config's place)"
+        )
+
+
+def check_run_folder(folder: Path) -> None:
+    """Raises InputError for a folder to begin with that is no run's."""
+    if not (folder / "config.yaml").is_file():
+        raise InputError(f"--from {folder}: not a run's folder: it has no config.yaml")
+
+
+def begin_with_copy(run_dir: Path, new: Path) -> None:
+    """Give a run that has no folder the files of another, but for what tells of that run alone.
+
+    Raises:
+        InputError: they cannot be copied; nothing is left of the copy then.
+    """
+    if new.exists():
+        return
+    partial = new.with_name(f".{new.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(run_dir, partial, ignore=shutil.ignore_patterns(*OF_THE_RUN_ITSELF))
+        partial.rename(new)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # shutil's own error lists every file with its reason.
+        reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
+        raise InputError(f"--from {run_dir}: cannot be copied to {new}: {reason}") from error
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Each setting that differs, with both values; a section that only one has, as one."""
+    named = dict.fromkeys(
+        key if key in there and key in here else _lacking(key, here if key in there else there)
+        for key in [*there, *here]
+        if key not in there or key not in here or there[key] != here[key]
+    )
+    sections = tuple(f"{key}." for key in named)
+    return [
+        f"{key} is {_in_words(there, key)} there and {_in_words(here, key)} here"
+        for key in named
+        if not key.startswith(sections)
+    ]
+
+
+def _lacking(key: str, settings: Mapping[str, Any]) -> str:
+    """What settings without a key lack: the section that it stands in, or the key alone."""
+    section = key.rpartition(".")[0]
+    return section if section and not _holds(settings, section) else key
+
+
+def _holds(settings: Mapping[str, Any], section: str) -> bool:
+    return any(key.startswith(f"{section}.") for key in settings)
+
+
+def _in_words(settings: Mapping[str, Any], key: str) -> str:
+    if key in settings:
+        return json.dumps(settings[key], ensure_ascii=False)
+    return "given" if _holds(settings, key) else "not set"
+
+
+def _holds_work(folder: Path) -> bool:
+    """Whether a stage has left something: each has a folder of its own, and tasks alone are what
+    any settings would collect anew."""
+    return any(path.is_dir() and path.name != "tasks" for path in folder.iterdir())

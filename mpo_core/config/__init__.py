@@ -1,0 +1,94 @@
+"""The one config tree: YAML plus `dotted.key=value`, checked whole before anything starts.
+
+The string under a field is its documentation; `mpo config` prints it. Whether a setting decides
+results is said where it is declared (`declare.py`); runs, trainings, sweeps and merged reports
+tell each other apart by that. Relative paths are relative to the folder the command is run in;
+`~` and `~user` are home folders. `load_config` raises `InputError` with one line per fault.
+"""
+
+from mpo_core.config.declare import (
+    Section,
+    Setting,
+    adds,
+    bearing_on,
+    decides,
+    deciding,
+    identity,
+    operational,
+    selects,
+    settings,
+)
+from mpo_core.config.launch import (
+    ClusterConfig,
+    KubernetesConfig,
+    LaunchConfig,
+    RayJobConfig,
+    SlurmConfig,
+    TrackingConfig,
+)
+from mpo_core.config.reading import load_config, parse_config, save_config, validated
+from mpo_core.config.sections import (
+    ROUND_ARM,
+    WITHOUT_PLANNER,
+    AgentConfig,
+    Arm,
+    EvaluationConfig,
+    ModelConfig,
+    PairsConfig,
+    PlannerConfig,
+    ScoringConfig,
+    SeedsConfig,
+)
+from mpo_core.config.training import (
+    SMOOTHED_LOSSES,
+    DpoConfig,
+    DpoLoss,
+    LoraConfig,
+    PgConfig,
+    RftConfig,
+    SftConfig,
+    TrainingConfig,
+)
+from mpo_core.config.tree import Config
+
+__all__ = [
+    "ROUND_ARM",
+    "SMOOTHED_LOSSES",
+    "WITHOUT_PLANNER",
+    "AgentConfig",
+    "Arm",
+    "ClusterConfig",
+    "Config",
+    "DpoConfig",
+    "DpoLoss",
+    "EvaluationConfig",
+    "KubernetesConfig",
+    "LaunchConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "PairsConfig",
+    "PgConfig",
+    "PlannerConfig",
+    "RayJobConfig",
+    "RftConfig",
+    "ScoringConfig",
+    "Section",
+    "SeedsConfig",
+    "Setting",
+    "SftConfig",
+    "SlurmConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "adds",
+    "bearing_on",
+    "decides",
+    "deciding",
+    "identity",
+    "load_config",
+    "operational",
+    "parse_config",
+    "save_config",
+    "selects",
+    "settings",
+    "validated",
+]

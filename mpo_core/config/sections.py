@@ -1,0 +1,299 @@
+"""What a run is made of: models, planner and agent, and its stages from seeds to evaluation."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    PositiveInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+
+from mpo_core.config.declare import Section, adds, decides, operational, selects
+from mpo_core.config.training import PgConfig, RftConfig, SftConfig
+from mpo_core.types import PlanMode, Split
+
+Arm = Literal["none", "base", "sft", "rft", "mpo", "pg", "shuffled", "teacher", "oracle", "expert"]
+WITHOUT_PLANNER = ("none", "teacher", "oracle", "expert")
+"""Of the arms, those that play no plans of the planner."""
+ROUND_ARM = re.compile(r"mpo-([1-9]\d*)")
+"""The arm of one round's planner."""
+
+
+class ModelConfig(Section):
+    """A chat model: served by this suite (`source`), elsewhere (`endpoint`), or `scripted`."""
+
+    source: str | None = decides(None)
+    """A Hugging Face folder, a hub id, or `builtin:smollm2-135m-instruct`; served here by vLLM."""
+    endpoint: str | None = operational(None)
+    """Base URL of an OpenAI-compatible server, for example http://127.0.0.1:8000/v1."""
+    scripted: str | None = decides(None)
+    """`module:function`, a deterministic stand-in for a model (tests, upper bounds)."""
+    name: str | None = decides(None)
+    """The model's name at the endpoint; by default its key in `models`."""
+    api_key_env: str = operational("OPENAI_API_KEY")
+    """Environment variable that holds the endpoint's key."""
+    reasoning: Literal["auto", "on", "off"] = decides("auto")
+    """Whether a model that can think before it answers does so; `auto` leaves it as it comes. What
+    it thinks is neither plan nor action, and stands apart in the records."""
+    extra_body: dict[str, Any] = decides({})
+    """Further fields of every request, such as `chat_template_kwargs` or `reasoning_effort`."""
+    extra_headers: dict[str, str] = operational({})
+    """Further headers of an endpoint's requests; `$NAME` in a value is an environment variable."""
+    omit: list[str] = decides([])
+    """Fields not to send to an endpoint, such as `temperature`, where its server refuses them."""
+    prefill: Literal["auto", "continue", "ask"] = decides("auto")
+    """How an endpoint's answer is made to begin as `agent.thoughts: false` and `agent.plan_mode:
+    thought` need it: by a beginning that the server continues, or asked for in words; `auto` finds
+    out."""
+    concurrency: PositiveInt = operational(64)
+    """Requests in flight from one process at most."""
+    timeout_s: float = operational(600, gt=0)
+    """Time limit of one request."""
+    retries: int = operational(6, ge=0)
+    """Retries of a failed request, with exponential backoff, before the run stops."""
+
+    replicas: PositiveInt = operational(1)
+    """Engine replicas; the requests of one episode go to one of them."""
+    cpus_per_replica: float = operational(1, gt=0)
+    gpus_per_replica: int = operational(0, ge=0)
+    """GPUs of one replica: its tensor-parallel degree. 0 serves on the CPU."""
+    max_model_len: PositiveInt = decides(8192)
+    """Longest prompt plus answer, in tokens."""
+    max_lora_rank: PositiveInt = operational(64)
+    """Largest rank of an adapter that the engine can load; sets aside memory for it."""
+    engine_kwargs: dict[str, Any] = decides({})
+    """Further vLLM engine arguments, as `ray.serve.llm` takes them."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "ModelConfig":
+        kinds = [k for k in ("source", "endpoint", "scripted") if getattr(self, k)]
+        if len(kinds) != 1:
+            raise ValueError(
+                "give exactly one of source, endpoint, scripted"
+                + (f" (got {', '.join(kinds)})" if kinds else "")
+            )
+        return self
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise ValueError(
+                "names an environment variable, and this cannot be one; if it is the key itself, "
+                "put it into the environment"
+            )
+        return name
+
+    @field_validator("reasoning", mode="before")
+    @classmethod
+    def _yaml_switch(cls, value: Any) -> Any:
+        """YAML reads a bare `on` and `off` as true and false."""
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+    @field_validator("endpoint")
+    @classmethod
+    def _whole_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                raise ValueError(f"{url!r} is not a whole URL, such as http://127.0.0.1:8000/v1")
+        return url
+
+    @model_validator(mode="after")
+    def _endpoints_only(self) -> "ModelConfig":
+        for field in ("extra_headers", "omit", "prefill"):
+            if not self.endpoint and getattr(self, field) != type(self).model_fields[field].default:
+                raise ValueError(f"{field}: only for a model at an endpoint")
+        return self
+
+
+class SeedsConfig(Section):
+    """Plans made from the experts' episodes of the training tasks, for the planner's SFT."""
+
+    teacher: str | None = decides(None)
+    """Key in `models` of the model that turns an expert's episode into a plan; null for the
+    rule-based teacher, which asks no model and writes one plan a task."""
+    per_task: PositiveInt = decides(1)
+    """Plans that a teacher model writes for each task."""
+    temperature: float = decides(0.7, ge=0)
+    """Temperature of the teacher's answers."""
+    max_tokens: PositiveInt = decides(512)
+    """Longest answer of the teacher, in tokens."""
+    resamples: int = decides(3, ge=0)
+    """Times that unparseable answers are drawn again before the task counts as failed."""
+    price_per_million_prompt_tokens: float | None = operational(None, ge=0)
+    """The teacher's price, in any currency; with both prices set, the cost is printed."""
+    price_per_million_completion_tokens: float | None = operational(None, ge=0)
+
+
+class PlannerConfig(Section):
+    model: str = decides()
+    """Key in `models` of the planner before training."""
+    sft: SftConfig | None = decides(None)
+    """Fine-tune the planner on the seed plans first: it is then this planner whose plans are
+    scored and that DPO, policy gradient and RFT go on from. Left out, it is the base."""
+    match_teacher: bool = operational(False)
+    """Go on to the scoring only when SFT has reached its teacher: on the validation tasks, the
+    teacher's plans are not shown to earn more than SFT's. What MPO then gains is not what SFT still
+    owed. For teachers that know no more of a task than the planner is told."""
+    rft: RftConfig = RftConfig()
+    pg: PgConfig | None = decides(None)
+    """Train it by policy gradient as well, for the arm `pg`; left out, it is not."""
+    serve: Literal["adapter", "engine"] = operational("adapter")
+    """Serve a trained planner as a LoRA adapter of its base's engine, or as an engine of its own
+    (needed after full fine-tuning)."""
+    example: bool = decides(True)
+    """Show it one task with its plan before the task, where the prompts hold such an example."""
+    per_task: PositiveInt = decides(5)
+    """Plans sampled for each training task (M in the paper)."""
+    sampled: list[Path] = decides([])
+    """Files of sampled plans to score in the first round instead, a line a task (`id`, `task`,
+    `workflow`), as the paper's data."""
+    temperature: float = decides(0.8, ge=0)
+    evaluation_temperature: float = decides(0.0, ge=0)
+    """Temperature for the one plan of an evaluation task; 0 is greedy. `evaluation.plan_samples`
+    are drawn at `temperature` besides."""
+    max_tokens: PositiveInt = decides(512)
+    """Longest plan, in tokens."""
+    resamples: int = operational(3, ge=0)
+    """Times that unparseable plans are drawn again before the task's shortfall stops the run."""
+
+
+class AgentConfig(Section):
+    model: str = decides()
+    """Key in `models` of the agent; it explores and is evaluated."""
+    sft: SftConfig | None = decides(None)
+    """Fine-tune the agent on the experts' episodes first, for agents without thoughts; left out,
+    it is never trained."""
+    plan_mode: PlanMode = decides("query")
+    """Where the agent reads its plan: with the task, after each observation, or as the start of
+    its own reasoning."""
+    max_tokens: PositiveInt = decides(512)
+    """Longest reply, in tokens."""
+    invalid_limit: PositiveInt = decides(10)
+    """Consecutive replies without an understood action that end an episode."""
+    unusable_limit: int | None = operational(3, ge=0)
+    """Episodes of a stage whose replies may be mostly unusable (empty, refused, a tool call, only
+    reasoning) before the run stops, since such rewards say nothing about plans; null for any."""
+    max_steps: PositiveInt | None = decides(None)
+    """Step limit of every episode; by default the environment's own, per task type."""
+    example: bool = decides(True)
+    """Show one worked episode before the task."""
+    list_actions: int = decides(0, ge=0)
+    """Valid actions to list with each observation, drawn at random over all verbs; a help for
+    small models, at the price of slower steps."""
+    thoughts: bool = decides(True)
+    """Let the agent think before each action (ReAct); small models do better without."""
+
+
+class ScoringConfig(Section):
+    repetitions: PositiveInt | Literal["auto"] = decides(5)
+    """Episodes per plan (N in the paper). `auto`: one, and more only where they are expected to do
+    most for telling a task's best and worst plans apart; what stays unbiased says docs/scoring.md.
+    """
+    mean_repetitions: float = decides(2.5, ge=1)
+    """For `auto`: episodes per plan, on average over all plans of a round, at most."""
+    max_repetitions: PositiveInt = decides(5)
+    """For `auto`: episodes of one plan at most; what is saved is counted against it."""
+    temperature: float = decides(0.8, ge=0)
+    shuffle: list[Annotated[int, Field(ge=0)]] = selects([])
+    """Seeds of the control planners behind the arm `shuffled`, one each (`true` is [0], `false`
+    none): trained as the first round's planner is, with the scores exchanged in exactly half of
+    the pairs, so that nothing ties scores to plans. They must not gain; a gain is an artefact."""
+
+    @field_validator("shuffle", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        if isinstance(value, list) and any(isinstance(seed, bool) for seed in value):
+            raise ValueError("expected seeds, found a switch among them")
+        return ([0] if value else []) if isinstance(value, bool) else value
+
+    @field_validator("shuffle", mode="after")
+    @classmethod
+    def _each_once(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is listed twice")
+        return seeds
+
+    @field_validator("repetitions", mode="wrap")
+    @classmethod
+    def _number_or_auto(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        """One fault, not one for each kind that it is not."""
+        try:
+            return validate(value)
+        except ValidationError as error:
+            found = str(value).lower() if isinstance(value, bool) else value
+            raise ValueError(
+                f"expected a whole number above 0, or auto; found {found!s:.40}"
+            ) from error
+
+    @model_validator(mode="after")
+    def _attempts_of_auto(self) -> "ScoringConfig":
+        if self.repetitions != "auto":
+            for field in ("mean_repetitions", "max_repetitions"):
+                if getattr(self, field) != type(self).model_fields[field].default:
+                    raise ValueError(f"{field}: only with repetitions: auto")
+        elif self.mean_repetitions > self.max_repetitions:
+            raise ValueError(
+                f"mean_repetitions {self.mean_repetitions:g} is more than max_repetitions "
+                f"{self.max_repetitions}, which no plan exceeds; lower the one or raise the other"
+            )
+        return self
+
+
+class PairsConfig(Section):
+    rule: Literal["best_worst", "nested", "margin", "significant"] = decides("best_worst")
+    """Which of a task's scored plans are paired: the best and the worst (the paper's rule); these,
+    the second best and the second worst, and so on (`nested`); every two that differ by more than
+    `min_margin`; or of these only the significant differences."""
+    min_margin: float = decides(0.0, ge=0, le=1)
+    """Score difference that a pair must exceed."""
+    level: float = decides(0.05, gt=0, lt=1)
+    """For `significant`: probability below which chance must explain the difference."""
+
+
+class EvaluationConfig(Section):
+    splits: list[Split] = selects(["seen", "unseen"], min_length=1)
+    arms: list[str] = selects(["none", "base", "mpo"], min_length=1)
+    """Plans to compare, by default `none`, `base` and, where the planner can be trained, `mpo`:
+    `none`; those of the planner untrained (`base`), fine-tuned on seed plans
+    (`sft`), on the best scored plan of each task as well (`rft`), trained on preferences (`mpo`, of
+    the last round that helped; `mpo-2`, of the second round, whether it did or not) or by policy
+    gradient (`pg`); the mean over the controls of `scoring.shuffle` (`shuffled`); those that a
+    teacher makes of the expert's episode of the very task, the seeds' teacher (`teacher`) or the
+    rule-based one (`oracle`, an upper bound for plans);
+    `expert` is the environment's own solution, as an upper bound; or a name of `plan_files`."""
+    plan_files: dict[str, list[Path]] = selects({})
+    """Arm -> files with its plans, a line each (`id`, `task`, `workflow`), as the paper's data."""
+    plan_samples: int = adds(0, ge=0)
+    """Further plans a task to play of each planner, sampled at `planner.temperature` (of a teacher
+    model, at `seeds.temperature`). The greedy plan says what the planner thinks best, and flips for
+    many tasks at once where it is unsure; the mean over sampled plans says how good its plans are,
+    and moves only as far as they do. The report shows both; a task's result is its plans' mean."""
+    repetitions: PositiveInt = adds(1)
+    """Episodes per plan."""
+    temperature: float = decides(0.0, ge=0)
+    bootstrap: PositiveInt = selects(10_000)
+    """Resamples behind each confidence interval."""
+
+    @model_validator(mode="after")
+    def _known_arms(self) -> "EvaluationConfig":
+        known = [*get_args(Arm), *self.plan_files]
+        for arm in self.arms:
+            if arm not in known and not ROUND_ARM.fullmatch(arm):
+                raise ValueError(f"arms: unknown arm {arm!r}; known: {', '.join(known)}")
+        if len(set(self.arms)) < len(self.arms):
+            raise ValueError("arms: an arm is listed twice")
+        for arm in self.plan_files:
+            if arm in get_args(Arm) or ROUND_ARM.fullmatch(arm):
+                raise ValueError(f"plan_files: {arm} is an arm already; choose another name")
+        for arm in self.plan_files:
+            if arm not in self.arms:
+                raise ValueError(f"plan_files: no arm plays the plans of {arm}; add it to arms")
+        return self

@@ -1,0 +1,225 @@
+"""The whole tree of a config, and what its sections ask of each other."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from mpo_core.config.declare import Section, decides, operational
+from mpo_core.config.faults import ALL_SAID, in_words
+from mpo_core.config.launch import ClusterConfig, LaunchConfig, TrackingConfig
+from mpo_core.config.sections import (
+    ROUND_ARM,
+    WITHOUT_PLANNER,
+    AgentConfig,
+    EvaluationConfig,
+    ModelConfig,
+    PairsConfig,
+    PlannerConfig,
+    ScoringConfig,
+    SeedsConfig,
+)
+from mpo_core.config.training import DpoConfig, TrainingConfig
+from mpo_core.envs.base import suite_class
+
+
+class Config(Section):
+    """Everything that a run is decided by."""
+
+    name: str = operational(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run and of its folder."""
+    runs_dir: Path = operational(Path("runs"))
+    seed: int = decides(42, ge=0, lt=2**32)
+    envs: dict[str, SerializeAsAny[BaseModel]] = Field(min_length=1)
+    """Environment name -> its settings."""
+    models: dict[str, ModelConfig] = Field(min_length=1)
+    """Name -> chat model. A served model's name is its engine's."""
+    planner: PlannerConfig
+    agent: AgentConfig
+    seeds: SeedsConfig = SeedsConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    pairs: PairsConfig = PairsConfig()
+    training: DpoConfig = DpoConfig()
+    rounds: PositiveInt = decides(1)
+    """Rounds of sampling, scoring, pairing and training. Each starts from the planner of the last,
+    which is its reference; they end early when the reward on the validation tasks rises no more."""
+    validation: float = decides(0.1, ge=0, lt=1)
+    """Share of each environment's training tasks that nothing is trained on: their plans, scored
+    like the others', say how well the training generalises, and when rounds stop helping."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    launch: LaunchConfig = LaunchConfig()
+    prompts_dir: Path | None = decides(None)
+    """A prompt folder of your own; see mpo_core/prompts."""
+
+    @field_validator("envs", mode="before")
+    @classmethod
+    def _env_sections(cls, envs: Any) -> Any:
+        if not isinstance(envs, dict):
+            return envs
+        found, faults = {}, []
+        for name, section in envs.items():
+            try:
+                found[name] = (
+                    section
+                    if isinstance(section, BaseModel)
+                    else suite_class(name).Config.model_validate({} if section is None else section)
+                )
+            except ValidationError as error:
+                faults += [in_words(fault, f"envs.{name}") for fault in error.errors()]
+        if faults:
+            raise PydanticCustomError(ALL_SAID, "{faults}", {"faults": "; ".join(faults)})
+        return found
+
+    @model_validator(mode="after")
+    def _models_exist(self) -> "Config":
+        teacher = self.seeds.teacher
+        roles = {"planner.model": self.planner.model, "agent.model": self.agent.model}
+        named = roles | ({"seeds.teacher": teacher} if teacher else {})
+        for role, name in named.items():
+            if name not in self.models:
+                raise ValueError(
+                    f"{role}: {name!r} is not in models ({', '.join(sorted(self.models))})"
+                )
+        if teacher and self.models[teacher].source and teacher not in roles.values():
+            raise ValueError(
+                f"seeds.teacher: models.{teacher} is not served, being neither the planner nor the "
+                "agent; give it an endpoint"
+            )
+        if not self.cluster.enabled:
+            served = [m for m in {self.planner.model, self.agent.model} if self.models[m].source]
+            if served:
+                raise ValueError(
+                    f"cluster.enabled: false cannot serve models.{served[0]}; give it an endpoint"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _arms_that_can_be(self) -> "Config":
+        source = self.models[self.planner.model].source
+        if "arms" not in self.evaluation.model_fields_set and source is None:
+            self.evaluation = self.evaluation.model_copy(update={"arms": ["none", "base"]})
+        return self
+
+    @model_validator(mode="after")
+    def _samples_that_differ(self) -> "Config":
+        drawn = {"planner.temperature": self.planner.temperature} if self.planner_arms else {}
+        if self.seeds.teacher and "teacher" in self.evaluation.arms:
+            drawn["seeds.temperature"] = self.seeds.temperature
+        for key, temperature in drawn.items():
+            if self.evaluation.plan_samples and not temperature:
+                raise ValueError(
+                    f"evaluation.plan_samples: at {key} 0 all samples are the same plan; raise it, "
+                    "or set plan_samples to 0"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _controls_evaluated(self) -> "Config":
+        evaluated = "shuffled" in self.evaluation.arms
+        if self.scoring.shuffle and not evaluated:
+            raise ValueError(
+                "scoring.shuffle: no arm evaluates the control planners; add shuffled to "
+                "evaluation.arms"
+            )
+        if evaluated and not self.scoring.shuffle:
+            raise ValueError(
+                "evaluation.arms: shuffled needs control planners, by their seeds (such as "
+                "scoring.shuffle=[0,1,2])"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _arms_with_their_settings(self) -> "Config":
+        planner, arms = self.planner, self.evaluation.arms
+        for arm, section in (("sft", "sft"), ("rft", "sft"), ("pg", "pg")):
+            if arm in arms and getattr(planner, section) is None:
+                raise ValueError(
+                    f"evaluation.arms: {arm} needs planner.{section} (such as `{section}: {{}}`)"
+                )
+        for arm in filter(ROUND_ARM.fullmatch, arms):
+            if int(ROUND_ARM.fullmatch(arm)[1]) > self.rounds:
+                raise ValueError(f"evaluation.arms: {arm}: there are {self.rounds} rounds")
+        for arm in ("mpo", "pg", "shuffled"):
+            if arm in arms and self.models[planner.model].source is None:
+                raise ValueError(
+                    f"evaluation.arms: {arm} trains the planner, and models.{planner.model} has "
+                    f"no source to train; leave {arm} out (such as evaluation.arms="
+                    "[none,base,expert]), or give that model a source (a model folder)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _trainable(self) -> "Config":
+        planner, agent, trained = self.planner, self.agent, self.trainings
+        for name in trained:
+            role, key = (
+                ("agent", agent.model) if name == "agent.sft" else ("planner", planner.model)
+            )
+            if self.models[key].source is None:
+                raise ValueError(
+                    f"{name}: trains the {role}, which needs models.{key}.source (a model folder)"
+                )
+        continuing = {
+            "training": trained.get("training"),
+            "planner.pg": planner.pg,
+            "planner.rft.training": planner.rft.training,
+        }
+        for name, section in continuing.items() if planner.sft else ():
+            for field in ("method", "lora") if section else ():
+                if getattr(planner.sft, field) != getattr(section, field):
+                    raise ValueError(
+                        f"planner.sft.{field} and {name}.{field} differ, but the latter goes on "
+                        "with what SFT has made; set both alike"
+                    )
+        planners = [section for name, section in trained.items() if name != "agent.sft"]
+        if planner.match_teacher and not planner.sft:
+            raise ValueError(
+                "planner.match_teacher: needs planner.sft, by which a teacher is matched"
+            )
+        if planner.serve == "adapter" and any(section.method == "full" for section in planners):
+            raise ValueError("planner.serve: adapter cannot hold full weights; set it to engine")
+        if agent.sft and agent.thoughts:
+            raise ValueError(
+                "agent.sft: experts do not say what they think; set agent.thoughts to false"
+            )
+        return self
+
+    @property
+    def planner_arms(self) -> list[str]:
+        """The arms that play plans of the planner, in any of its versions."""
+        others = {*WITHOUT_PLANNER, *self.evaluation.plan_files}
+        return [arm for arm in self.evaluation.arms if arm not in others]
+
+    @property
+    def trains(self) -> bool:
+        """Whether the planner is trained on preferences."""
+        arms = self.evaluation.arms
+        return "mpo" in arms or any(map(ROUND_ARM.fullmatch, arms))
+
+    @property
+    def trainings(self) -> dict[str, TrainingConfig]:
+        """Section name -> settings of every training that the run does."""
+        arms = self.evaluation.arms
+        sections = {
+            "agent.sft": self.agent.sft,
+            "planner.sft": self.planner.sft,
+            "training": self.training if self.trains or self.scoring.shuffle else None,
+            "planner.rft.training": self.planner.rft.training if "rft" in arms else None,
+            "planner.pg": self.planner.pg if "pg" in arms else None,
+        }
+        return {name: section for name, section in sections.items() if section}
+
+    @property
+    def run_dir(self) -> Path:
+        return self.runs_dir / self.name
