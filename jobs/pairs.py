@@ -7,7 +7,7 @@ from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
 from jobs.run import Run, in_round
 from jobs.tasks import load_tasks, parted
-from mpo_core.ledger import write_records
+from mpo_core.files import write_records
 from mpo_core.pairs import RULES, half_turned, make_pairs
 from mpo_core.types import PreferencePair
 

@@ -1,7 +1,7 @@
 """Stage: the agent attempts the training tasks under their plans, for the plans' scores."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jobs.plans import load_plans
@@ -16,16 +16,17 @@ from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.rollout import play_owed
 from mpo_core.scoring import load_scores, save_scores, score_plans
-from mpo_core.types import Episode, Plan, PlanScore, Task
+from mpo_core.types import Episode, EpisodeFigures, Plan, PlanScore, Task
 
 SCORING = "scoring"
 EVALUATION = "evaluation"
+Episodes = Ledger[Episode, EpisodeFigures]
 
 
 def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:
     """Play what is owed of `episodes/scoring.jsonl`; write the scores of a planner's plans."""
     requests: list[EpisodeRequest] = []
-    episodes: list[Episode] = []
+    episodes: Iterable[EpisodeFigures] = ()
     while len(asked := scoring_requests(run, version, episodes)) > len(requests):
         requests, episodes = asked, play(run, SCORING, asked)
     scores = score_plans(requests, episodes)
@@ -34,7 +35,7 @@ def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanSc
 
 
 def scoring_requests(
-    run: Run, version: str, played: Sequence[Episode] = ()
+    run: Run, version: str, played: Iterable[EpisodeFigures] = ()
 ) -> list[EpisodeRequest]:
     """The episodes that a planner's plans are scored by.
 
@@ -69,20 +70,21 @@ def load_plan_scores(run: Run, round_number: int = 1) -> list[PlanScore]:
     return load_scores(path)
 
 
-def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> list[Episode]:
-    """The requested episodes, in the requests' order; those that the ledger lacks are played."""
+def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> Episodes:
+    """The ledger with the requested episodes; those that it lacks are played."""
     with episode_ledger(run, name) as ledger:
         owed = [request for request in requests if request.key not in ledger]
         if owed:
             asked = any(request.model != EXPERT for request in owed)
             model = run.model("agent") if asked else Recital(())
             asyncio.run(_play(run, name, requests, ledger, model))
-        return [ledger[request.key] for request in requests]
+        return ledger
 
 
-def episode_ledger(run: Run, name: str) -> Ledger[Episode]:
-    """Episodes on disk, by key."""
-    return Ledger(run.dir / "episodes" / f"{name}.jsonl", Episode, key=lambda e: e.key)
+def episode_ledger(run: Run, name: str) -> Episodes:
+    """Episodes on disk, by key, and their figures in memory."""
+    path = run.dir / "episodes" / f"{name}.jsonl"
+    return Ledger(path, Episode, key=lambda e: e.key, figures=EpisodeFigures)
 
 
 def episode_requests(
@@ -135,7 +137,7 @@ async def _play(
     run: Run,
     name: str,
     requests: Sequence[EpisodeRequest],
-    ledger: Ledger[Episode],
+    ledger: Episodes,
     model: ChatModel,
 ) -> None:
     keys = {request.key for request in requests}

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from mpo_core.episode import EpisodeRequest
-from mpo_core.types import Episode, PlanScore
+from mpo_core.types import EpisodeFigures, PlanScore
 
 
 def score_plans(
-    requests: Sequence[EpisodeRequest], episodes: "Iterable[Episode]"
+    requests: Sequence[EpisodeRequest], episodes: Iterable[EpisodeFigures]
 ) -> list[PlanScore]:
     """Scores of the requested plans, in the order in which they were first requested.
 

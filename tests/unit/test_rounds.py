@@ -6,7 +6,7 @@ from jobs.configs import named_config
 from jobs.rounds import final_version, run_rounds
 from jobs.run import Run
 from jobs.tasks import load_tasks
-from mpo_core.ledger import write_records
+from mpo_core.files import write_records
 from mpo_core.types import Plan
 from tests.fakes import episode, protocol, task
 
