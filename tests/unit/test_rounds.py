@@ -35,7 +35,7 @@ def run(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(
         "jobs.rounds.play",
-        lambda run, name, requests: [episode(r, float(r.plan.text)) for r in requests],
+        lambda run, name, requests: {r.key: episode(r, float(r.plan.text)) for r in requests},
     )
     return run
 
