@@ -97,13 +97,13 @@ def episode_requests(
     """Every plan `repetitions` times, or as often as is given by its id; without plans, every
     task."""
     model = run.fingerprint("agent")
-    by_id = {task.id: task for task in tasks}
-    pairs = (
-        [(by_id[p.task_id], p) for p in plans] if plans is not None else [(t, None) for t in tasks]
-    )
+    # One a task: there may be hundreds of thousands of requests.
+    told = {task.id: (task, agent_protocol(run, task, temperature)) for task in tasks}
+    asked = [(p.task_id, p) for p in plans] if plans is not None else [(t.id, None) for t in tasks]
     return [
-        EpisodeRequest.of(task, plan, model, agent_protocol(run, task, temperature), repetition)
-        for task, plan in pairs
+        EpisodeRequest.of(task, plan, model, protocol, repetition)
+        for task_id, plan in asked
+        for task, protocol in [told[task_id]]
         for repetition in range(
             repetitions if isinstance(repetitions, int) else repetitions[plan.id]
         )
