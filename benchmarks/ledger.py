@@ -2,7 +2,7 @@
 
     python benchmarks/ledger.py [--episodes N] [--baseline N] [--folder DIR] [--out FILE]
 
-A run of ScienceWorld is made up, 5 plans a task and 5 episodes a plan, 35 KB an episode: 5 GB in
+A run of ScienceWorld is made up, 8 plans a task and 5 episodes a plan, 35 KB an episode: 5 GB in
 `--folder`, deleted at the end. Then each in a process of its own: the ledger is opened with its
 index, without it, and by the baseline, which parses every line into a whole record and holds them
 all, on fewer episodes; and `mpo rollout` (the scores, nothing being owed), `mpo pairs`, `mpo
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mpo_core.episode import EpisodeRequest
     from mpo_core.types import Episode
 
-PLANS, REPETITIONS, HELD_OUT = 5, 5, 40
+PLANS, REPETITIONS, HELD_OUT = 8, 5, 40
 AT_ONCE = 500
 TURNS, REPLY, OBSERVATION = 15, 450, 650
 """Of an episode: 35 KB of JSON, in which every text stands twice."""
