@@ -35,7 +35,7 @@ from jobs.sweep_job import SUITE, PointJob
 from mpo_core import strict_yaml
 from mpo_core.config import SlurmConfig, save_config
 from mpo_core.errors import InputError
-from mpo_core.files import write_text
+from mpo_core.files import whole_folder, write_text
 from mpo_core.locks import lock_file
 from mpo_core.overrides import split_override
 from mpo_core.tracking import MlflowTracker
@@ -300,13 +300,11 @@ def begin_with_copy(run_dir: Path, new: Path) -> None:
     """
     if new.exists():
         return
-    partial = new.with_name(f".{new.name}.partial")
+    left_out = shutil.ignore_patterns(*OF_THE_RUN_ITSELF)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(run_dir, partial, ignore=shutil.ignore_patterns(*OF_THE_RUN_ITSELF))
-        partial.rename(new)
+        with whole_folder(new) as partial:
+            shutil.copytree(run_dir, partial, ignore=left_out, dirs_exist_ok=True)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         # shutil's own error lists every file with its reason.
         reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
         raise InputError(f"--from {run_dir}: cannot be copied to {new}: {reason}") from error

@@ -1,10 +1,13 @@
 """Files and folders that are written whole or not at all.
 
-What is written lies beside its place until all of it is there, and then takes the name at once: a
-reader, a crash or a full disk finds what was there before, or all of the new.
+What is written lies beside its place until all of it is there, and then takes the name at once:
+readers find what was there before or all of the new, also after a crash or on a full disk. Only a
+kill leaves something behind, hidden and by a name that nothing looks for.
 """
 
 import os
+import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,18 +23,38 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; nothing of it stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Of this process alone: others may write the same file at the same time.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = _beside(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
-        with suppress(OSError):  # Not even its folder need be there.
+    finally:
+        with suppress(OSError):
             partial.unlink()
-        raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill; it becomes `path` when the block ends without an error.
+
+    Raises:
+        OSError: it cannot be written, or `path` is by then something else than an empty folder;
+            nothing of it stays.
+    """
+    partial = _beside(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name in the same folder that no other process has, on whatever machine."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
