@@ -223,7 +223,7 @@ def settings(folder: Path, tasks: int) -> dict[str, Any]:
 
 
 def planner(messages: list[dict], seed: int) -> str:
-    return f"Step 1: Go to place {seed % 97}.\nStep 2: {'Look at all that is there. ' * 20}"
+    return f"Step 1: Go to place {seed % 97}.\nStep 2: {'Look at all that is there. ' * 6}"
 
 
 def agent(messages: list[dict], seed: int) -> str:

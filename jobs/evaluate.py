@@ -8,7 +8,7 @@ from jobs.arms import Asked, arms_played, asked_of
 from jobs.pairs import yields
 from jobs.rollout import EVALUATION, SCORING, episode_ledger, play, scores_path
 from jobs.rounds import rounds
-from jobs.run import Round, Run
+from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
 from jobs.tasks import load_tasks
 from jobs.train import complete_curves
@@ -136,7 +136,7 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
         **compare(results, config.evaluation.bootstrap),
         **counts,
         "pairs": _lines(run, "pairs/pairs.jsonl"),
-        "pair_rules": yields(run, Round.of(config, 1).start) if scores_path(run).is_file() else {},
+        "pair_rules": yields(run) if scores_path(run).is_file() else {},
         "rounds": rounds(run),
         "trainings": {
             version: {k: v for k, v in training.items() if k != "curve"}

@@ -25,10 +25,11 @@ Episodes = Ledger[Episode, EpisodeFigures]
 
 def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:
     """Play what is owed of `episodes/scoring.jsonl`; write the scores of a planner's plans."""
-    requests: list[EpisodeRequest] = []
-    episodes: Iterable[EpisodeFigures] = ()
-    while len(asked := scoring_requests(run, version, episodes)) > len(requests):
-        requests, episodes = asked, play(run, SCORING, asked)
+    requests = scoring_requests(run, version)
+    episodes = play(run, SCORING, requests)
+    if run.config.scoring.repetitions == "auto":
+        requests = scoring_requests(run, version, episodes)
+        episodes = play(run, SCORING, requests)
     scores = score_plans(requests, episodes)
     save_scores(scores, scores_path(run, round_number))
     return scores

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import cached_property
 from operator import attrgetter
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -217,7 +218,7 @@ class PlanScore(Record):
             rewards=tuple(rewards),
         )
 
-    @property
+    @cached_property
     def exact(self) -> Fraction:
         """The mean reward without the error of floats: the same for plans that earned the same."""
         return exact_mean(self.rewards)
