@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -25,6 +25,7 @@ from mpo_core.types import Record
 R = TypeVar("R", bound=Record)
 K = TypeVar("K")
 READ_AT_ONCE = 2**20
+"""Bytes; a long line is read at one go."""
 
 
 class Ledger(Generic[R, K]):
@@ -44,7 +45,8 @@ class Ledger(Generic[R, K]):
         Args:
             record: type of the lines.
             key: of what is kept.
-            figures: what is kept of a record, made by its `of`; by default the record itself.
+            figures: what is kept of a record, made by its `of`, and in an index beside the file; by
+                default the record itself.
         """
         self.path = path
         self._record = record
@@ -170,7 +172,8 @@ class Ledger(Generic[R, K]):
         return self
 
     def _keep(self, record: R) -> K:
-        return self._figures.of(record) if self._figures else record
+        figures: Any = self._figures
+        return cast(K, figures.of(record) if figures else record)
 
     def _note(self, line: bytes, one: K) -> None:
         key = self._key(one)
