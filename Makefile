@@ -52,6 +52,7 @@ bench: install
 	$(BIN)/python benchmarks/alfworld_host.py
 	$(BIN)/python benchmarks/served_rollouts.py
 	$(BIN)/python benchmarks/cpu_adapters.py
+	$(BIN)/python benchmarks/ledger.py
 
 lint: install
 	$(BIN)/ruff check

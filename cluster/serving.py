@@ -31,6 +31,7 @@ from mpo_core.completions import Reply, replies_of
 from mpo_core.config import ModelConfig
 from mpo_core.endpoint import CONTINUATION, switch_of
 from mpo_core.errors import InputError, ModelUnavailable
+from mpo_core.files import whole_folder
 from mpo_core.hardware import multiplies_bf16
 from mpo_core.models import told_apart, weights_fingerprint
 from mpo_core.refusals import Refused, TryAgain, failure_of, last_line
@@ -114,10 +115,8 @@ class Engines:
         version = adapter_version(adapter)
         target = self._folder(engine) / version
         if not target.exists():
-            temporary = target.with_name(f".{version}.tmp")
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(adapter, temporary)
-            temporary.rename(target)
+            with whole_folder(target) as partial:
+                shutil.copytree(adapter, partial, dirs_exist_ok=True)
         return f"{engine}:{version}"
 
     def give_name(self, name: str, published: str) -> None:

@@ -191,7 +191,7 @@ def pairs(
         start = Round.of(opened.config, round_number).start
         found = collect_pairs(opened, start, round_number)
         table = Table("rule", "pairs", "tasks", title="what each rule gives")
-        for rule, amounts in yields(opened, start, round_number).items():
+        for rule, amounts in yields(opened, round_number).items():
             table.add_row(rule, str(amounts["pairs"]), str(amounts["tasks"]))
         path = pairs_path(opened, round_number)
     console.print(table)

@@ -6,15 +6,16 @@ evaluation's arms `teacher` and `oracle`.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import mul
 from typing import Any
 
 from jobs.progress import Progress
-from jobs.rollout import EVALUATION, agent_protocol, expert_requests, play
+from jobs.rollout import EVALUATION, Episodes, agent_protocol, expert_requests, play
 from jobs.run import Run
 from jobs.tasks import load_tasks
+from mpo_core.episode import EpisodeRequest
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, expert_request
 from mpo_core.ledger import Ledger
@@ -72,11 +73,11 @@ def collect_seeds(run: Run) -> Seeds:
         InputError: no task gave a plan.
         ModelUnavailable, EnvironmentLost: what was done stays.
     """
-    episodes = play_experts(run)
-    plans, faults = _taught(run, _seeds(run), episodes)
+    requests = _expert_requests(run)
+    plans, faults = _taught(run, _seeds(run), requests, play(run, EXPERT, requests))
     if not plans:
         reasons = ", ".join(Counter(faults.values()))
-        raise InputError(f"seeds: none of the {len(episodes)} tasks gave a plan: {reasons}")
+        raise InputError(f"seeds: none of the {len(requests)} tasks gave a plan: {reasons}")
     return Seeds(plans, faults, **_spent(run))
 
 
@@ -93,9 +94,10 @@ def taught_plans(run: Run, arm: str, split: Split) -> tuple[list[Plan], list[Pla
         ModelUnavailable, EnvironmentLost: what was done stays.
     """
     tasks, samples = load_tasks(run, split), run.config.evaluation.plan_samples
-    episodes = play(run, EVALUATION, expert_requests(run, tasks))
+    requests = expert_requests(run, tasks)
     name = run.config.seeds.teacher if arm == "teacher" else None
-    plans, faults = _taught(run, Lessons(split, name, max(1, samples)), episodes)
+    lessons = Lessons(split, name, max(1, samples))
+    plans, faults = _taught(run, lessons, requests, play(run, EVALUATION, requests))
     for task_id, fault in faults.items():
         raise InputError(
             f"evaluation.arms: {arm}: {len(faults)} of the {len(tasks)} {split} tasks gave no "
@@ -105,39 +107,41 @@ def taught_plans(run: Run, arm: str, split: Split) -> tuple[list[Plan], list[Pla
     return single, [plan for plan in plans if plan.sample < samples] if name else []
 
 
+def _expert_requests(run: Run, *, as_agent: bool = False) -> list[EpisodeRequest]:
+    tasks = load_tasks(run, "train")
+    if not as_agent:
+        return expert_requests(run, tasks)
+    return [
+        expert_request(task, run.suites[task.env].protocol(), agent_protocol(run, task, 0))
+        for task in tasks
+    ]
+
+
 def _seeds(run: Run) -> Lessons:
     return Lessons("train", run.config.seeds.teacher, run.config.seeds.per_task)
 
 
 def _taught(
-    run: Run, lessons: Lessons, episodes: Sequence[Episode]
+    run: Run, lessons: Lessons, requests: Sequence[EpisodeRequest], episodes: Episodes
 ) -> tuple[list[Plan], dict[str, str]]:
     """A teacher's plans, those that are owed made from the experts' episodes; and the tasks without
     a plan, each with the reason."""
-    tasks = load_tasks(run, lessons.split)
+    tasks, keys = load_tasks(run, lessons.split), {one.task.id: one.key for one in requests}
     with _ledger(run, lessons) as ledger:
         teacher, faults = _teacher(run, lessons), {}
         if len(seeds_of(tasks, teacher, ledger)) < len(tasks) * teacher.per_task:
-            faults = _make_owed(run, lessons, tasks, episodes, ledger)
+            faults = _make_owed(
+                run, lessons, tasks, lambda task: episodes.whole(keys[task.id]), ledger
+            )
         return seeds_of(tasks, teacher, ledger), faults
 
 
-def play_experts(run: Run, *, as_agent: bool = False) -> list[Episode]:
-    """The experts' episodes of the training tasks; those that are owed are played.
-
-    Args:
-        as_agent: in the words in which the config's agent would see and say them.
-    """
-    tasks = load_tasks(run, "train")
-    told = [agent_protocol(run, task, 0) if as_agent else None for task in tasks]
-    return play(
-        run,
-        EXPERT,
-        [
-            expert_request(task, run.suites[task.env].protocol(), protocol)
-            for task, protocol in zip(tasks, told, strict=True)
-        ],
-    )
+def experts_as_agent(run: Run) -> Iterator[Episode]:
+    """The experts' episodes of the training tasks in the words in which the config's agent would
+    see and say them; those that are owed are played."""
+    requests = _expert_requests(run, as_agent=True)
+    episodes = play(run, EXPERT, requests)
+    return (episodes.whole(request.key) for request in requests)
 
 
 def load_seeds(run: Run) -> list[Plan]:
@@ -154,8 +158,8 @@ def _make_owed(
     run: Run,
     lessons: Lessons,
     tasks: Sequence[Task],
-    episodes: Sequence[Episode],
-    ledger: Ledger[Plan],
+    episode_of: Callable[[Task], Episode],
+    ledger: Ledger[Plan, Plan],
 ) -> dict[str, str]:
     model, stage = None, lessons.stage
     if lessons.teacher is not None:
@@ -166,7 +170,7 @@ def _make_owed(
 
     async def make(note: Callable[[Lesson], None]) -> dict[str, str]:
         try:
-            return await make_seeds(tasks, episodes, teacher, ledger, on_lesson=note)
+            return await make_seeds(tasks, episode_of, teacher, ledger, on_lesson=note)
         finally:
             if model is not None:
                 await model.close()
@@ -199,7 +203,7 @@ def _teacher(run: Run, lessons: Lessons, model: ChatModel | None = None) -> Teac
     return ModelTeacher(run.backend.fingerprint(lessons.teacher), run.prompts, sampling, model)
 
 
-def _ledger(run: Run, lessons: Lessons) -> Ledger[Plan]:
+def _ledger(run: Run, lessons: Lessons) -> Ledger[Plan, Plan]:
     return plan_ledger(run.dir / "plans" / f"seeds-{lessons.split}.jsonl")
 
 

@@ -1,13 +1,14 @@
 """Stage: the arms play the held-out tasks, and the run's report is written."""
 
 import logging
+from heapq import nsmallest
 from typing import Any
 
-from jobs.arms import arms_played, asked_of
+from jobs.arms import Asked, arms_played, asked_of
 from jobs.pairs import yields
-from jobs.rollout import EVALUATION, SCORING, play, scores_path
+from jobs.rollout import EVALUATION, SCORING, episode_ledger, play, scores_path
 from jobs.rounds import rounds
-from jobs.run import Round, Run
+from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
 from jobs.tasks import load_tasks
 from jobs.train import complete_curves
@@ -17,7 +18,7 @@ from mpo_core.report import write_report
 from mpo_core.report.conduct import conduct
 from mpo_core.report.gain import example
 from mpo_core.report.spending import spending
-from mpo_core.types import Episode, Plan, TaskResult
+from mpo_core.types import Episode, EpisodeFigures, Plan, TaskResult
 
 log = logging.getLogger(__name__)
 TOLD_BY_CONTENT = ("envs", "models", "prompts_dir")
@@ -27,17 +28,20 @@ EPISODE_COLUMNS = (
     "key",
     "task_id",
     "plan_id",
-    "plan",
     "plan_mode",
     "model",
     "repetition",
     "reward",
     "success",
     "end",
+    "steps",
     "prompt_tokens",
     "completion_tokens",
     "seconds",
+    "not_understood",
 )
+SHOWN_EPISODES = 50
+"""Of each stage, whose texts MLflow is given; of all others it has the figures."""
 
 
 def evaluate(run: Run) -> dict[str, Any]:
@@ -51,28 +55,41 @@ def evaluate(run: Run) -> dict[str, Any]:
     for arm in arms:
         for split in config.evaluation.splits:
             asked += asked_of(run, arm, split)
-    episodes = play(run, EVALUATION, [one.request for one in asked])
-    attempts = [
-        Attempt(one.arm, one.request.task, episode, one.sampled)
-        for one, episode in zip(asked, episodes, strict=True)
-    ]
+    ledgers = {
+        SCORING: episode_ledger(run, SCORING).read(),
+        EVALUATION: play(run, EVALUATION, [one.request for one in asked]),
+    }
+    attempts = [_attempt(one, ledgers[EVALUATION][one.request.key]) for one in asked]
     results = task_results(attempts, config.seed)
     plans = plans_of_config(run)
     played = {
-        SCORING: scored_episodes(run),
-        EVALUATION: list({e.key: e for e in episodes}.values()),
+        SCORING: scored_episodes(run, ledgers[SCORING]),
+        EVALUATION: list({a.episode.key: a.episode for a in attempts}.values()),
     }
     counts = {"plans": len(plans), "episodes": sum(map(len, played.values()))}
     summary = _summary(run, results, counts) | {"example": example(attempts, config.seed)}
-    by_arm: dict[str, list[Episode]] = {SCORING: played[SCORING]} if played[SCORING] else {}
+    by_arm: dict[str, list[EpisodeFigures]] = {SCORING: played[SCORING]} if played[SCORING] else {}
     for attempt in attempts:
         by_arm.setdefault(attempt.arm, []).append(attempt.episode)
     summary["conduct"] = conduct(by_arm)
     if config.scoring.repetitions == "auto" and played[SCORING]:
         summary["spending"] = spending(played[SCORING], config.scoring.max_repetitions)
     write_report(run.dir / "report", summary, results)
-    _track(run, summary, plans, played)
+    shown = [
+        (stage, ledgers[stage].whole(key))
+        for stage, episodes in played.items()
+        # Keys are hashes: the least of them are episodes drawn by chance, the same every time.
+        for key in nsmallest(SHOWN_EPISODES, (episode.key for episode in episodes))
+    ]
+    _track(run, summary, plans, played, shown)
     return summary
+
+
+def _attempt(asked: Asked, episode: EpisodeFigures) -> Attempt:
+    plan = asked.request.plan
+    return Attempt(
+        asked.arm, asked.request.task, episode, asked.sampled, plan.text if plan else None
+    )
 
 
 def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dict[str, Any]:
@@ -94,7 +111,7 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
         **compare(results, config.evaluation.bootstrap),
         **counts,
         "pairs": _lines(run, "pairs/pairs.jsonl"),
-        "pair_rules": yields(run, Round.of(config, 1).start) if scores_path(run).is_file() else {},
+        "pair_rules": yields(run) if scores_path(run).is_file() else {},
         "rounds": rounds(run),
         "trainings": {
             version: {k: v for k, v in training.items() if k != "curve"}
@@ -160,7 +177,11 @@ def _statistics(found: dict[str, Any]) -> dict[str, float]:
 
 
 def _track(
-    run: Run, summary: dict[str, Any], plans: list[Plan], played: dict[str, list[Episode]]
+    run: Run,
+    summary: dict[str, Any],
+    plans: list[Plan],
+    played: dict[str, list[EpisodeFigures]],
+    shown: list[tuple[str, Episode]],
 ) -> None:
     for version, training in _trainings(run).items():
         # An MLflow run may have been deleted after a training, and another stand for it.
@@ -172,13 +193,20 @@ def _track(
     run.tracker.log_table(
         "episodes",
         [
-            {
-                "stage": stage,
-                "steps": e.steps,
-                **{name: getattr(e, name) for name in EPISODE_COLUMNS},
-            }
+            {"stage": stage} | {name: getattr(e, name) for name in EPISODE_COLUMNS}
             for stage, episodes in played.items()
             for e in episodes
+        ],
+    )
+    run.tracker.log_table(
+        "conversations",
+        [
+            {
+                "stage": stage,
+                **{name: getattr(e, name) for name in ("key", "task_id", "plan", "reward", "end")},
+                "conversation": "\n\n".join(f"{m['role']}: {m['content']}" for m in e.messages),
+            }
+            for stage, e in shown
         ],
     )
     run.tracker.log_folder(run.dir / "report", "report")

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TypeVar
 
 from jobs.pairs import pairs_path
@@ -13,6 +12,7 @@ from jobs.run import Round, Run, in_round
 from jobs.tasks import load_tasks
 from mpo_core.conversations import PreferenceExample, SftExample
 from mpo_core.errors import InputError
+from mpo_core.files import whole_folder
 from mpo_core.formats import (
     Published,
     TaskRow,
@@ -47,11 +47,9 @@ def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
         raise InputError(f"{folder}: holds whole weights, not an adapter; leave --adapter out")
     _require_empty(out)
     whole = folder if adapter else merged(run.backend.source(run.config.planner.model), folder)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    shutil.copytree(whole, partial, dirs_exist_ok=True)
-    partial.chmod(0o755)
-    partial.rename(out)
+    with whole_folder(out) as partial:
+        shutil.copytree(whole, partial, dirs_exist_ok=True)
+        partial.chmod(0o755)
     return out
 
 

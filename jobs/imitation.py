@@ -12,8 +12,6 @@ from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Attempt, compare, task_results
 
-ARMS = ("teacher", "sft")
-
 
 def require_teacher_matched(run: Run) -> None:
     """Play the teacher's and the SFT planner's plans of the validation tasks: one plan a task, and
@@ -58,8 +56,7 @@ def _attempts(run: Run) -> list[Attempt]:
         of: episode_requests(run, tasks, made, evaluation.repetitions, evaluation.temperature)
         for of, made in plans.items()
     }
-    played = play(run, VALIDATION, [one for of_arm in requests.values() for one in of_arm])
-    episodes = {episode.key: episode for episode in played}
+    episodes = play(run, VALIDATION, [one for of_arm in requests.values() for one in of_arm])
     return [
         Attempt(arm, of_tasks[request.task.id], episodes[request.key], sampled)
         for (arm, sampled), of_arm in requests.items()

@@ -1,14 +1,14 @@
 """Stage: preference pairs from a round's scored plans."""
 
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
 from jobs.run import Run, in_round
 from jobs.tasks import load_tasks, parted
-from mpo_core.ledger import write_records
-from mpo_core.pairs import RULES, half_turned, make_pairs
+from mpo_core.files import write_records
+from mpo_core.pairs import RULES, chosen_pairs, half_turned, make_pairs
 from mpo_core.types import PreferencePair
 
 
@@ -17,7 +17,9 @@ def collect_pairs(run: Run, version: str, round_number: int = 1) -> list[Prefere
 
     Those of the validation tasks go into a file of their own, and are not returned.
     """
-    pairs = _pairing(run, version, round_number)(run.config.pairs.rule)
+    scores, tasks = load_plan_scores(run, round_number), load_tasks(run, "train")
+    plans, rule = load_plans(run, version, "train"), run.config.pairs.rule
+    pairs = make_pairs(rule, tasks, plans, scores, run.prompts, **_limits(run))
     training, held_out = parted(run, pairs)
     write_records(pairs_path(run, round_number), training)
     write_records(validation_path(run, round_number), held_out)
@@ -32,13 +34,15 @@ def collect_control_pairs(run: Run, version: str) -> list[PreferencePair]:
     return turned
 
 
-def yields(run: Run, version: str, round_number: int = 1) -> dict[str, dict[str, int]]:
+def yields(run: Run, round_number: int = 1) -> dict[str, dict[str, int]]:
     """What every rule would give: its pairs, and the tasks that have one."""
-    pairing = _pairing(run, version, round_number)
-    found = {rule: pairing(rule) for rule in RULES}
+    scores, tasks = load_plan_scores(run, round_number), load_tasks(run, "train")
+    found = {
+        rule: Counter(task.id for task, *_ in chosen_pairs(rule, tasks, scores, **_limits(run)))
+        for rule in RULES
+    }
     return {
-        rule: {"pairs": len(pairs), "tasks": len({pair.task_id for pair in pairs})}
-        for rule, pairs in found.items()
+        rule: {"pairs": of_rule.total(), "tasks": len(of_rule)} for rule, of_rule in found.items()
     }
 
 
@@ -55,13 +59,5 @@ def validation_path(run: Run, round_number: int = 1) -> Path:
     return run.dir / "pairs" / in_round("validation.jsonl", round_number)
 
 
-def _pairing(run: Run, version: str, round_number: int) -> Callable[[str], list[PreferencePair]]:
-    """What a rule makes of the round's scores."""
-    scores, pairs = load_plan_scores(run, round_number), run.config.pairs
-    tasks, plans = load_tasks(run, "train"), load_plans(run, version, "train")
-
-    def by(rule: str) -> list[PreferencePair]:
-        margin, level = pairs.min_margin, pairs.level
-        return make_pairs(rule, tasks, plans, scores, run.prompts, min_margin=margin, level=level)
-
-    return by
+def _limits(run: Run) -> dict[str, float]:
+    return {"min_margin": run.config.pairs.min_margin, "level": run.config.pairs.level}

@@ -1,7 +1,7 @@
 """Stage: the agent attempts the training tasks under their plans, for the plans' scores."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jobs.plans import load_plans
@@ -16,26 +16,28 @@ from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.rollout import play_owed
 from mpo_core.scoring import load_scores, save_scores, score_plans
-from mpo_core.types import Episode, Plan, PlanScore, Task
+from mpo_core.types import Episode, EpisodeFigures, Plan, PlanScore, Task
 
 SCORING = "scoring"
 EVALUATION = "evaluation"
 VALIDATION = "validation"
+Episodes = Ledger[Episode, EpisodeFigures]
 
 
 def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:
     """Play what is owed of `episodes/scoring.jsonl`; write the scores of a planner's plans."""
-    requests: list[EpisodeRequest] = []
-    episodes: list[Episode] = []
-    while len(asked := scoring_requests(run, version, episodes)) > len(requests):
-        requests, episodes = asked, play(run, SCORING, asked)
+    requests = scoring_requests(run, version)
+    episodes = play(run, SCORING, requests)
+    if run.config.scoring.repetitions == "auto":
+        requests = scoring_requests(run, version, episodes)
+        episodes = play(run, SCORING, requests)
     scores = score_plans(requests, episodes)
     save_scores(scores, scores_path(run, round_number))
     return scores
 
 
 def scoring_requests(
-    run: Run, version: str, played: Sequence[Episode] = ()
+    run: Run, version: str, played: Iterable[EpisodeFigures] = ()
 ) -> list[EpisodeRequest]:
     """The episodes that a planner's plans are scored by.
 
@@ -70,20 +72,21 @@ def load_plan_scores(run: Run, round_number: int = 1) -> list[PlanScore]:
     return load_scores(path)
 
 
-def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> list[Episode]:
-    """The requested episodes, in the requests' order; those that the ledger lacks are played."""
+def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> Episodes:
+    """The ledger with the requested episodes; those that it lacks are played."""
     with episode_ledger(run, name) as ledger:
         owed = [request for request in requests if request.key not in ledger]
         if owed:
             asked = any(request.model != EXPERT for request in owed)
             model = run.model("agent") if asked else Recital(())
             asyncio.run(_play(run, name, requests, ledger, model))
-        return [ledger[request.key] for request in requests]
+        return ledger
 
 
-def episode_ledger(run: Run, name: str) -> Ledger[Episode]:
-    """Episodes on disk, by key."""
-    return Ledger(run.dir / "episodes" / f"{name}.jsonl", Episode, key=lambda e: e.key)
+def episode_ledger(run: Run, name: str) -> Episodes:
+    """Episodes on disk, by key, and their figures in memory."""
+    path = run.dir / "episodes" / f"{name}.jsonl"
+    return Ledger(path, Episode, key=lambda e: e.key, figures=EpisodeFigures)
 
 
 def episode_requests(
@@ -96,13 +99,13 @@ def episode_requests(
     """Every plan `repetitions` times, or as often as is given by its id; without plans, every
     task."""
     model = run.fingerprint("agent")
-    by_id = {task.id: task for task in tasks}
-    pairs = (
-        [(by_id[p.task_id], p) for p in plans] if plans is not None else [(t, None) for t in tasks]
-    )
+    # One a task: there may be hundreds of thousands of requests.
+    told = {task.id: (task, agent_protocol(run, task, temperature)) for task in tasks}
+    asked = [(p.task_id, p) for p in plans] if plans is not None else [(t.id, None) for t in tasks]
     return [
-        EpisodeRequest.of(task, plan, model, agent_protocol(run, task, temperature), repetition)
-        for task, plan in pairs
+        EpisodeRequest.of(task, plan, model, protocol, repetition)
+        for task_id, plan in asked
+        for task, protocol in [told[task_id]]
         for repetition in range(
             repetitions if isinstance(repetitions, int) else repetitions[plan.id]
         )
@@ -136,7 +139,7 @@ async def _play(
     run: Run,
     name: str,
     requests: Sequence[EpisodeRequest],
-    ledger: Ledger[Episode],
+    ledger: Episodes,
     model: ChatModel,
 ) -> None:
     keys = {request.key for request in requests}

@@ -17,7 +17,7 @@ from jobs.run import Round, Run
 from jobs.tasks import load_tasks
 from jobs.train import train_on_pairs
 from mpo_core.exact import exact_mean
-from mpo_core.ledger import write_text
+from mpo_core.files import write_text
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def _validation_reward(run: Run, version: str) -> float | None:
         return None
     plans = collect_plans(run, version, "validation", evaluation.plan_samples)
     requests = episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
-    rewards = [episode.reward for episode in play(run, VALIDATION, requests)]
+    episodes = play(run, VALIDATION, requests)
+    rewards = [episodes[request.key].reward for request in requests]
     # The float of an exact mean: rounds that earn the same are equal.
     return float(exact_mean(rewards))

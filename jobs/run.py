@@ -19,7 +19,8 @@ from mpo_core.config import Config, identity, save_config
 from mpo_core.endpoint import EndpointModel
 from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
-from mpo_core.ledger import read_records, write_text
+from mpo_core.files import write_text
+from mpo_core.ledger import read_records
 from mpo_core.local import LocalBackend
 from mpo_core.models import ChatModel
 from mpo_core.probe import Finding, for_probing, needs_of, probe

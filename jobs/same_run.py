@@ -9,6 +9,7 @@ from typing import Any
 
 from mpo_core.config import Config, deciding, load_config
 from mpo_core.errors import InputError
+from mpo_core.files import whole_folder
 
 SHOWN = 8
 """Of the settings that differ, those that a refusal names."""
@@ -65,13 +66,11 @@ def begin_with_copy(run_dir: Path, new: Path) -> None:
     """
     if new.exists():
         return
-    partial = new.with_name(f".{new.name}.partial")
+    left_out = shutil.ignore_patterns(*OF_THE_RUN_ITSELF)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(run_dir, partial, ignore=shutil.ignore_patterns(*OF_THE_RUN_ITSELF))
-        partial.rename(new)
+        with whole_folder(new) as partial:
+            shutil.copytree(run_dir, partial, ignore=left_out, dirs_exist_ok=True)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         # shutil's own error lists every file with its reason.
         reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
         raise InputError(f"--from {run_dir}: cannot be copied to {new}: {reason}") from error

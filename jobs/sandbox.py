@@ -1,8 +1,6 @@
 """`mpo sandbox`: makes the sandbox's models from nothing, and checks the agent."""
 
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mpo_core.errors import InputError
+from mpo_core.files import whole_folder
 
 Say = Callable[[str], None]
 REPORTS = 4
@@ -76,9 +75,7 @@ def build(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: there already; --out names a new or empty folder")
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with whole_folder(out) as partial:
         import torch
 
         from mpo_core.sandbox.train import Budget
@@ -96,11 +93,6 @@ def build(
         passed = _build_agent(partial / AGENT, budget, held_out, command, say)
         budget = Budget(minutes=planner_minutes, seed=seed)
         _build_planner(partial / PLANNER, budget, command, say)
-        partial.chmod(0o755)
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     say(f"models: {out / AGENT}, {out / PLANNER}")
     return passed
 

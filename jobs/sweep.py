@@ -35,7 +35,7 @@ from jobs.sweep_job import SUITE, PointJob
 from mpo_core import strict_yaml
 from mpo_core.config import SlurmConfig, identity, save_config
 from mpo_core.errors import InputError
-from mpo_core.ledger import write_text
+from mpo_core.files import write_text
 from mpo_core.locks import lock_file
 from mpo_core.overrides import split_override
 from mpo_core.tracking import MlflowTracker

@@ -9,10 +9,10 @@ from itertools import product
 
 from jobs.arms import arms_played, planners
 from jobs.plans import own_plans
-from jobs.rollout import SCORING, scoring_requests
+from jobs.rollout import Episodes, scoring_requests
 from jobs.run import Round, Run
 from mpo_core.errors import InputError
-from mpo_core.types import Episode, Plan
+from mpo_core.types import EpisodeFigures, Plan
 
 
 def plans_of_config(run: Run) -> list[Plan]:
@@ -29,10 +29,9 @@ def plans_of_config(run: Run) -> list[Plan]:
     return [plan for of in sorted(sampled) for plan in own_plans(run, *of)]
 
 
-def scored_episodes(run: Run) -> list[Episode]:
-    """The episodes by which the config's plans are scored, of all rounds."""
+def scored_episodes(run: Run, played: Episodes) -> list[EpisodeFigures]:
+    """The episodes of the scoring by which the config's plans are scored, of all rounds."""
     keys: set[str] = set()
-    played = run.records(f"episodes/{SCORING}.jsonl", Episode)
     for number in range(1, run.config.rounds + 1):
         with suppress(InputError):  # A round that was not begun.
             requests = scoring_requests(run, Round.of(run.config, number).start, played)

@@ -12,7 +12,8 @@ from jobs.run import Run
 from mpo_core.config import validated
 from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
-from mpo_core.ledger import read_records, write_records
+from mpo_core.files import write_records
+from mpo_core.ledger import read_records
 from mpo_core.planning import describe
 from mpo_core.types import Demonstration, PreferencePair, ScoredAnswer, Split, Task, content_hash
 

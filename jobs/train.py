@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from jobs.collect import load_seeds, play_experts
+from jobs.collect import experts_as_agent, load_seeds
 from jobs.pairs import collect_control_pairs, control_pairs_path, pairs_path, validation_path
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
@@ -19,8 +19,8 @@ from mpo_core.chat_templates import given_template, template_settings
 from mpo_core.config import PgConfig, SftConfig, TrainingConfig, deciding
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
+from mpo_core.files import write_records, write_text
 from mpo_core.formats import training_rows
-from mpo_core.ledger import write_records, write_text
 from mpo_core.training.settings import Method
 from mpo_core.types import Demonstration, content_hash
 
@@ -33,7 +33,7 @@ ALL_TIE = (
 
 def train_agent(run: Run) -> dict[str, Any]:
     """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
-    shown = [of_episode(e) for e in play_experts(run, as_agent=True) if e.success and e.turns]
+    shown = [of_episode(e) for e in experts_as_agent(run) if e.success and e.turns]
     return _imitate(run, "agent", shown, run.config.agent.sft)
 
 

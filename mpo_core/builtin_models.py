@@ -8,13 +8,12 @@ is always finished.
 """
 
 import re
-import shutil
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
 from mpo_core.cache import default_cache, unwritable
 from mpo_core.errors import InputError
+from mpo_core.files import whole_folder
 from mpo_core.model_folder import model_folder_fault
 from mpo_core.paths import at_home
 
@@ -63,20 +62,13 @@ def _builtin(name: str, cache_dir: Path) -> Path:
         return folder
     gguf = _wheel_file(package, file_name)
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_dir))
+        with whole_folder(folder) as partial:
+            _convert_gguf(gguf, partial)
+            partial.chmod(0o755)
     except OSError as error:
-        raise unwritable(cache_dir, error) from error
-    try:
-        _convert_gguf(gguf, partial)
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except OSError:
-        # Another process finished the same conversion first.
+        # Another process may have finished the same conversion first.
         if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            raise unwritable(cache_dir, error) from error
     return folder
 
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from mpo_core.errors import InputError
+from mpo_core.files import whole
 from mpo_core.paths import at_home
 
 RAY_TOKEN = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
@@ -81,17 +82,10 @@ def keep(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; nothing of it stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-        try:
-            file.write(content)
-            file.close()
-            # A cache may be a group's: others read what one has made.
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with whole(path) as partial:
+        partial.write_bytes(content)
+        # A cache may be a group's: others read what one has made.
+        partial.chmod(0o644)
 
 
 def _writable(home: Path) -> bool:

@@ -7,11 +7,10 @@ whoever asked for the episode has it run again from its start.
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from random import Random
 from typing import Any
-
-from pydantic import Field
 
 from mpo_core.envs.base import Environment
 from mpo_core.errors import ContextFull, InputError
@@ -57,15 +56,16 @@ class Protocol(Record):
     """The environment's own settings."""
 
 
-class EpisodeRequest(Record):
-    """An episode that is owed."""
+@dataclass(frozen=True, slots=True)
+class EpisodeRequest:
+    """An episode that is owed. There are as many as episodes, so it is small."""
 
     key: str
     task: Task
     plan: Plan | None
     model: str
     protocol: Protocol
-    repetition: int = Field(ge=0)
+    repetition: int
 
     @classmethod
     def of(

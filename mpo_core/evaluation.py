@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from mpo_core.exact import exact_mean
-from mpo_core.types import Episode, Task, TaskResult
+from mpo_core.types import EpisodeFigures, Task, TaskResult
 
 RESAMPLES = 10_000
 REFERENCES = ("sft", "base", "none")
@@ -40,9 +40,11 @@ class Attempt:
 
     arm: str
     task: Task
-    episode: Episode
+    episode: EpisodeFigures
     sampled: bool = False
     """Whether its plan is one of the several that the arm's planner samples for the task."""
+    plan: str | None = None
+    """The plan's text; None for the arms without plans."""
 
 
 class ArmResult(BaseModel):

@@ -26,7 +26,7 @@ from pydantic_core import PydanticSerializationError
 
 from mpo_core.conversations import ROLES, PreferenceExample, ScoredExample, SftExample
 from mpo_core.errors import InputError
-from mpo_core.ledger import write_text
+from mpo_core.files import write_text
 from mpo_core.plan_text import read_plan
 from mpo_core.prompts import PLAN_TAG
 from mpo_core.reading import split_reasoning

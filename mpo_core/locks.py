@@ -1,12 +1,16 @@
 """Locks that end with the process that holds them.
 
-`flock` is asked for first. Where the file system does not offer it (Lustre mounted without `flock`,
-NFS without its lock service), a name in this machine's table of sockets stands for it: that keeps
-the processes of one machine apart, those of other machines are not seen, and a warning says so.
+`flock` is asked for first, by filelock. Where the file system does not offer it (Lustre mounted
+without `flock`, NFS without its lock service), a name in this machine's table of sockets stands for
+it: that keeps the processes of one machine apart, those of other machines are not seen, and a
+warning says so.
+
+filelock's own `FileLock` is not used. Without `flock` it fails, or makes a marker file that a
+killed process leaves behind; it opens a lock file for writing, which one user of a group cannot
+where another has made it; and it locks names only, where a ledger is its own lock.
 """
 
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -16,6 +20,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from filelock import lock_descriptor, unlock_descriptor
 
 from mpo_core.errors import InputError, remedy
 
@@ -95,15 +101,16 @@ def _open(path: Path) -> int:
 
 def _take(file: int, path: Path, held: ExitStack, vital: bool) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held.callback(fcntl.flock, file, fcntl.LOCK_UN)
-    except BlockingIOError:
-        raise
+        free = lock_descriptor(file, blocking=False)
     except OSError as error:
         # What file systems without locks answer differs from one to the next.
         if vital:
             _warn_once(os.fstat(file).st_dev, path.parent, error)
         _take_name(path, held)
+        return
+    if not free:
+        raise _held()
+    held.callback(unlock_descriptor, file)
 
 
 def _take_name(path: Path, held: ExitStack) -> None:
@@ -115,7 +122,11 @@ def _take_name(path: Path, held: ExitStack) -> None:
     except OSError as error:
         holder.close()
         if error.errno == errno.EADDRINUSE:
-            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK)) from error
+            raise _held() from error
+
+
+def _held() -> BlockingIOError:
+    return BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK))
 
 
 _WARNED: set[int] = set()

@@ -78,11 +78,7 @@ def make_pairs(
         min_margin: difference of the mean rewards that a pair must exceed.
         level: probability below which chance must explain a difference (rule `significant`).
     """
-    consider, significant = RULES[rule]
     by_id = {plan.id: plan for plan in plans}
-    by_task: dict[str, list[PlanScore]] = {}
-    for score in scores:
-        by_task.setdefault(score.task_id, []).append(score)
     return [
         PreferencePair(
             task_id=task.id,
@@ -93,12 +89,31 @@ def make_pairs(
             rejected_score=worse,
             rule=rule,
         )
-        for task in tasks
-        if task.id in by_task
-        for better, worse in consider(by_task[task.id])
-        if better.exact - worse.exact > exact(min_margin)
-        and (not significant or chance_of(better.rewards, worse.rewards) < level)
+        for task, better, worse in chosen_pairs(
+            rule, tasks, scores, min_margin=min_margin, level=level
+        )
     ]
+
+
+def chosen_pairs(
+    rule: str,
+    tasks: Sequence[Task],
+    scores: Sequence[PlanScore],
+    *,
+    min_margin: float = 0.0,
+    level: float = 0.05,
+) -> Iterator[tuple[Task, PlanScore, PlanScore]]:
+    """What `make_pairs` makes its pairs of: a task and the scores of its better and worse plan."""
+    consider, significant = RULES[rule]
+    by_task: dict[str, list[PlanScore]] = {}
+    for score in scores:
+        by_task.setdefault(score.task_id, []).append(score)
+    for task in (task for task in tasks if task.id in by_task):
+        for better, worse in consider(by_task[task.id]):
+            if better.exact - worse.exact <= exact(min_margin):
+                continue
+            if not significant or chance_of(better.rewards, worse.rewards) < level:
+                yield task, better, worse
 
 
 def half_turned(

@@ -34,7 +34,7 @@ class NoPlan(InputError):
         """What to set."""
 
 
-def plan_ledger(path: Path) -> Ledger[Plan]:
+def plan_ledger(path: Path) -> Ledger[Plan, Plan]:
     """Sampled plans on disk, one record a (task, origin, sample)."""
     return Ledger(path, Plan, key=lambda plan: sample_key(plan.task_id, plan.origin, plan.sample))
 
@@ -65,7 +65,7 @@ class Sampling:
 
 
 def sampled_plans(
-    tasks: Sequence[Task], ledger: Ledger[Plan], origin: str, per_task: int
+    tasks: Sequence[Task], ledger: Ledger[Plan, Plan], origin: str, per_task: int
 ) -> list[Plan]:
     """The tasks' plans of one origin, in the order of the tasks.
 
@@ -89,7 +89,7 @@ async def sample_plans(
     tasks: Sequence[Task],
     model: ChatModel,
     prompts: Mapping[str, Prompts],
-    ledger: Ledger[Plan],
+    ledger: Ledger[Plan, Plan],
     sampling: Sampling,
     *,
     concurrency: int = 64,

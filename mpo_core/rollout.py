@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from mpo_core.aio import together
 from mpo_core.completions import UNUSABLE
@@ -63,7 +64,7 @@ class Player:
 async def play_owed(
     requests: Sequence[EpisodeRequest],
     play: Play,
-    ledger: Ledger[Episode],
+    ledger: Ledger[Episode, Any],
     *,
     concurrency: int,
     attempts: int,

@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from mpo_core.episode import EpisodeRequest
-from mpo_core.types import Episode, PlanScore
+from mpo_core.files import write_bytes
+from mpo_core.types import EpisodeFigures, PlanScore
 
 
 def score_plans(
-    requests: Sequence[EpisodeRequest], episodes: "Iterable[Episode]"
+    requests: Sequence[EpisodeRequest], episodes: Iterable[EpisodeFigures]
 ) -> list[PlanScore]:
     """Scores of the requested plans, in the order in which they were first requested.
 
@@ -35,10 +36,9 @@ def score_plans(
 
 
 def save_scores(scores: Sequence[PlanScore], path: Path) -> None:
+    """Write a table of scores whole. Raises InputError where it cannot be written."""
     frame = pd.DataFrame([score.model_dump() for score in scores])
-    temporary = path.with_suffix(".tmp")
-    frame.to_parquet(temporary, index=False)
-    temporary.replace(path)
+    write_bytes(path, frame.to_parquet(index=False))
 
 
 def load_scores(path: Path) -> list[PlanScore]:

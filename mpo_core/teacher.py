@@ -124,14 +124,17 @@ def trajectory(episode: Episode) -> str:
 
 async def make_seeds(
     tasks: Sequence[Task],
-    episodes: Sequence[Episode],
+    episode_of: Callable[[Task], Episode],
     teacher: Teacher,
-    ledger: Ledger[Plan],
+    ledger: Ledger[Plan, Plan],
     *,
     concurrency: int = 64,
     on_lesson: Callable[[Lesson], None] = lambda lesson: None,
 ) -> dict[str, str]:
-    """Have the seed plans made that the ledger lacks; `episodes` are the tasks' own, in order.
+    """Have the seed plans made that the ledger lacks.
+
+    Args:
+        episode_of: the expert's episode of a task; asked for while the task's plans are made.
 
     Returns the ids of the tasks without plans, each with the reason.
 
@@ -142,15 +145,16 @@ async def make_seeds(
     unread = Unread()
     slots = asyncio.Semaphore(concurrency)
 
-    async def one(task: Task, episode: Episode) -> None:
+    async def one(task: Task) -> None:
         missing = [k for k, key in enumerate(_keys(task, teacher)) if key not in ledger]
         if not missing:
             return
-        if episode.success:
-            async with slots:
+        async with slots:
+            episode = episode_of(task)
+            if episode.success:
                 lesson = await teacher.teach(task, episode, len(missing), missing[0])
-        else:
-            lesson = Lesson([], f"the expert failed (reward {episode.reward:.2f})")
+            else:
+                lesson = Lesson([], f"the expert failed (reward {episode.reward:.2f})")
         if lesson.fault:
             faults[task.id] = lesson.fault
         else:
@@ -162,13 +166,13 @@ async def make_seeds(
         on_lesson(lesson)
 
     try:
-        await together(one(*pair) for pair in zip(tasks, episodes, strict=True))
+        await together(one(task) for task in tasks)
     finally:
         unread.warn(f"seeds by {teacher.origin}")
     return {task.id: faults[task.id] for task in tasks if task.id in faults}
 
 
-def seeds_of(tasks: Sequence[Task], teacher: Teacher, ledger: Ledger[Plan]) -> list[Plan]:
+def seeds_of(tasks: Sequence[Task], teacher: Teacher, ledger: Ledger[Plan, Plan]) -> list[Plan]:
     """The tasks' seed plans by this teacher, in the order of the tasks."""
     return [ledger[key] for task in tasks for key in _keys(task, teacher) if key in ledger]
 

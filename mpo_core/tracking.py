@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError, remedy
-from mpo_core.ledger import write_text
+from mpo_core.files import write_text
 from mpo_core.locks import lock_file
 from mpo_core.paths import homes_filled_in
 from mpo_core.tracking_store import ARTIFACTS, DATABASE, prepare, sqlite_uri

@@ -13,7 +13,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import cached_property
+from operator import attrgetter
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -25,6 +28,8 @@ Split = Literal["train", "seen", "unseen"]
 PlanMode = Literal["query", "observation", "thought"]
 EndReason = Literal["done", "failed", "step_limit", "invalid_limit", "context"]
 Message = dict[str, str]
+SHOWN_CHARACTERS = 80
+"""Of what an agent said, as far as a report shows it."""
 
 
 def content_hash(*parts: Any, length: int = 20) -> str:
@@ -129,6 +134,56 @@ class Episode(Record):
         """Why no action was read, over the turns without one."""
         return Counter(turn.fault or "no action line" for turn in self.turns if not turn.action)
 
+    @property
+    def first_unread(self) -> str:
+        """The beginning of the first reply without an action."""
+        said = (turn.reply or turn.reasoning for turn in self.turns if not turn.action)
+        return " ".join(next(said, "").split())[:SHOWN_CHARACTERS]
+
+    @property
+    def not_understood(self) -> int:
+        """Actions that the environment did not take for its own."""
+        return sum(bool(turn.action) and not turn.understood for turn in self.turns)
+
+    @property
+    def first_not_understood(self) -> str:
+        """The beginning of the first of them."""
+        strange = (turn.action for turn in self.turns if turn.action and not turn.understood)
+        return next(strange, "")[:SHOWN_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeFigures:
+    """What scoring and reports need of an episode: attributes of it, without its texts.
+
+    Some hundred bytes, where an episode has tens of thousands.
+    """
+
+    key: str
+    task_id: str
+    plan_id: str | None
+    plan_mode: PlanMode
+    model: str
+    repetition: int
+    reward: float
+    success: bool
+    end: EndReason
+    steps: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    faults: dict[str, int]
+    first_unread: str
+    not_understood: int
+    first_not_understood: str
+
+    @classmethod
+    def of(cls, episode: Episode) -> "EpisodeFigures":
+        return cls(*_FIGURES(episode))
+
+
+_FIGURES = attrgetter(*(field.name for field in fields(EpisodeFigures)))
+
 
 def episode_key(
     task_id: str, plan: str | None, model: str, protocol: dict[str, Any], repetition: int
@@ -163,7 +218,7 @@ class PlanScore(Record):
             rewards=tuple(rewards),
         )
 
-    @property
+    @cached_property
     def exact(self) -> Fraction:
         """The mean reward without the error of floats: the same for plans that earned the same."""
         return exact_mean(self.rewards)

@@ -16,7 +16,7 @@ from mpo_core import strict_yaml
 from mpo_core.config.faults import advice, in_words
 from mpo_core.config.tree import Config
 from mpo_core.errors import InputError
-from mpo_core.ledger import write_text
+from mpo_core.files import write_text
 from mpo_core.overrides import apply_override
 from mpo_core.paths import at_home
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpo_core.ledger import write_records, write_text
+from mpo_core.files import write_records, write_text
 from mpo_core.report.page import markdown
 from mpo_core.report.plot import plot
 from mpo_core.types import TaskResult

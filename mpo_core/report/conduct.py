@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from mpo_core.report.arms import arm_name
-from mpo_core.types import EndReason, Episode
+from mpo_core.types import EndReason, EpisodeFigures
 
 WARN_FROM = 0.2
 """Share of an arm's replies without an action from which the report warns."""
@@ -16,7 +16,7 @@ WARN_FROM_STRANGE = 0.5
 """Share of an arm's actions that the environment did not understand from which it warns."""
 
 
-def conduct(groups: Mapping[str, Iterable[Episode]]) -> list[dict[str, Any]]:
+def conduct(groups: Mapping[str, Iterable[EpisodeFigures]]) -> list[dict[str, Any]]:
     """A row for each arm, or for the scoring: episodes by end reason, replies without an action by
     the reason why, and actions that the environment did not understand."""
     rows = []
@@ -29,11 +29,9 @@ def conduct(groups: Mapping[str, Iterable[Episode]]) -> list[dict[str, Any]]:
             ends[episode.end] += 1
             faults += episode.faults
             replies += episode.steps
-            unknown = [turn.action for turn in episode.turns if turn.action and not turn.understood]
-            strange += len(unknown)
-            first = first or next(iter(unknown), "")
-            said = (turn.reply or turn.reasoning for turn in episode.turns if not turn.action)
-            unread = unread or " ".join(next(said, "").split())[:80]
+            strange += episode.not_understood
+            first = first or episode.first_not_understood
+            unread = unread or episode.first_unread
         rows.append(
             {
                 "arm": arm,

@@ -86,9 +86,9 @@ def example(attempts: Sequence[Attempt], seed: int) -> dict[str, Any] | None:
     if not won:
         return found
     of_task = {attempt.arm: attempt for attempt in reversed(played) if attempt.task.id == won[0]}
-    better, other = (of_task[arm].episode for arm in compared)
+    better, other = (of_task[arm] for arm in compared)
     return found | {
-        "task": of_task[compared[0]].task.description,
+        "task": better.task.description,
         **{"plan_a": better.plan, "reward_a": ours[won[0]].reward},
         **{"plan_b": other.plan, "reward_b": theirs[won[0]].reward},
     }

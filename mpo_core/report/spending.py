@@ -6,10 +6,10 @@ from statistics import fmean
 from typing import Any
 
 from mpo_core.attempts import spread
-from mpo_core.types import Episode
+from mpo_core.types import EpisodeFigures
 
 
-def spending(episodes: Sequence[Episode], max_repetitions: int) -> dict[str, Any]:
+def spending(episodes: Sequence[EpisodeFigures], max_repetitions: int) -> dict[str, Any]:
     """Plans and episodes of the scoring, the episodes that `max_repetitions` for every plan would
     have been, the plans by their number of attempts, and the share of the variance between the
     rewards of a task's plans that is the noise of single attempts (None where nothing tells)."""

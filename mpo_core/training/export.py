@@ -1,8 +1,8 @@
 """A trained planner as a model folder of its own."""
 
 from pathlib import Path
-from tempfile import mkdtemp
 
+from mpo_core.files import whole_folder
 from mpo_core.models import weights_fingerprint
 
 
@@ -29,9 +29,8 @@ def merged(base: str, planner: Path) -> Path:
     stored = AutoConfig.from_pretrained(base).dtype or torch.float32
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     whole = PeftModel.from_pretrained(model, planner).merge_and_unload().to(stored)
-    partial = Path(mkdtemp(prefix=f".{folder.name}-", dir=planner.parent))
-    whole.save_pretrained(partial)
-    AutoTokenizer.from_pretrained(base).save_pretrained(partial)
-    partial.chmod(0o755)
-    partial.rename(folder)
+    with whole_folder(folder) as partial:
+        whole.save_pretrained(partial)
+        AutoTokenizer.from_pretrained(base).save_pretrained(partial)
+        partial.chmod(0o755)
     return folder

@@ -118,7 +118,8 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPA
 READ_AND_WRITE = """
 import sys
 from pathlib import Path
-from mpo_core.ledger import Ledger, read_records, write_records, write_text
+from mpo_core.files import write_records, write_text
+from mpo_core.ledger import Ledger, read_records
 from mpo_core.prompts import load_prompts
 from mpo_core.types import Plan
 

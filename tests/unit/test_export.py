@@ -10,8 +10,8 @@ from jobs.run import Run
 from mpo_core.demonstrations import of_plan
 from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
+from mpo_core.files import write_records
 from mpo_core.formats import training_rows
-from mpo_core.ledger import write_records
 from mpo_core.pairs import make_pairs
 from mpo_core.prompts import load_prompts
 from mpo_core.types import Plan, PlanScore

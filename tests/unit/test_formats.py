@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from mpo_core.demonstrations import of_plan
 from mpo_core.errors import InputError
+from mpo_core.files import write_records
 from mpo_core.formats import (
     PlanRow,
     PreferenceRow,
@@ -18,7 +19,6 @@ from mpo_core.formats import (
     training_rows,
     write_rows,
 )
-from mpo_core.ledger import write_records
 from mpo_core.prompts import load_prompts
 from mpo_core.types import Demonstration, Plan, PlanScore, PreferencePair
 from tests.fakes import task

@@ -21,7 +21,8 @@ def attempts(arm: str, rewards: list[float], *, sampled: bool = False, split: st
     for number, reward in enumerate(rewards, 0 if split == "unseen" else 10):
         asked = request(number, plan=f"Step 1: Go as {arm} does.")
         task = asked.task.model_copy(update={"split": split})
-        found.append(Attempt(arm, task, episode(asked, reward, reward == 1), sampled))
+        played = episode(asked, reward, reward == 1)
+        found.append(Attempt(arm, task, played, sampled, asked.plan.text))
     return found
 
 
@@ -158,8 +159,7 @@ def test_where_no_plan_has_won_so_the_report_says_it():
 def test_a_plan_stands_in_its_cell_whatever_it_holds():
     played = [*attempts("sft", [0.0]), *attempts("mpo", [1.0])]
     text = "Step 1: Take <b>a | b</b> & go.\n  Step 2: Enter."
-    taken = played[1].episode.model_copy(update={"plan": text})
-    played[1] = replace(played[1], episode=taken)
+    played[1] = replace(played[1], plan=text)
     [row] = [line for line in opening(summary(played)) if "Step 2" in line]
     assert row.endswith("| Step 1: Take &lt;b>a \\| b&lt;/b> &amp; go.<br>Step 2: Enter. |")
 

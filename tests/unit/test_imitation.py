@@ -7,7 +7,7 @@ from jobs.imitation import require_teacher_matched
 from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
-from mpo_core.ledger import write_records
+from mpo_core.files import write_records
 from mpo_core.types import Plan
 from tests.fakes import episode, protocol, task
 
@@ -46,7 +46,9 @@ def run(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(
         "jobs.imitation.play",
-        lambda run, name, requests: [episode(r, float(r.plan.text.split()[0])) for r in requests],
+        lambda run, name, requests: {
+            r.key: episode(r, float(r.plan.text.split()[0])) for r in requests
+        },
     )
     return run
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
-from mpo_core.ledger import Ledger, read_records, write_records
+from mpo_core.files import write_records
+from mpo_core.ledger import Ledger, read_records
 from mpo_core.types import Plan
 
 

@@ -23,7 +23,7 @@ from mpo_core.types import Plan
 NOT_OFFERED = [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO, errno.EBADF]
 
 
-def ledger(path: Path) -> Ledger[Plan]:
+def ledger(path: Path) -> Ledger[Plan, Plan]:
     return Ledger(path, Plan, key=lambda plan: plan.task_id)
 
 

@@ -6,7 +6,7 @@ from jobs.configs import named_config
 from jobs.rounds import final_version, run_rounds
 from jobs.run import Run
 from jobs.tasks import load_tasks
-from mpo_core.ledger import write_records
+from mpo_core.files import write_records
 from mpo_core.types import Plan
 from tests.fakes import episode, protocol, task
 
@@ -35,7 +35,7 @@ def run(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(
         "jobs.rounds.play",
-        lambda run, name, requests: [episode(r, float(r.plan.text)) for r in requests],
+        lambda run, name, requests: {r.key: episode(r, float(r.plan.text)) for r in requests},
     )
     return run
 

@@ -8,7 +8,9 @@ from jobs.pipeline import run_pipeline
 from jobs.run import Run
 from jobs.sweep import begin_with_copy
 from mpo_core.config import Config
+from mpo_core.ledger import read_records
 from mpo_core.tracking import NoTracker
+from mpo_core.types import Episode
 from tests.doors import config, open_doors
 
 
@@ -116,3 +118,19 @@ def test_the_curves_of_all_trainings_stand_in_the_mlflow_run_that_a_run_ends_wit
         run_pipeline(run)
     assert run.tracker.metrics["sft/loss"] == {1: 1, 2: 7.0, 3: 1 / 3}
     assert run.tracker.metrics["sft/eval_loss"] == {3: 0.5}
+
+
+def test_mlflow_is_given_the_figures_of_all_episodes_and_the_texts_of_some(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.evaluate.SHOWN_EPISODES", 3)
+    summary, tables = finished(config(tmp_path))
+    assert len({row["key"] for row in tables["episodes"]}) == summary["episodes"] > 6
+    assert not {"plan", "messages", "turns"} & set(tables["episodes"][0])
+    for stage in ("scoring", "evaluation"):
+        path = tmp_path / "mine" / "episodes" / f"{stage}.jsonl"
+        played = {one.key: one for one in read_records(path, Episode)}
+        shown = [row for row in tables["conversations"] if row["stage"] == stage]
+        assert len({row["key"] for row in shown}) == 3
+        for row in shown:
+            whole = played[row["key"]]
+            assert (row["plan"], row["reward"]) == (whole.plan, whole.reward)
+            assert all(message["content"] in row["conversation"] for message in whole.messages)

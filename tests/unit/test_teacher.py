@@ -48,11 +48,13 @@ def teacher(model, sampling: Sampling = SAMPLING, prompts: Prompts = ASKED) -> M
 def seeds(path, tasks, by, episodes=None, lessons=None):
     """The plans in the ledger after an attempt, and the faults."""
 
+    played = {one.task_id: one for one in episodes or map(episode, tasks)}
+
     async def main():
         with plan_ledger(path) as ledger:
             faults = await make_seeds(
                 tasks,
-                episodes or [episode(one) for one in tasks],
+                lambda one: played[one.id],
                 by,
                 ledger,
                 on_lesson=(lessons if lessons is not None else []).append,

@@ -17,7 +17,8 @@ from mpo_core.config import SftConfig
 from mpo_core.conversations import SftExample
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Attempt, task_results
-from mpo_core.ledger import read_records, write_records
+from mpo_core.files import write_records
+from mpo_core.ledger import read_records
 from mpo_core.pairs import make_pairs
 from mpo_core.scoring import save_scores
 from mpo_core.types import Demonstration, Plan, PlanScore, PreferencePair, ScoredAnswer

@@ -89,7 +89,8 @@ LOCK = """
 import sys
 from pathlib import Path
 from mpo_core.errors import InputError
-from mpo_core.ledger import Ledger, write_text
+from mpo_core.files import write_text
+from mpo_core.ledger import Ledger
 from mpo_core.locks import lock_file
 from mpo_core.tracking_store import prepare, sqlite_uri
 from mpo_core.types import Plan

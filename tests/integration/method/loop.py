@@ -18,7 +18,8 @@ from mpo_core.advantages import scored_answers
 from mpo_core.config import DpoConfig, ModelConfig, PgConfig, SftConfig
 from mpo_core.demonstrations import best_plans, of_plan
 from mpo_core.episode import EpisodeRequest
-from mpo_core.ledger import Ledger, write_records, write_text
+from mpo_core.files import write_records, write_text
+from mpo_core.ledger import Ledger
 from mpo_core.models import ScriptedModel
 from mpo_core.pairs import half_turned, make_pairs
 from mpo_core.plan_text import read_plan

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.collect import play_experts
+from jobs.collect import experts_as_agent
 from jobs.configs import named_config
 from jobs.plans import collect_plans
 from jobs.run import Run
@@ -149,7 +149,7 @@ def test_experts_can_speak_as_the_agent_would(collected, tmp_path):
     runs_dir = copied(collected[0], tmp_path)
     config = named_config("demo-llm", [f"runs_dir={runs_dir}", *OVERRIDES, "agent.list_actions=3"])
     with Run(config) as run:
-        episodes = play_experts(run, as_agent=True)
+        episodes = list(experts_as_agent(run))
     assert len(episodes) == TASKS and all(episode.success for episode in episodes)
     for episode in episodes:
         shown = of_episode(episode)

@@ -18,7 +18,6 @@ Invariants:
 import json
 import math
 import os
-import secrets
 import shutil
 import time
 from collections import Counter
@@ -35,6 +34,7 @@ from mpo_core.envs.alfworld.generation.rooms import Room, draw
 from mpo_core.envs.alfworld.generation.tables import tables
 from mpo_core.envs.alfworld.generation.walkthrough import walkthrough
 from mpo_core.errors import InputError
+from mpo_core.files import whole_folder
 from mpo_core.types import Split, content_hash
 
 RECORD = "generation.json"
@@ -167,38 +167,20 @@ def _check(out: Path, counts: Mapping[Split, int], prior_power: float, workers: 
 
 @contextmanager
 def _built_aside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that becomes `out` when the block ends well, and else goes.
-
-    Only a kill leaves it: hidden, and by another name than any that is looked for.
-    """
-    folder = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    """A folder that becomes `out` when the block ends well, and else goes."""
+    made, there = b"", out / RECORD
     try:
-        folder.mkdir(parents=True)
-        for name in SPLIT_FOLDERS.values():
-            (folder / name).mkdir()
-        yield folder
-        _publish(folder, out)
+        with whole_folder(out) as folder:
+            for name in SPLIT_FOLDERS.values():
+                (folder / name).mkdir()
+            yield folder
+            made = (folder / RECORD).read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{out}: not written ({error}); mend that, or give another --out"
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _publish(folder: Path, out: Path) -> None:
-    try:
-        folder.rename(out)
-    except OSError:
         # Another process may have made the same games meanwhile: then there they are.
-        if not _same_record(folder, out):
-            raise
-
-
-def _same_record(one: Path, other: Path) -> bool:
-    return (other / RECORD).is_file() and (
-        (other / RECORD).read_bytes() == (one / RECORD).read_bytes()
-    )
+        if not (made and there.is_file() and there.read_bytes() == made):
+            raise InputError(
+                f"{out}: not written ({error}); mend that, or give another --out"
+            ) from error
 
 
 def _write(split: Path, room: Room) -> Path:
