@@ -38,11 +38,13 @@ sandbox: install
 demo: install
 	$(BIN)/mpo run demo
 
+# What a test starts mostly waits for something: two at a time keep two cores busy.
+PYTEST = $(BIN)/pytest --durations=20 --numprocesses 2 --dist loadgroup
 test: lint
-	$(BIN)/pytest --durations=20
+	$(PYTEST)
 
 test-all: lint
-	$(BIN)/pytest --durations=20 -m "long or not long"
+	$(PYTEST) -m "long or not long"
 
 unit: install
 	$(BIN)/pytest tests/unit
