@@ -10,7 +10,7 @@ from jobs.rollout import VALIDATION, episode_requests, play
 from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
-from mpo_core.evaluation import Attempt, compare, task_results
+from mpo_core.evaluation import Attempt, compare, shown_above, task_results
 
 ARMS = ("teacher", "sft")
 
@@ -29,13 +29,19 @@ def require_teacher_matched(run: Run) -> None:
             f"planner.match_teacher: no task to measure on: validation={run.config.validation} of "
             f"{len(load_tasks(run, 'train'))} training tasks is none; raise one of them"
         )
-    found = compare(task_results(_attempts(run), run.config.seed))
+    attempts, resamples = _attempts(run), run.config.evaluation.bootstrap
+    if not any(attempt.arm == "teacher" for attempt in attempts):
+        raise InputError(
+            f"planner.match_teacher: the teacher has made no plan of the {len(tasks)} validation "
+            "tasks (`mpo collect` says why); raise validation or seeds.resamples"
+        )
+    found = compare(task_results(attempts, run.config.seed), resamples)
     measured = {"one plan a task": found, "sampled plans": found.get("sampled", {"paired": []})}
     for what, of_plans in measured.items():
         for row in of_plans["paired"]:
             diff, (low, high) = row["diff"], row["ci95"]
             # `paired` compares every arm with SFT.
-            if low > 0:
+            if shown_above(row):
                 raise InputError(
                     f"planner.match_teacher: SFT falls short of its teacher on the {row['n']} "
                     f"validation tasks of {row['env']}: with {what}, the teacher's earn {diff:.3f} "
