@@ -11,8 +11,20 @@ from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Attempt, compare, shown_above, task_results
+from mpo_core.types import Task
 
 ARMS = ("teacher", "sft")
+
+
+def tasks_to_match_on(run: Run) -> list[Task]:
+    """The validation tasks. Raises InputError where there is none."""
+    tasks = load_tasks(run, "validation")
+    if not tasks:
+        raise InputError(
+            f"planner.match_teacher: no task to measure on: validation={run.config.validation} of "
+            f"{len(load_tasks(run, 'train'))} training tasks is none; raise one of them"
+        )
+    return tasks
 
 
 def require_teacher_matched(run: Run) -> None:
@@ -20,15 +32,10 @@ def require_teacher_matched(run: Run) -> None:
     `evaluation.plan_samples`.
 
     Raises:
-        InputError: the teacher's plans earn more, by an interval over the tasks; or there is no
-            validation task.
+        InputError: the teacher's plans earn more, by an interval over the tasks; it has made none
+            of these; or there is no validation task.
     """
-    tasks = load_tasks(run, "validation")
-    if not tasks:
-        raise InputError(
-            f"planner.match_teacher: no task to measure on: validation={run.config.validation} of "
-            f"{len(load_tasks(run, 'train'))} training tasks is none; raise one of them"
-        )
+    tasks = tasks_to_match_on(run)
     attempts, resamples = _attempts(run), run.config.evaluation.bootstrap
     if not any(attempt.arm == "teacher" for attempt in attempts):
         raise InputError(

@@ -237,3 +237,14 @@ def test_the_pipeline_trains_what_the_arms_evaluate(run, monkeypatch, arms, trai
     run.tracker, run.probe_endpoints = None, lambda: None
     run_pipeline(run)
     assert done == trainings
+
+
+def test_without_tasks_to_match_the_teacher_on_nothing_is_trained(run, monkeypatch):
+    changed = ["planner.match_teacher=true", "validation=0"]
+    run.config = named_config("demo-paper", SETTINGS[:-2] + changed)
+    monkeypatch.setattr("jobs.pipeline.collect_tasks", lambda _: None)
+    monkeypatch.setattr("jobs.pipeline.train_sft", lambda _: pytest.fail("SFT was trained"))
+    run.backend = SimpleNamespace(connect=lambda: None)
+    run.tracker, run.probe_endpoints = None, lambda: None
+    with pytest.raises(InputError, match="no task to measure on"):
+        run_pipeline(run)
