@@ -506,7 +506,9 @@ def sandbox(
     planner_minutes: Annotated[
         float, typer.Option(min=0.05, help="build: how long to train the planner.")
     ] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="build: of weights and games.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="build: of weights and games.")
+    ] = 0,
     games: Annotated[
         Path | None,
         typer.Option(

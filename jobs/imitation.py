@@ -10,7 +10,19 @@ from jobs.rollout import VALIDATION, episode_requests, play
 from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
-from mpo_core.evaluation import Attempt, compare, task_results
+from mpo_core.evaluation import Attempt, compare, shown_above, task_results
+from mpo_core.types import Task
+
+
+def tasks_to_match_on(run: Run) -> list[Task]:
+    """The validation tasks. Raises InputError where there is none."""
+    tasks = load_tasks(run, "validation")
+    if not tasks:
+        raise InputError(
+            f"planner.match_teacher: no task to measure on: validation={run.config.validation} of "
+            f"{len(load_tasks(run, 'train'))} training tasks is none; raise one of them"
+        )
+    return tasks
 
 
 def require_teacher_matched(run: Run) -> None:
@@ -18,22 +30,23 @@ def require_teacher_matched(run: Run) -> None:
     `evaluation.plan_samples`.
 
     Raises:
-        InputError: the teacher's plans earn more, by an interval over the tasks; or there is no
-            validation task.
+        InputError: the teacher's plans earn more, by an interval over the tasks; it has made none
+            of these; or there is no validation task.
     """
-    tasks = load_tasks(run, "validation")
-    if not tasks:
+    tasks = tasks_to_match_on(run)
+    attempts, resamples = _attempts(run), run.config.evaluation.bootstrap
+    if not any(attempt.arm == "teacher" for attempt in attempts):
         raise InputError(
-            f"planner.match_teacher: no task to measure on: validation={run.config.validation} of "
-            f"{len(load_tasks(run, 'train'))} training tasks is none; raise one of them"
+            f"planner.match_teacher: the teacher has made no plan of the {len(tasks)} validation "
+            "tasks (`mpo collect` says why); raise validation or seeds.resamples"
         )
-    found = compare(task_results(_attempts(run), run.config.seed))
+    found = compare(task_results(attempts, run.config.seed), resamples)
     measured = {"one plan a task": found, "sampled plans": found.get("sampled", {"paired": []})}
     for what, of_plans in measured.items():
         for row in of_plans["paired"]:
             diff, (low, high) = row["diff"], row["ci95"]
             # `paired` compares every arm with SFT.
-            if low > 0:
+            if shown_above(row):
                 raise InputError(
                     f"planner.match_teacher: SFT falls short of its teacher on the {row['n']} "
                     f"validation tasks of {row['env']}: with {what}, the teacher's earn {diff:.3f} "

@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.collect import TAUGHT, collect_seeds, taught_plans
 from jobs.evaluate import evaluate
-from jobs.imitation import require_teacher_matched
+from jobs.imitation import require_teacher_matched, tasks_to_match_on
 from jobs.rounds import run_rounds
 from jobs.run import Run
 from jobs.tasks import collect_tasks
@@ -28,6 +28,8 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     if not (run.dir / "report" / "summary.json").is_file():
         run.probe_endpoints()
     collect_tasks(run)
+    if run.config.planner.match_teacher:
+        tasks_to_match_on(run)
     for arm in run.config.evaluation.arms:
         if arm in TAUGHT:
             # A task that its teacher can make no plan of is found out before the trainings.

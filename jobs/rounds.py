@@ -34,13 +34,13 @@ class Outcome:
 
 
 def run_rounds(run: Run) -> list[Outcome]:
-    """All rounds, until one does not help."""
+    """All rounds, until one does not help; one only where none trains a planner to go on from."""
     outcomes: list[Outcome] = []
     for number in range(1, run.config.rounds + 1):
         outcome = _run_round(run, Round.of(run.config, number), outcomes)
         outcomes.append(outcome)
         write_text(run.dir / "rounds.json", json.dumps([asdict(o) for o in outcomes], indent=1))
-        if not outcome.kept:
+        if not outcome.kept or not run.config.trains:
             break
     return outcomes
 

@@ -1,19 +1,25 @@
 """`mpo sandbox`: makes the sandbox's models from nothing, and checks the agent."""
 
+import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from mpo_core.errors import InputError
-from mpo_core.files import whole_folder
+from mpo_core.errors import InputError, remedy
+from mpo_core.files import write_text
+from mpo_core.locks import locked
 
 Say = Callable[[str], None]
 REPORTS = 4
 """Tables of accuracy during a training."""
 AGENT, PLANNER, CARD = "agent", "planner", "README.md"
+BUILDING = ".building"
+"""In the models' folder: what is not yet whole."""
 HEAD = """---
 license: apache-2.0
 pipeline_tag: text-generation
@@ -69,32 +75,77 @@ def build(
 ) -> bool:
     """Train agent and planner, check the agent, and write both to `out`; whether the gate is kept.
 
+    Until both are whole they lie in `out/.building`, from which the same command goes on.
+
     Raises:
-        InputError: `out` has something in it or cannot be written, `held_out` has no unseen games.
+        InputError: `out` has something else in it, cannot be written or is being built in, or
+            `held_out` has no unseen games, or others than generated ones.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: there already; --out names a new or empty folder")
-    out = out.absolute()
-    with whole_folder(out) as partial:
-        import torch
+    import torch
 
-        from mpo_core.sandbox.train import Budget
+    from mpo_core.sandbox.train import Budget
 
-        if isinstance(held_out, Path):
-            from mpo_core.sandbox.gate import held_out_tasks
+    if isinstance(held_out, Path):
+        from mpo_core.sandbox.gate import held_out_games
 
-            # Before the long work, not after it.
-            held_out_tasks(held_out)
-        # So small a model is slower on two threads, and much slower where cores are busy.
-        torch.set_num_threads(1)
-        command = f"mpo sandbox build --minutes {minutes:g} --planner-minutes {planner_minutes:g}"
-        command += f" --seed {seed} --out FOLDER"
-        budget = Budget(minutes=minutes, seed=seed)
-        passed = _build_agent(partial / AGENT, budget, held_out, command, say)
+        # Before the long work, not after it.
+        held_out_games(held_out)
+    # So small a model is slower on two threads, and much slower where cores are busy.
+    torch.set_num_threads(1)
+    command = f"mpo sandbox build --minutes {minutes:g} --planner-minutes {planner_minutes:g}"
+    command += f" --seed {seed} --out FOLDER"
+    with _building(out) as building:
+        agent, planner = building / AGENT, building / PLANNER
+        if _made_by(agent, command):
+            say(f"agent: made before, by the same command: {agent}")
+            passed = check(agent, held_out, say)
+        else:
+            shutil.rmtree(building)
+            budget = Budget(minutes=minutes, seed=seed)
+            passed = _build_agent(agent, budget, held_out, command, say)
         budget = Budget(minutes=planner_minutes, seed=seed)
-        _build_planner(partial / PLANNER, budget, command, say)
+        _build_planner(planner, budget, command, say)
+        for made in (agent, planner):
+            made.rename(out / made.name)
     say(f"models: {out / AGENT}, {out / PLANNER}")
     return passed
+
+
+@contextmanager
+def _building(out: Path) -> Iterator[Path]:
+    """The folder in `out` for what is not yet whole; it stays where it is not left empty.
+
+    `out` itself may be a mounted one, or a link: it is neither removed nor renamed.
+    """
+    building = out / BUILDING
+    with ExitStack() as held:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            file = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+            held.callback(os.close, file)
+            held.enter_context(locked(file, out))
+            if {path.name for path in out.iterdir()} - {BUILDING}:
+                raise InputError(f"{out}: there already; --out names a new or empty folder")
+            building.mkdir(exist_ok=True)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{out}: another process builds there; wait for it, or name another folder"
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"{out}: cannot be written: {error.strerror}; {remedy(error)}"
+            ) from error
+        try:
+            yield building
+        finally:
+            with suppress(OSError):  # Not empty, or removed by hand.
+                building.rmdir()
+
+
+def _made_by(folder: Path, command: str) -> bool:
+    """Whether a folder holds a whole model made by a command: the card is written last."""
+    card = folder / CARD
+    return card.is_file() and f" {command}\n" in card.read_text(encoding="utf-8", errors="replace")
 
 
 def _build_agent(folder: Path, budget, held_out: Path | int, command: str, say: Say) -> bool:
@@ -111,7 +162,7 @@ def _build_agent(folder: Path, budget, held_out: Path | int, command: str, say: 
     for line in lines:
         say(line)
     card = AGENT_CARD.format(command=command, told="\n".join(lines), **told(bar.standing))
-    (folder / CARD).write_text(card, encoding="utf-8")
+    write_text(folder / CARD, card)
     return verdict.passed
 
 
@@ -120,6 +171,7 @@ def _build_planner(folder: Path, budget, command: str, say: Say) -> None:
     from mpo_core.sandbox.planner import train_planner
     from mpo_core.sandbox.planner_vocabulary import pretrained
 
+    shutil.rmtree(folder, ignore_errors=True)  # Of a build that was killed.
     with _Bar("planner", say) as bar:
         model = train_planner(budget, bar.watch)
     write(model, folder, PLANNER_CARD.format(command=command, **told(bar.standing)), pretrained())

@@ -30,6 +30,14 @@ ALL_TIE = (
     "scoring.repetitions or the number of train tasks"
 )
 
+ALL_HELD_OUT = "the tasks that gave some are all validation tasks; lower validation"
+NOTHING_SHOWN = {
+    "agent": "no expert's episode to learn from: none is of use, or " + ALL_HELD_OUT,
+    "sft": "no seed plans to learn from: " + ALL_HELD_OUT,
+    "rft": ALL_TIE,
+}
+"""Version -> why its training has nothing to imitate."""
+
 
 def train_agent(run: Run) -> dict[str, Any]:
     """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
@@ -274,6 +282,6 @@ def _imitate(
     write_records(rows, learnt)
     write_records(validation, held_out)
     if not learnt:
-        raise InputError(f"{rows}: no demonstrations to learn from")
+        raise InputError(f"{rows}: {NOTHING_SHOWN[version]}")
     measured = validation if held_out else None
     return train(run, version, "sft", rows, config, start=start, validation=measured)

@@ -197,9 +197,13 @@ def _best_bought(
             for rewards in others
         ]
         gaps = mean - max(drawn_in), min(drawn_in) - mean
+        now, at_most = (
+            _value((1 - noise) * scale, left, gaps) for left in (noise * scale / begun, 0)
+        )
+        # No batch that ends later gains `least` an attempt, were there no noise left by then.
+        last = min(max_repetitions, begun + math.ceil((at_most - now) / least))
         values = [
-            _value((1 - noise) * scale, noise * scale / n, gaps)
-            for n in range(begun, max_repetitions + 1)
+            _value((1 - noise) * scale, noise * scale / n, gaps) for n in range(begun, last + 1)
         ]
         # Rounded, and then by the plans' ids: machines that differ in a last bit choose alike.
         offers += [(-round(rate, 9), plan_id) for rate in _rates(values) if rate >= least]

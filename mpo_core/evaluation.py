@@ -211,6 +211,17 @@ def comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
+def shown_above(row: Mapping[str, Any]) -> bool:
+    """Whether a row of `paired` shows that its first arm earns more than the second: the interval
+    lies above 0. That of a single task is a point and shows nothing."""
+    return row["n"] > 1 and row["ci95"][0] > 0
+
+
+def shown_below(row: Mapping[str, Any]) -> bool:
+    """Whether a row of `paired` shows that its first arm earns less than the second."""
+    return row["n"] > 1 and row["ci95"][1] < 0
+
+
 def reference_arm(arms: Sequence[str]) -> str:
     """The arm that the others are compared with: the planner's before MPO, else no plans."""
     return next((arm for arm in REFERENCES if arm in arms), arms[0])

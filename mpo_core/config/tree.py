@@ -189,6 +189,15 @@ class Config(Section):
             )
         if planner.serve == "adapter" and any(section.method == "full" for section in planners):
             raise ValueError("planner.serve: adapter cannot hold full weights; set it to engine")
+        for name, section in trained.items():
+            key = agent.model if name == "agent.sft" else planner.model
+            own_engine = name != "agent.sft" and planner.serve == "engine"
+            rank, most = section.lora.rank, self.models[key].max_lora_rank
+            if section.method == "lora" and not own_engine and rank > most:
+                raise ValueError(
+                    f"{name}.lora.rank {rank}: more than models.{key}.max_lora_rank {most}, which "
+                    "its engine can load; raise the latter or lower the former"
+                )
         if agent.sft and agent.thoughts:
             raise ValueError(
                 "agent.sft: experts do not say what they think; set agent.thoughts to false"

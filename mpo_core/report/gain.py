@@ -4,7 +4,7 @@ side by side, of which the better has won it."""
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mpo_core.evaluation import Attempt, reference_arm, task_results
+from mpo_core.evaluation import Attempt, reference_arm, shown_above, shown_below, task_results
 from mpo_core.report.arms import arm_name
 from mpo_core.types import TaskResult
 
@@ -47,7 +47,7 @@ def imitation(summary: Mapping[str, Any]) -> list[str]:
         measured = [(row, f"{single_plan(summary)} a task")]
         if place in drawn:
             measured.append((drawn[place], "sampled plans"))
-        short = any(of_plans["ci95"][0] > 0 for of_plans, _ in measured)
+        short = any(shown_above(of_plans) for of_plans, _ in measured)
         figures = " and ".join(f"{difference(one)} with {plans}" for one, plans in measured)
         sentences.append(
             f"SFT {'falls short of' if short else 'matches'} its teacher on the {split} tasks of "
@@ -157,7 +157,7 @@ def _sentence(summary: Mapping[str, Any], row: Row, drawn: Row | None) -> str:
 
 def _judged(row: Row) -> str:
     low, high = row["ci95"]
-    verdict = "a gain" if low > 0 else "a loss" if high < 0 else "no gain is shown"
+    verdict = "a gain" if shown_above(row) else "a loss" if shown_below(row) else "no gain is shown"
     return f"{row['diff']:+.3f} [95% CI {low:+.3f}, {high:+.3f}] ({verdict})"
 
 

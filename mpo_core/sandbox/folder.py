@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from mpo_core.errors import InputError
 from mpo_core.sandbox.llama import EPSILON, THETA, Llama, Shape
@@ -40,13 +40,14 @@ def write(model: Llama, folder: Path, card: str, tokenizer: Any = None) -> None:
     ends = {"eos_token_id": end, "pad_token_id": pad}
     _write(folder / "generation_config.json", ends)
     weights = {name: w.detach().to(torch.bfloat16) for name, w in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    # Not by its own `save_file`, which hides that the disk is full.
+    (folder / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
     tokenizer = tokenizer or pretrained()
     tokenizer.model_max_length = shape.context
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
     for file in folder.iterdir():
-        # safetensors writes files that only their owner may read.
+        # Some are written such that only their owner may read them.
         file.chmod(0o644)
 
 
@@ -70,9 +71,14 @@ def load(folder: Path) -> Llama:
         model.load_state_dict(
             {n: w.float() for n, w in load_file(folder / "model.safetensors").items()}
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, TypeError, LookupError, ArithmeticError),
+        *(RuntimeError, SafetensorError),
+    ) as error:
+        # Weights of another model are told one by one.
+        reason = " ".join(repr(error).split())[:200]
         raise InputError(
-            f"{folder}: not a model of the sandbox ({error!r}); make one with `mpo sandbox build`"
+            f"{folder}: not a model of the sandbox ({reason}); make one with `mpo sandbox build`"
         ) from error
     return model.eval()
 

@@ -21,6 +21,7 @@ from mpo_core.sandbox.folder import load
 from mpo_core.sandbox.games import Game, games
 from mpo_core.sandbox.llama import Llama
 from mpo_core.sandbox.measure import PLANNERS, POWER, STEPS
+from mpo_core.sandbox.vocabulary import words
 from mpo_core.types import Task
 
 PLANS = ("best general", "poor", "none")
@@ -80,13 +81,19 @@ def gate(agent: Path | Llama, held_out: Path | Sequence[Game] | int = 200) -> Ve
             `mpo tasks alfworld generate` made, whose unseen games the real engine plays.
 
     Raises:
-        InputError: a folder that holds no model, or no unseen games.
+        InputError: a folder that holds no agent, or no unseen games.
         EnvironmentLost: an engine's process was killed.
     """
     model = load(agent) if isinstance(agent, Path) else agent
-    root, tasks = held_out_tasks(held_out) if isinstance(held_out, Path) else (None, [])
-    if root is not None:
-        found = [Game.load(game_file(root, task).parent) for task in tasks]
+    if model.shape.vocabulary != len(words()):
+        where = agent if isinstance(agent, Path) else "agent"
+        raise InputError(
+            f"{where}: not an agent of the sandbox: it knows {model.shape.vocabulary} words, and "
+            f"those know {len(words())}; make one with `mpo sandbox build`"
+        )
+    root, tasks = None, []
+    if isinstance(held_out, Path):
+        root, tasks, found = held_out_games(held_out)
     elif isinstance(held_out, int):
         found = list(games(SEED, "unseen", held_out, POWER))
     else:
@@ -101,11 +108,11 @@ def gate(agent: Path | Llama, held_out: Path | Sequence[Game] | int = 200) -> Ve
     return Verdict(won, accuracy(every), root is not None)
 
 
-def held_out_tasks(folder: Path) -> tuple[Path, list[Task]]:
-    """The data root in a folder of generated games, and its unseen tasks.
+def held_out_games(folder: Path) -> tuple[Path, list[Task], list[Game]]:
+    """The data root in a folder of generated games, its unseen tasks and the game of each.
 
     Raises:
-        InputError: it has none.
+        InputError: it has none, or one that is not generated.
     """
     root = data_root(folder)
     tasks = index_games(root).tasks.get("unseen", [])
@@ -114,7 +121,7 @@ def held_out_tasks(folder: Path) -> tuple[Path, list[Task]]:
             f"{folder}: no unseen games; make some with `mpo tasks alfworld generate --unseen 200 "
             f"--prior-power {POWER:g} --out DIR`"
         )
-    return root, tasks
+    return root, tasks, [Game.load(game_file(root, task).parent) for task in tasks]
 
 
 async def in_engine(root: Path, tasks: Sequence[Task], played: Sequence[Played]) -> list[bool]:

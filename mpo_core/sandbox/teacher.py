@@ -30,7 +30,7 @@ def teach(messages: Sequence[Message], seed: int) -> str:
     """A plan for the task that the messages hold, with its room; a `models.X.scripted` model.
 
     Raises:
-        InputError: they hold no room and task of ALFWorld.
+        InputError: they hold no room and task of ALFWorld, or one of things that it does not know.
     """
     asked = messages[-1]["content"]
     room, task = LISTED.search(asked), TASK.search(asked)
@@ -44,9 +44,15 @@ def teach(messages: Sequence[Message], seed: int) -> str:
 
 
 def plan_for(instruction: str, kinds: Sequence[str], rng: random.Random) -> PlanSpec:
-    """A plan for a task, in a room with these kinds of places."""
+    """A plan for a task, in a room with these kinds of places. Raises InputError for a task of
+    things that it does not know."""
     plan = task_plan(instruction)
     told = plan.steps
+    if not told[0].thing:
+        raise InputError(
+            f"the sandbox's teacher does not know what {instruction[-60:]!r} is about; leave that "
+            "task out, or choose another seeds.teacher"
+        )
     thing, place = told[0].thing, next((step.place for step in told if step.verb == "put"), "")
     lamp = next((step.thing for step in told if step.verb == "use"), "")
     search, lamp_search = (

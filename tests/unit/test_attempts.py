@@ -195,6 +195,13 @@ def test_where_nothing_is_to_be_ranked_no_further_attempt_is_made(sizes, reward)
     assert sum(all_attempts(plans, rewards, 3, 5).values()) == least_attempts(len(plans), 3)
 
 
+def test_how_many_attempts_a_plan_may_get_costs_no_time():
+    plans = plans_of([5] * 20)
+    rewards = {plan.id: [float(k % 3 == 0)] * 2 for k, plan in enumerate(plans)}
+    chosen = [all_attempts(plans, rewards, 4, most) for most in (100, 10**12)]
+    assert chosen[0] == chosen[1]
+
+
 def test_a_few_repetitions_that_agree_do_not_show_that_there_is_no_noise():
     plans = plans_of([3])
     rewards = {plan.id: [float(k == 0)] * 2 for k, plan in enumerate(plans)}

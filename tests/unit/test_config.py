@@ -162,6 +162,7 @@ def test_overrides_reach_every_depth():
         ("rounds=0", "rounds: "),
         ("validation=1", "validation: "),
         ("training.method=full", "planner.serve: adapter cannot hold full weights"),
+        ("models.smollm2.max_lora_rank=1", r"lora\.rank \d+: more than models\.smollm2\.max_lora"),
         ("cluster.enabled=false", "cluster.enabled: false cannot serve models.smollm2"),
         ("name=../../etc", "name: "),
         ("seed", "an override is written dotted.key=value"),

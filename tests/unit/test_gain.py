@@ -64,6 +64,14 @@ def test_a_loss_is_called_one():
     assert "-0.875 [95% CI -1.000, -0.625] (a loss)" in sentence
 
 
+def test_a_single_task_shows_neither_gain_nor_loss():
+    for before, after in ((0.0, 1.0), (1.0, 0.0)):
+        [sentence] = gains(summary(attempts("sft", [before]), attempts("mpo", [after])))
+        assert "(no gain is shown)" in sentence
+    [sentence] = imitation(summary(attempts("teacher", [1.0]), attempts("sft", [0.0])))
+    assert sentence.startswith("SFT matches its teacher")
+
+
 def test_the_first_line_has_the_gain_of_sampled_plans_too():
     found = summary(
         attempts("base", [0.0] * 4),

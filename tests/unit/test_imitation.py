@@ -80,6 +80,19 @@ def test_without_tasks_to_measure_on_it_is_said_so(run):
         require_teacher_matched(run)
 
 
+def test_one_task_shows_nothing(run):
+    run.config.validation = 1 / TASKS
+    run.worth = {("teacher", True): [1.0], ("sft", False): [0.0], ("sft", True): [0.0]}
+    require_teacher_matched(run)
+
+
+def test_a_teacher_without_a_plan_of_any_validation_task_is_not_matched(run, monkeypatch):
+    monkeypatch.setattr("jobs.imitation.load_seeds", lambda run: [])
+    run.worth = {("sft", False): [0.0], ("sft", True): [0.0]}
+    with pytest.raises(InputError, match="has made no plan of the 20 validation tasks"):
+        require_teacher_matched(run)
+
+
 def test_only_sft_is_measured_by_its_teacher():
     with pytest.raises(InputError, match=r"planner\.match_teacher: needs planner\.sft"):
         named_config("demo", ["planner.sft=null", "evaluation.arms=[none]"])

@@ -47,3 +47,9 @@ def test_a_round_is_judged_by_sampled_plans_where_the_evaluation_draws_them(run,
     assert first.kept and first.validation_reward == 0.5
     assert second.kept == (last == "mpo-2")
     assert final_version(run) == last
+
+
+def test_without_a_planner_trained_on_preferences_there_is_one_round(run):
+    arms = ["evaluation.arms=[sft,rft,pg]", "scoring.shuffle=false"]
+    run.config = named_config("sandbox", ["rounds=3", *arms])
+    assert [outcome.planner for outcome in run_rounds(run)] == ["sft"]

@@ -17,7 +17,7 @@ from mpo_core.sandbox.knowledge import best
 from mpo_core.sandbox.measure import play
 from mpo_core.sandbox.planner import asked, row
 from mpo_core.sandbox.reading import read
-from mpo_core.sandbox.simulator import Episode
+from mpo_core.sandbox.simulator import ROOM, Episode
 from mpo_core.sandbox.teacher import teach
 from mpo_core.sandbox.vocabulary import END, UNKNOWN
 from mpo_core.sandbox.wording import write
@@ -81,6 +81,12 @@ def test_the_teacher_forgets_each_step_half_of_the_time_and_wins_less_than_the_b
 @pytest.mark.parametrize("asked", ["Hello", "Task: boil water", "Your task is to: sing."])
 def test_the_teacher_refuses_what_is_no_task_of_alfworld(asked):
     with pytest.raises(InputError, match="ALFWorld"):
+        teach([{"role": "user", "content": asked}], 0)
+
+
+def test_the_teacher_makes_no_plan_without_a_thing():
+    asked = f"{ROOM} a desk 1, a cabinet 1.\nYour task is to: put a zebra in desk."
+    with pytest.raises(InputError, match=r"does not know what .*put a zebra in desk"):
         teach([{"role": "user", "content": asked}], 0)
 
 

@@ -160,6 +160,15 @@ def test_rft_imitates_the_best_plan_or_all_above_the_mean(run, trained, pick, pe
     assert asked["method"] == "sft" and asked["config"] == run.config.planner.sft
 
 
+def test_rft_above_the_mean_where_all_tie_is_refused_with_advice(run, trained):
+    one = [PlanScore.of(s.task_id, s.plan_id, [0.5]) for s in scores_of(run)]
+    save_scores(one, scores_path(run))
+    run.config.planner.rft.pick = "above_mean"
+    with pytest.raises(InputError, match=r"rft\.jsonl: the plans of every task tie"):
+        train_rft(run)
+    assert trained == []
+
+
 def test_rft_has_settings_of_its_own_where_given(run, trained):
     run.config.planner.rft.training = SftConfig(learning_rate=1e-3)
     train_rft(run)
@@ -229,3 +238,14 @@ def test_the_pipeline_trains_what_the_arms_evaluate(run, monkeypatch, arms, trai
     run.tracker, run.probe_endpoints = None, lambda: None
     run_pipeline(run)
     assert done == trainings
+
+
+def test_without_tasks_to_match_the_teacher_on_nothing_is_trained(run, monkeypatch):
+    changed = ["planner.match_teacher=true", "validation=0"]
+    run.config = named_config("demo-paper", SETTINGS[:-2] + changed)
+    monkeypatch.setattr("jobs.pipeline.collect_tasks", lambda _: None)
+    monkeypatch.setattr("jobs.pipeline.train_sft", lambda _: pytest.fail("SFT was trained"))
+    run.backend = SimpleNamespace(connect=lambda: None)
+    run.tracker, run.probe_endpoints = None, lambda: None
+    with pytest.raises(InputError, match="no task to measure on"):
+        run_pipeline(run)
