@@ -84,7 +84,7 @@ def make_rows(file: Path, method: str, n: int, prompt_tokens: int, plan_tokens: 
         if method == "pg":
             row["advantage"] = draw.choice([-1.0, 1.0])
         rows.append(json.dumps(row) + "\n")
-    file.write_text("".join(rows))
+    file.write_text("".join(rows), encoding="utf-8")
 
 
 def matrix_rate() -> float:

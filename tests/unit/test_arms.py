@@ -53,7 +53,7 @@ def settings(folder, **changes):
 @pytest.fixture(autouse=True)
 def doors(monkeypatch):
     open_doors(monkeypatch)
-    monkeypatch.setattr("mpo_core.teacher.abstract", lambda task, actions, beginning: ENTER)
+    monkeypatch.setattr("mpo_core.teacher.abstract", lambda suite, task, actions, beginning: ENTER)
 
 
 def evaluated(asked) -> dict:
@@ -159,7 +159,7 @@ def test_a_teacher_and_an_oracle_plan_for_the_very_task_from_the_experts_episode
 
 
 def test_what_a_teacher_can_make_no_plan_of_stops_the_run_before_its_work(tmp_path, monkeypatch):
-    def only_one(task, actions, beginning):
+    def only_one(suite, task, actions, beginning):
         return ENTER if task.id.endswith("20") else None
 
     monkeypatch.setattr("mpo_core.teacher.abstract", only_one)

@@ -47,7 +47,7 @@ def nameless(*command: str, **variables: str) -> subprocess.CompletedProcess:
 def shared(tmp_path) -> Path:
     """A folder that both users may write, as one of their group."""
     # The folders of a test are their user's alone.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (f for f in (tmp_path, *tmp_path.parents) if not f.stat().st_mode & 0o077):
         folder.chmod(0o755)
     runs = tmp_path / "runs"
     runs.mkdir()
