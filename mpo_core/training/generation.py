@@ -212,11 +212,15 @@ def _load(fingerprint: str, source: str, trained: str | None) -> Weights:
     """Loads anew what has another fingerprint, if in the same folder."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     adapter = trained if trained and (Path(trained) / "adapter_config.json").is_file() else None
     folder = source if adapter or not trained else trained
     on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu or multiplies_bf16() else torch.float32
+    # As stored, but for bfloat16 on a processor that is slow at it.
+    dtype = "auto" if on_gpu or multiplies_bf16() else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     found = model.generation_config.eos_token_id

@@ -158,17 +158,12 @@ def _run(job: TrainingJob, work: Path) -> None:
     """Train in processes of its own, with a bar over the optimizer steps."""
     fields = asdict(job) | {"config": job.config.model_dump(mode="json")}
     write_text(work / "job.json", json.dumps(fields, default=str))
-    command = [sys.executable]
-    if job.config.workers > 1:
-        command += ["-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(job.config.workers)]
-    command += ["-m", "mpo_core.training", str(work / "job.json")]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (
         TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
         bar(f"train {job.method}", None, 0, "steps") as progress,
         subprocess.Popen(
-            command,
+            _command(work / "job.json", job.config.workers),
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
@@ -194,6 +189,14 @@ def _run(job: TrainingJob, work: Path) -> None:
         if process.returncode:
             said.seek(0)
             raise RuntimeError(f"the training failed:\n{said.read()[-3000:]}")
+
+
+def _command(job: Path, workers: int) -> list[str]:
+    alone = ["-m", "mpo_core.training", str(job)]
+    if workers == 1:
+        return [sys.executable, *alone]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(workers)]
+    return [sys.executable, *torchrun, *alone]
 
 
 def _rows(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
