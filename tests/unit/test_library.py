@@ -20,6 +20,7 @@ from mpo_core.config import Section, parse_config
 from mpo_core.exact import exact_mean
 from tests.doors import config as doors_config
 from tests.doors import open_doors
+from tests.fake_server import fake_server
 from tests.fakes import PROMPTS, Doors, episode, request, task
 
 PLANS = ("Step 1: Enter.", "Step 1: Knock.", "Step 1: Look.")
@@ -66,11 +67,18 @@ def in_a_loop(function, *arguments, **settings):
     return asyncio.run(main())
 
 
+def in_a_thread(function, *arguments, **settings):
+    async def main():
+        return await asyncio.to_thread(function, *arguments, **settings)
+
+    return asyncio.run(main())
+
+
 def at_once(function, *arguments, **settings):
     return function(*arguments, **settings)
 
 
-@pytest.mark.parametrize("call", [at_once, in_a_loop])
+@pytest.mark.parametrize("call", [at_once, in_a_loop, in_a_thread])
 def test_the_loop_runs_by_values_also_where_an_event_loop_runs(call, planner, agent):
     tasks = call(ENVS.tasks, "train")
     plans = call(mpo.sample_plans, ENVS, tasks, planner)
@@ -221,6 +229,21 @@ def test_a_scripted_models_code_is_its_identity():
     assert mpo.model(scripted=lambda messages, seed: "", name="mute").fingerprint == "mute"
     named = mpo.model(scripted="tests.scripted:planner")
     assert named.fingerprint == "tests.scripted:planner"
+
+
+def test_a_server_is_asked_call_by_call_within_one_running_loop():
+    with fake_server() as server:
+        served = mpo.model(endpoint=server.url, name="fake")
+        planner, agent = mpo.planner(served, per_task=2), mpo.agent(served, example=False)
+
+        async def main():
+            plans = mpo.sample_plans(ENVS, TRAIN, planner)
+            return plans, mpo.play(ENVS, TRAIN, plans, agent, repetitions=1)
+
+        plans, episodes = asyncio.run(main())
+    assert len(plans) == 4 and len(episodes) == 4
+    assert {episode.model for episode in episodes} == {"fake"}
+    assert len(server.asked) > len(TRAIN)
 
 
 def test_a_config_gives_the_same_loop(tmp_path, monkeypatch):
