@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from mpo_core.config import EvaluationConfig
+from mpo_core.config import EvaluationConfig, validated
 from mpo_core.episode import EpisodeRequest, requests_of
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Attempt, compare, task_results
@@ -83,6 +83,9 @@ def evaluate(
     """
     if not tasks or not arms:
         raise InputError("evaluate: no tasks or no arms to compare; give some of both")
+    measured = {"repetitions": repetitions, "temperature": temperature}
+    measured |= {"plan_samples": plan_samples, "bootstrap": bootstrap}
+    validated(EvaluationConfig, measured, "evaluate")
     fingerprint = agent.model.fingerprint
     asked: list[tuple[str, bool, EpisodeRequest]] = []
 

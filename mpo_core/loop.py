@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from mpo_core import aio, planning, scoring
-from mpo_core.config import ClusterConfig, ScoringConfig, validated
+from mpo_core.config import ClusterConfig, PlannerConfig, ScoringConfig, validated
 from mpo_core.episode import EpisodeRequest, requests_of
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
@@ -58,14 +58,18 @@ def sample_plans(
     Example:
         >>> plans = sample_plans(envs, envs.tasks("train"), planner, per_task=5)
     """
-    settings = planner.settings
-    sampling = _sampling(planner, per_task or settings.per_task, temperature)
+    asked = {"per_task": per_task, "temperature": temperature}
+    changed = {key: value for key, value in asked.items() if value is not None}
+    sampling = _sampling(planner, changed, "sample_plans")
     for task in tasks:
         envs.of(task)
     with kept(folder) as place, plan_ledger(place / "plans.jsonl") as ledger:
         origin = sampling.origin(planner.model.fingerprint, envs.prompts)
         ids = {task.id for task in tasks}
-        done = sum(p.origin == origin and p.task_id in ids for p in ledger)
+        done = sum(
+            plan.origin == origin and plan.task_id in ids and plan.sample < sampling.per_task
+            for plan in ledger
+        )
         total = len(ids) * sampling.per_task
         if done < total:
             with Progress("plans", total, done, "plans") as progress:
@@ -278,14 +282,16 @@ def played(
 
 def _sampling(
     planner: Planner,
-    per_task: int,
-    temperature: float | None = None,
+    changed: Mapping[str, Any],
+    where: str,
     asked: Literal["planner", "teacher"] = "planner",
 ) -> Sampling:
-    settings = planner.settings
+    """How a planner is sampled, with some of its settings changed. Raises InputError for values
+    that cannot be."""
+    settings = validated(PlannerConfig, planner.settings.model_dump() | dict(changed), where)
     return Sampling(
-        per_task=per_task,
-        temperature=settings.temperature if temperature is None else temperature,
+        per_task=settings.per_task,
+        temperature=settings.temperature,
         max_tokens=settings.max_tokens,
         seed=planner.seed,
         resamples=settings.resamples,
@@ -294,7 +300,7 @@ def _sampling(
 
 
 def _model_teacher(envs: Environments, teacher: Planner, model: Any = None) -> ModelTeacher:
-    sampling = _sampling(teacher, teacher.settings.per_task, asked="teacher")
+    sampling = _sampling(teacher, {}, "seed_plans", asked="teacher")
     return ModelTeacher(teacher.model.fingerprint, envs.prompts, sampling, model)
 
 

@@ -1,4 +1,4 @@
-"""The scripted agent (`follower.py`) as a chat model: what it does is a function of the dialogue."""
+"""The scripted agent (`follower.py`) as a chat model: what it does follows from the dialogue."""
 
 from collections.abc import Sequence
 

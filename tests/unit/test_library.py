@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -99,6 +100,38 @@ def test_the_loop_runs_by_values_also_where_an_event_loop_runs(call, planner, ag
     assert set(held.differences["arm_b"]) == {"base"}
 
 
+def test_more_plans_a_task_are_drawn_beside_those_that_are_kept(tmp_path, planner):
+    one, other = TRAIN
+    kept = {"folder": tmp_path}
+    three = mpo.sample_plans(ENVS, [one], planner, per_task=3, **kept)
+    both = mpo.sample_plans(ENVS, [one, other], planner, per_task=2, **kept)
+    assert [plan.task_id for plan in both] == [one.id] * 2 + [other.id] * 2
+    assert both[:2] == three[:2]
+    assert mpo.sample_plans(ENVS, [one], planner, per_task=4, **kept)[:3] == three
+    greedy = mpo.sample_plans(ENVS, [one], planner, per_task=1, temperature=0, **kept)
+    assert greedy[0].origin != three[0].origin
+
+
+def test_a_teacher_is_shown_the_experts_episodes(tmp_path):
+    told = replace(PROMPTS, teacher="{task} was done so: {trajectory}")
+    envs = mpo.Environments(ENVS.suites, {"alfworld": told})
+    asked = []
+
+    def teach(messages, seed):
+        asked.append(messages[-1]["content"])
+        return "Step 1: Knock.\nStep 2: Enter."
+
+    teacher = mpo.planner(mpo.model(scripted=teach), per_task=1)
+    plans = mpo.seed_plans(envs, TRAIN, teacher, folder=tmp_path)
+    assert [plan.task_id for plan in plans] == [one.id for one in TRAIN]
+    assert len(asked) == 2 and all("> knock" in text and "> enter" in text for text in asked)
+    assert mpo.seed_plans(envs, TRAIN, teacher, folder=tmp_path) == plans and len(asked) == 2
+    with pytest.raises(
+        mpo.InputError, match=r"none of the 2 tasks gave a plan, the first .*: no rule"
+    ):
+        mpo.seed_plans(envs, TRAIN)
+
+
 def test_the_rows_of_each_training_come_of_the_same_values(planner, agent):
     plans = mpo.sample_plans(ENVS, TRAIN, planner)
     scores = mpo.score_plans(plans, mpo.play(ENVS, TRAIN, plans, agent, repetitions=1))
@@ -174,6 +207,7 @@ def test_a_score_is_the_mean_of_the_plans_own_episodes_in_any_order(rewards, ord
 STRANGER = mpo.Plan.of("toy/door/99", "Step 1: Enter.", "test")
 ELSEWHERE = task(0)
 NOBODY = mpo.model(scripted=obey)
+WRITER = mpo.planner(mpo.model(scripted=write))
 
 
 @pytest.mark.parametrize(
@@ -196,6 +230,12 @@ NOBODY = mpo.model(scripted=obey)
         ),
         (lambda: mpo.play(ENVS, TRAIN, [], mpo.agent(NOBODY), repetitions=0), "repetitions: "),
         (lambda: mpo.play(ENVS, TRAIN, None, mpo.agent(NOBODY), repetitions="auto"), "are none"),
+        (lambda: mpo.sample_plans(ENVS, [], WRITER, per_task=0), "sample_plans: per_task: "),
+        (lambda: mpo.sample_plans(ENVS, [ELSEWHERE], WRITER), "not among the environments"),
+        (
+            lambda: mpo.evaluate(ENVS, TRAIN, {"x": None}, mpo.agent(NOBODY), repetitions=0),
+            "evaluate: rep",
+        ),
         (lambda: mpo.score_plans([STRANGER], []), "was not played"),
         (lambda: mpo.make_pairs(ENVS, TRAIN, [], [], rule="worst"), "make_pairs: rule: "),
         (lambda: mpo.demonstrations(ENVS, TRAIN, [STRANGER]), "not among the tasks"),
