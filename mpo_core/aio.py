@@ -24,7 +24,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = Future()
 
     async def main() -> T:
-        begun.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        task = asyncio.current_task()
+        assert task is not None
+        begun.set_result((asyncio.get_running_loop(), task))
         return await coroutine
 
     with ThreadPoolExecutor(1, thread_name_prefix="mpo") as pool:

@@ -18,6 +18,7 @@ from mpo_core.setup import Agent, Environments, Planner
 from mpo_core.types import Plan, Task, TaskResult
 
 EVALUATION = EvaluationConfig()
+WHOSE = "an arm plays a planner's plans, given plans, None or EXPERT"
 Arm = Planner | Sequence[Plan] | Literal["expert"] | None
 """Whose plans an arm plays: a planner's, given ones, or none; or the expert itself."""
 
@@ -103,7 +104,9 @@ def evaluate(
             if plan_samples:
                 drawn = sample_plans(envs, tasks, arm, per_task=plan_samples, folder=folder)
                 ask(name, drawn, sampled=True)
-        elif arm == EXPERT:
+        elif isinstance(arm, str):
+            if arm != EXPERT:
+                raise InputError(f"evaluate: {name}: {arm!r}: {WHOSE}")
             requests = [expert_request(task, envs.of(task)[0].protocol()) for task in tasks]
             asked += [(name, False, request) for request in requests]
         else:
@@ -120,14 +123,12 @@ def evaluate(
     return Evaluation(results, attempts, compare(results, bootstrap))
 
 
-def _require_plans(name: str, arm: object, tasks: Sequence[Task]) -> None:
+def _require_plans(name: str, arm: Sequence[Plan] | None, tasks: Sequence[Task]) -> None:
     """Raises InputError for given plans that lack a task's, and for what is nothing of the kind."""
     if arm is None:
         return
-    if isinstance(arm, str) or not isinstance(arm, Sequence):
-        raise InputError(
-            f"evaluate: {name}: give a planner, plans, None or EXPERT, not {arm!r:.60}"
-        )
+    if not isinstance(arm, Sequence):
+        raise InputError(f"evaluate: {name}: {arm!r:.60}: {WHOSE}")
     planned = {plan.task_id for plan in arm}
     if lacking := [task.id for task in tasks if task.id not in planned]:
         raise InputError(

@@ -133,12 +133,17 @@ def requests_of(
         asked: list[tuple[Task, Plan | None]] = [(task, None) for task in tasks]
     else:
         asked = [(by_id[plan.task_id], plan) for plan in plans]
+
+    def times(plan: Plan | None) -> int:
+        if isinstance(repetitions, int):
+            return repetitions
+        assert plan is not None, "counts are given by plans"
+        return repetitions[plan.id]
+
     return [
         EpisodeRequest.of(task, plan, model, told(task), repetition)
         for task, plan in asked
-        for repetition in range(
-            repetitions if isinstance(repetitions, int) else repetitions[plan.id]
-        )
+        for repetition in range(times(plan))
     ]
 
 

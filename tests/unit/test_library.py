@@ -241,7 +241,11 @@ WRITER = mpo.planner(mpo.model(scripted=write))
         (lambda: mpo.demonstrations(ENVS, TRAIN, [STRANGER]), "not among the tasks"),
         (lambda: mpo.evaluate(ENVS, [], {"none": None}, mpo.agent(NOBODY)), "no tasks or no arms"),
         (lambda: mpo.evaluate(ENVS, TRAIN, {"x": []}, mpo.agent(NOBODY)), "2 of 2 tasks have no"),
-        (lambda: mpo.evaluate(ENVS, TRAIN, {"x": "rft"}, mpo.agent(NOBODY)), "x: give a planner"),
+        (
+            lambda: mpo.evaluate(ENVS, TRAIN, {"x": "rft"}, mpo.agent(NOBODY)),
+            "x: 'rft': an arm plays",
+        ),
+        (lambda: mpo.evaluate(ENVS, TRAIN, {"x": 4}, mpo.agent(NOBODY)), "x: 4: an arm plays"),
         (lambda: mpo.train([], mpo.planner(NOBODY), "out"), "no rows to train on"),
         (lambda: mpo.train([TRAIN[0]], mpo.planner(NOBODY), "out"), "rows are PreferencePair, "),
     ],
