@@ -2,6 +2,7 @@ import asyncio
 import contextvars
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,9 @@ def test_an_interrupt_ends_what_runs_before_it_is_raised():
     finally:
         loop.close()
     assert len(ended) == 1 and not ended[0].is_alive()
+
+
+def test_nothing_else_in_the_library_starts_a_loop():
+    root = Path(aio.__file__).parent
+    found = [p.name for p in root.rglob("*.py") if "asyncio.run(" in p.read_text(encoding="utf-8")]
+    assert found == ["aio.py"]
