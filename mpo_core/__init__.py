@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpo_core.arms import Evaluation, evaluate
-    from mpo_core.config import Config, DpoConfig, PgConfig, SftConfig, load_config
+    from mpo_core.config import Config, DpoConfig, PgConfig, SftConfig
     from mpo_core.errors import ContextFull, EnvironmentLost, InputError, ModelUnavailable
     from mpo_core.expert import EXPERT
     from mpo_core.loop import play, sample_plans, score_plans, seed_plans
@@ -89,7 +89,6 @@ __all__ = [
     "environments",
     "evaluate",
     "from_config",
-    "load_config",
     "make_pairs",
     "model",
     "planner",
@@ -103,7 +102,7 @@ __all__ = [
 
 _HOMES = {
     "arms": ("Evaluation", "evaluate"),
-    "config": ("Config", "DpoConfig", "PgConfig", "SftConfig", "load_config"),
+    "config": ("Config", "DpoConfig", "PgConfig", "SftConfig"),
     "errors": ("ContextFull", "EnvironmentLost", "InputError", "ModelUnavailable"),
     "expert": ("EXPERT",),
     "loop": ("play", "sample_plans", "score_plans", "seed_plans"),
