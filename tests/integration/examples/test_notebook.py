@@ -30,6 +30,7 @@ async def executed(notebook: Path) -> tuple[dict[str, Any], list[Any]]:
             value = ast.Expression(last.value)
             code = compile(value, cell["id"], "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             shown.append(await _run(code, names))
+    shown = [value for value in shown if value is not None]
     return names, shown
 
 
@@ -49,7 +50,7 @@ def test_the_notebook_runs_from_tasks_to_results_without_ray(tmp_path, monkeypat
     rewards = names["results"].table.set_index("arm")["mean_reward"]
     assert list(rewards.index) == ["none", "base", "mpo", "expert"] and rewards["expert"] == 1.0
     assert rewards["none"] < 1.0
-    assert all(repr(value) for value in shown) and len(shown) == 6
+    assert all(repr(value) for value in shown) and len(shown) == 5
     assert shown[-1] == len(names["rows"]) > 0
     assert read_records(tmp_path / "mine" / "plans.jsonl", Plan) == names["plans"]
     kept = {episode.key for episode in read_records(tmp_path / "mine" / "episodes.jsonl", Episode)}
