@@ -55,7 +55,7 @@ def test_the_notebook_runs_from_tasks_to_results_without_ray(tmp_path, monkeypat
     assert read_records(tmp_path / "mine" / "plans.jsonl", Plan) == names["plans"]
     kept = {episode.key for episode in read_records(tmp_path / "mine" / "episodes.jsonl", Episode)}
     assert kept == {episode.key for episode in names["episodes"]}
-    assert (tmp_path / "planner" / "mpo" / "adapter_config.json").is_file()
+    assert (tmp_path / "loop" / "planner" / "adapter_config.json").is_file()
 
 
 def test_the_notebook_is_kept_without_outputs():
