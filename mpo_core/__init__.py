@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         planner,
     )
     from mpo_core.training.local import Trained, train
-    from mpo_core.training_rows import demonstrations, make_pairs, scored_answers
+    from mpo_core.training_rows import make_demonstrations, make_pairs, scored_answers
     from mpo_core.types import (
         Demonstration,
         Episode,
@@ -85,10 +85,10 @@ __all__ = [
     "TaskResult",
     "Trained",
     "agent",
-    "demonstrations",
     "environments",
     "evaluate",
     "from_config",
+    "make_demonstrations",
     "make_pairs",
     "model",
     "planner",
@@ -111,7 +111,7 @@ _HOMES = {
         *("agent", "environments", "from_config", "model", "planner"),
     ),
     "training.local": ("Trained", "train"),
-    "training_rows": ("demonstrations", "make_pairs", "scored_answers"),
+    "training_rows": ("make_demonstrations", "make_pairs", "scored_answers"),
     "types": (
         *("Demonstration", "Episode", "Plan", "PlanScore", "PreferencePair"),
         *("ScoredAnswer", "Task", "TaskResult"),

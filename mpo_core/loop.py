@@ -112,7 +112,7 @@ def seed_plans(
         ModelUnavailable, EnvironmentLost: what was done stays in `folder`.
 
     Example:
-        >>> rows = demonstrations(envs, train, seed_plans(envs, train))
+        >>> rows = make_demonstrations(envs, train, seed_plans(envs, train))
     """
     told: Teacher = RuleTeacher()
     if teacher is not None:

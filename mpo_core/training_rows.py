@@ -50,7 +50,7 @@ def make_pairs(
     )
 
 
-def demonstrations(
+def make_demonstrations(
     envs: Environments,
     tasks: Sequence[Task],
     plans: Sequence[Plan],
@@ -63,7 +63,7 @@ def demonstrations(
         InputError: a plan belongs to none of the tasks.
 
     Example:
-        >>> rft = train(demonstrations(envs, train, plans, scores), planner, "planner/rft")
+        >>> rft = train(make_demonstrations(envs, train, plans, scores), planner, "planner/rft")
     """
     by_id = {task.id: task for task in tasks}
     if scores is not None:
@@ -72,7 +72,7 @@ def demonstrations(
     for plan in plans:
         if plan.task_id not in by_id:
             raise InputError(
-                f"demonstrations: {plan.task_id} has a plan and is not among the tasks"
+                f"make_demonstrations: {plan.task_id} has a plan and is not among the tasks"
             )
     return [of_plan(plan, by_id[plan.task_id], envs.prompts) for plan in plans]
 

@@ -135,8 +135,8 @@ def test_a_teacher_is_shown_the_experts_episodes(tmp_path):
 def test_the_rows_of_each_training_come_of_the_same_values(planner, agent):
     plans = mpo.sample_plans(ENVS, TRAIN, planner)
     scores = mpo.score_plans(plans, mpo.play(ENVS, TRAIN, plans, agent, repetitions=1))
-    assert len(mpo.demonstrations(ENVS, TRAIN, plans)) == len(plans)
-    best = mpo.demonstrations(ENVS, TRAIN, plans, scores)
+    assert len(mpo.make_demonstrations(ENVS, TRAIN, plans)) == len(plans)
+    best = mpo.make_demonstrations(ENVS, TRAIN, plans, scores)
     assert [row.completion[0]["content"] for row in best] == [PLANS[0]] * len(TRAIN)
     answers = mpo.scored_answers(ENVS, TRAIN, plans, scores)
     assert sum(answer.advantage for answer in answers) == pytest.approx(0)
@@ -238,7 +238,7 @@ WRITER = mpo.planner(mpo.model(scripted=write))
         ),
         (lambda: mpo.score_plans([STRANGER], []), "was not played"),
         (lambda: mpo.make_pairs(ENVS, TRAIN, [], [], rule="worst"), "make_pairs: rule: "),
-        (lambda: mpo.demonstrations(ENVS, TRAIN, [STRANGER]), "not among the tasks"),
+        (lambda: mpo.make_demonstrations(ENVS, TRAIN, [STRANGER]), "not among the tasks"),
         (lambda: mpo.evaluate(ENVS, [], {"none": None}, mpo.agent(NOBODY)), "no tasks or no arms"),
         (lambda: mpo.evaluate(ENVS, TRAIN, {"x": []}, mpo.agent(NOBODY)), "2 of 2 tasks have no"),
         (
@@ -323,6 +323,9 @@ def test_what_is_offered_is_what_type_checkers_see():
     seen = chain.from_iterable(node.names for node in guarded.body)
     assert sorted(mpo.__all__) == sorted(name.name for name in seen)
     assert set(mpo.__all__) <= set(dir(mpo))
+    # A module of the same name would take the place of what is offered, once it is imported.
+    modules = {path.stem for path in Path(mpo.__file__).parent.iterdir()}
+    assert modules.isdisjoint(mpo.__all__) and "loop" in modules
     with pytest.raises(AttributeError, match="no attribute 'plan'"):
         _ = mpo.plan
 
