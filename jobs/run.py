@@ -1,6 +1,5 @@
 """A run: its config, folder, environments, models and record of time, shared by all stages."""
 
-import asyncio
 import json
 import logging
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.same_run import refuse_other_settings
+from mpo_core import aio
 from mpo_core.cache import default_cache
 from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, identity, save_config
@@ -165,7 +165,7 @@ class Run:
                 finally:
                     await model.close()
 
-            found = asyncio.run(ask(for_probing(self.backend.model(name))))
+            found = aio.run(ask(for_probing(self.backend.model(name))))
             print(f"model {name}: {found}", file=sys.stderr)
             self._findings[name] = found
         return self._findings[name]
