@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -256,7 +256,7 @@ def prompts_of(config: Config) -> dict[str, Prompts]:
     told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
     if config.planner.example:
         return told
-    return {env: replace(prompts, planner_example=[]) for env, prompts in told.items()}
+    return {env: prompts.zero_shot() for env, prompts in told.items()}
 
 
 def _backend(config: Config):

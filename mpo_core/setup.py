@@ -301,6 +301,9 @@ def from_config(config: str | Path | Config, overrides: Sequence[str] = ()) -> S
     elif overrides:
         raise InputError("from_config: overrides are for a file; change the loaded config itself")
     envs = environments(config.envs, config.prompts_dir)
+    if not config.planner.example:
+        prompts = {name: told.zero_shot() for name, told in envs.prompts.items()}
+        envs = replace(envs, prompts=prompts)
     models = {name: Model(name, section) for name, section in config.models.items()}
     return Setup(
         config,
