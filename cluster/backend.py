@@ -33,6 +33,7 @@ from mpo_core.models import (
     told_apart,
     weights_version,
 )
+from mpo_core.progress import bar
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
 from mpo_core.training.settings import Method
@@ -197,12 +198,13 @@ class ClusterBackend:
                 cluster.engine_start_timeout_s,
             )
             adapted = adapted_models(self._config)
-            engines.start(
-                [
-                    Engine(name, model, self._sources[name], adapters=name in adapted)
-                    for name, model in self._served.items()
-                ]
-            )
+            asked = [
+                Engine(name, model, self._sources[name], adapters=name in adapted)
+                for name, model in self._served.items()
+            ]
+            with bar("starting engines", len(asked), 0, "engines") as shown:
+                engines.start(asked)
+                shown.update(len(asked))
             self._engines = engines
         return self._engines
 

@@ -115,10 +115,11 @@ async def _play(
     ledger: Episodes,
     model: ChatModel,
 ) -> None:
+    label = EXPERT if isinstance(model, Recital) else name
     keys = {request.key for request in requests}
     done = sum(key in ledger for key in keys)
     async with run.backend.players(run.suites, run.prompts, model) as (play_one, places):
-        with run.timed(name) as amounts, Progress(name, len(keys), done, "episodes") as progress:
+        with run.timed(name) as amounts, Progress(label, len(keys), done, "episodes") as progress:
             try:
                 await play_owed(
                     requests,
