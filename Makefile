@@ -38,13 +38,11 @@ sandbox: install
 demo: install
 	$(BIN)/mpo run demo
 
-# What a test starts mostly waits for something: two at a time keep two cores busy.
-PYTEST = $(BIN)/pytest --durations=20 --numprocesses 2 --dist loadgroup
 test: lint
-	$(PYTEST)
+	$(BIN)/pytest --durations=20
 
 test-all: lint
-	$(PYTEST) -m "long or not long"
+	$(BIN)/pytest --durations=20 -m "long or not long"
 
 unit: install
 	$(BIN)/pytest tests/unit

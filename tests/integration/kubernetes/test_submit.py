@@ -58,7 +58,7 @@ def objects_of(*overrides: str) -> list[dict]:
     return list(yaml.safe_load_all(render(config(*overrides))))
 
 
-@pytest.mark.parametrize("name", set(NAMES) - {"serve"})
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"serve"}))
 def test_a_run_is_its_overlay_with_name_config_namespace_and_image(name):
     objects = objects_of(
         "name=Seed.1",
@@ -93,7 +93,7 @@ KEYS = (
 )
 
 
-@pytest.mark.parametrize("name", set(NAMES) - {"serve"})
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"serve"}))
 def test_the_pods_of_a_run_are_given_the_keys_of_its_endpoints_by_name(name, monkeypatch):
     monkeypatch.setenv("BIG_API_KEY", "a-secret")
     objects = objects_of(*KEYS, f"launch.k8s.overlay={name}")
