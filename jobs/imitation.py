@@ -4,6 +4,8 @@ A planner that falls short of its teacher gains by any further training, whateve
 what the preferences then seem to teach may be what SFT still owed.
 """
 
+from collections.abc import Sequence
+
 from jobs.collect import load_seeds
 from jobs.plans import collect_plans
 from jobs.rollout import VALIDATION, episode_requests, play
@@ -11,6 +13,7 @@ from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Attempt, compare, shown_above, task_results
+from mpo_core.report.gain import difference
 from mpo_core.types import Task
 
 
@@ -34,7 +37,7 @@ def require_teacher_matched(run: Run) -> None:
             of these; or there is no validation task.
     """
     tasks = tasks_to_match_on(run)
-    attempts, resamples = _attempts(run), run.config.evaluation.bootstrap
+    attempts, resamples = _attempts(run, tasks), run.config.evaluation.bootstrap
     if not any(attempt.arm == "teacher" for attempt in attempts):
         raise InputError(
             f"planner.match_teacher: the teacher has made no plan of the {len(tasks)} validation "
@@ -44,19 +47,18 @@ def require_teacher_matched(run: Run) -> None:
     measured = {"one plan a task": found, "sampled plans": found.get("sampled", {"paired": []})}
     for what, of_plans in measured.items():
         for row in of_plans["paired"]:
-            diff, (low, high) = row["diff"], row["ci95"]
             # `paired` compares every arm with SFT.
             if shown_above(row):
                 raise InputError(
                     f"planner.match_teacher: SFT falls short of its teacher on the {row['n']} "
-                    f"validation tasks of {row['env']}: with {what}, the teacher's earn {diff:.3f} "
-                    f"[{low:+.3f}, {high:+.3f}] more; raise planner.sft.epochs or seeds.per_task "
-                    "in a run of another name, or go on all the same by planner.match_teacher=false"
+                    f"validation tasks of {row['env']}: with {what}, teacher minus SFT is "
+                    f"{difference(row)}; raise planner.sft.epochs or seeds.per_task in a run of "
+                    "another name, or go on all the same by planner.match_teacher=false"
                 )
 
 
-def _attempts(run: Run) -> list[Attempt]:
-    tasks, evaluation = load_tasks(run, "validation"), run.config.evaluation
+def _attempts(run: Run, tasks: Sequence[Task]) -> list[Attempt]:
+    evaluation = run.config.evaluation
     of_tasks = {task.id: task for task in tasks}
     seeds = [plan for plan in load_seeds(run) if plan.task_id in of_tasks]
     plans = {("teacher", False): [plan for plan in seeds if plan.sample == 0]}

@@ -178,17 +178,15 @@ def train(
         # Agents that are trained act without a word: their answers are begun for them.
         "continued": version == "agent",
     }
+    of = [
+        rows.read_text(encoding="utf-8"),
+        validation.read_text(encoding="utf-8") if validation else None,
+        run.fingerprint(start) if start else run.backend.fingerprint(role.model),
+    ]
+    by = [run.config.seed, *([asked] if any(asked.values()) else [])]
     # A training that is known by all of its settings, operational ones too, is the same training.
     identity, of_all = (
-        content_hash(
-            rows.read_text(encoding="utf-8"),
-            validation.read_text(encoding="utf-8") if validation else None,
-            run.fingerprint(start) if start else run.backend.fingerprint(role.model),
-            settings,
-            run.config.seed,
-            *([asked] if any(asked.values()) else []),
-        )
-        for settings in (deciding(config), config.model_dump())
+        content_hash(*of, settings, *by) for settings in (deciding(config), config.model_dump())
     )
     checkpoints = run.dir / "checkpoints" / version
     done = run.training_summary(version)

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.same_run import begin_with_copy
 from jobs.sweep import Point, grid
 from mpo_core.config import load_config
 from mpo_core.evaluation import compare
@@ -88,10 +87,8 @@ def run(study: Study, base: Path) -> None:
 def begun(base: Path) -> Path:
     """A run with the base's files that has played the studies' games under its SFT planner."""
     folder = base.parent / f"study-seed{seed_of(base)}"
-    if not folder.is_dir():
-        begin_with_copy(base, folder)
     if not (folder / "report" / "summary.json").is_file():
-        command = [*_mpo("run", folder.name, base), "evaluation.arms=[sft]"]
+        command = [*_mpo("run", folder.name, base), "evaluation.arms=[sft]", "--from", str(base)]
         subprocess.run(command, check=True)
     return folder
 

@@ -61,11 +61,12 @@ def _saving_frugally(trainer_class: type, job: TrainingJob) -> type:
 
     class FrugalTrainer(trainer_class):
         def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-            if job.config.zero_stage == 3:
-                super().save_model(output_dir, _internal_call)
-            elif self.args.should_save and job.config.method == "lora":
+            in_parts = job.config.zero_stage == 3
+            if not in_parts and not self.args.should_save:
+                return
+            if not in_parts and job.config.method == "lora":
                 self._save(output_dir)
-            elif self.args.should_save:
+            else:
                 super().save_model(output_dir, _internal_call)
 
     return FrugalTrainer

@@ -4,12 +4,11 @@ import pytest
 
 from jobs.configs import named_config
 from jobs.imitation import require_teacher_matched
-from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core.errors import InputError
-from mpo_core.files import write_records
 from mpo_core.types import Plan
-from tests.fakes import episode, protocol, task
+from tests.bare_run import bare_run
+from tests.fakes import episode
 
 TASKS, SAMPLES = 40, 2
 
@@ -17,12 +16,9 @@ TASKS, SAMPLES = 40, 2
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run whose plans earn what their text says; `run.worth` is by planner and kind of plan."""
-    run = object.__new__(Run)
-    run.config = named_config("demo", [f"evaluation.plan_samples={SAMPLES}", "validation=0.5"])
-    run.dir, run.suites = tmp_path, {}
-    run.fingerprint = lambda version: "agent"
+    samples = f"evaluation.plan_samples={SAMPLES}"
+    run = bare_run(tmp_path, monkeypatch, TASKS, samples, "validation=0.5")
     run.worth = {}
-    write_records(run.dir / "tasks" / "train.jsonl", [task(k) for k in range(TASKS)])
 
     def plans(arm, of_tasks, samples):
         of_sampled = run.worth[arm, bool(samples)]
@@ -40,10 +36,6 @@ def run(tmp_path, monkeypatch):
 
     monkeypatch.setattr("jobs.imitation.load_seeds", seeds)
     monkeypatch.setattr("jobs.imitation.collect_plans", drawn)
-    monkeypatch.setattr(
-        "jobs.rollout.agent_protocol",
-        lambda run, task, temperature: protocol(temperature=temperature),
-    )
     monkeypatch.setattr(
         "jobs.imitation.play",
         lambda run, name, requests: {

@@ -4,21 +4,16 @@ import pytest
 
 from jobs.configs import named_config
 from jobs.rounds import final_version, run_rounds
-from jobs.run import Run
 from jobs.tasks import load_tasks
-from mpo_core.files import write_records
 from mpo_core.types import Plan
-from tests.fakes import episode, protocol, task
+from tests.bare_run import bare_run
+from tests.fakes import episode
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run of two rounds whose stages do nothing, but for the plans on the validation tasks."""
-    run = object.__new__(Run)
-    run.config = named_config("demo", ["rounds=2", "validation=0.5"])
-    run.dir, run.suites = tmp_path, {}
-    run.fingerprint = lambda version: "agent"
-    write_records(run.dir / "tasks" / "train.jsonl", [task(k) for k in range(4)])
+    run = bare_run(tmp_path, monkeypatch, 4, "rounds=2", "validation=0.5")
     for name in ("collect_scores", "train_on_pairs"):
         monkeypatch.setattr(f"jobs.rounds.{name}", lambda *_: None)
     monkeypatch.setattr("jobs.rounds.collect_pairs", lambda *_: ["a pair"])
@@ -29,10 +24,6 @@ def run(tmp_path, monkeypatch):
         return [Plan.of(one.id, str(worth), version) for one in load_tasks(run, split)]
 
     monkeypatch.setattr("jobs.rounds.collect_plans", plans)
-    monkeypatch.setattr(
-        "jobs.rollout.agent_protocol",
-        lambda run, task, temperature: protocol(temperature=temperature),
-    )
     monkeypatch.setattr(
         "jobs.rounds.play",
         lambda run, name, requests: {r.key: episode(r, float(r.plan.text)) for r in requests},
