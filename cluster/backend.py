@@ -25,7 +25,15 @@ from mpo_core.config import Config, TrainingConfig
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
-from mpo_core.models import ChatModel, client_fingerprint, connect, told_apart
+from mpo_core.models import (
+    ChatModel,
+    client_fingerprint,
+    connect,
+    served_fingerprint,
+    told_apart,
+    weights_version,
+)
+from mpo_core.progress import bar
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
 from mpo_core.training.settings import Method
@@ -88,8 +96,6 @@ class ClusterBackend:
 
     def fingerprint(self, name: str) -> str:
         """Identity of a model of the config; needs no connection."""
-        from cluster.serving import served_fingerprint
-
         if name in self._served:
             return served_fingerprint(self._sources[name]) + told_apart(self._served[name])
         return client_fingerprint(name, self._config.models[name])
@@ -106,9 +112,7 @@ class ClusterBackend:
 
     def trained_fingerprint(self, base: str, folder: Path) -> str:
         """Identity of a trained model; needs no connection."""
-        from cluster.serving import adapter_version
-
-        return f"{self.fingerprint(base)}+{adapter_version(folder)}"
+        return f"{self.fingerprint(base)}+{weights_version(folder)}"
 
     def trained_model(self, base: str, folder: Path, *, own_engine: bool) -> ChatModel:
         """A client for a trained model: an adapter of its base's engine, or an engine of its own.
@@ -118,10 +122,10 @@ class ClusterBackend:
         engines = self._running_engines()
         if not own_engine:
             return engines.model(engines.publish(base, folder))
-        from cluster.serving import Engine, adapter_version
+        from cluster.serving import Engine
         from mpo_core.training.export import merged
 
-        name = f"{base}-{adapter_version(folder)}"
+        name = f"{base}-{weights_version(folder)}"
         if name != self._own_engines.get(base):
             if base in self._own_engines:
                 engines.stop(self._own_engines.pop(base))
@@ -194,12 +198,13 @@ class ClusterBackend:
                 cluster.engine_start_timeout_s,
             )
             adapted = adapted_models(self._config)
-            engines.start(
-                [
-                    Engine(name, model, self._sources[name], adapters=name in adapted)
-                    for name, model in self._served.items()
-                ]
-            )
+            asked = [
+                Engine(name, model, self._sources[name], adapters=name in adapted)
+                for name, model in self._served.items()
+            ]
+            with bar("starting engines", len(asked), 0, "engines") as shown:
+                engines.start(asked)
+                shown.update(len(asked))
             self._engines = engines
         return self._engines
 

@@ -33,7 +33,7 @@ from mpo_core.endpoint import CONTINUATION, switch_of
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.files import whole_folder
 from mpo_core.hardware import multiplies_bf16
-from mpo_core.models import told_apart, weights_fingerprint
+from mpo_core.models import served_fingerprint, told_apart, weights_version
 from mpo_core.refusals import Refused, TryAgain, failure_of, last_line
 from mpo_core.types import Message
 
@@ -112,7 +112,7 @@ class Engines:
         The name holds the weights' fingerprint: an engine never serves one version from the
         prefix cache of another.
         """
-        version = adapter_version(adapter)
+        version = weights_version(adapter)
         target = self._folder(engine) / version
         if not target.exists():
             with whole_folder(target) as partial:
@@ -266,17 +266,6 @@ def openai_app(
     }
     lengths = {engine.name: engine.config.max_model_len for engine in engines}
     return ingress_app(deployments, lengths, adapters)
-
-
-def served_fingerprint(source: str) -> str:
-    """Identity of a model to serve: its weights' where they are here, else the hub id itself."""
-    folder = Path(source)
-    return weights_fingerprint(folder) if folder.is_dir() else source
-
-
-def adapter_version(adapter: Path) -> str:
-    """Identity of an adapter's weights."""
-    return weights_fingerprint(adapter).rpartition("-")[2]
 
 
 def _wait_until_running(app: str, names: str, timeout_s: float) -> None:

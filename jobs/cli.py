@@ -499,7 +499,13 @@ def sandbox(
         ),
     ],
     *,
-    out: Annotated[Path, typer.Option(help="The models' folder; for `build` new or empty.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The models' folder; for `build` new or empty. `check` takes the shipped models "
+            "without it."
+        ),
+    ] = None,
     minutes: Annotated[
         float, typer.Option(min=0.1, help="build: how long to train the agent, on two quiet cores.")
     ] = 14,
@@ -517,13 +523,17 @@ def sandbox(
         ),
     ] = None,
 ) -> None:
-    """Make the sandbox's models from nothing: a tiny agent that follows plans, and its planner."""
+    """Make the sandbox's models from nothing (a tiny agent that follows plans, and its planner), or
+    check an agent: games won under good plans, poor ones and none."""
     from jobs.sandbox import build, check
+    from mpo_core.builtin_models import resolve_source
 
     def say(line: str) -> None:
         console.print(escape(line), soft_wrap=True, highlight=False)
 
     if action == "build":
+        if out is None:
+            raise InputError("sandbox build: --out is missing; name a new or empty folder")
         passed = build(
             out,
             minutes=minutes,
@@ -533,7 +543,7 @@ def sandbox(
             say=say,
         )
     else:
-        passed = check(out, games or 200, say)
+        passed = check(out or Path(resolve_source("builtin:sandbox-agent")), games or 200, say)
     if not passed:
         raise typer.Exit(1)
 

@@ -4,23 +4,23 @@ Those of the training tasks are the seeds of the planner's SFT; those of the hel
 evaluation's arms `teacher` and `oracle`.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import mul
 from typing import Any
 
-from jobs.progress import Progress
 from jobs.rollout import EVALUATION, Episodes, agent_protocol, expert_requests, play
 from jobs.run import Run
 from jobs.tasks import load_tasks
+from mpo_core import aio
 from mpo_core.episode import EpisodeRequest
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, expert_request
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
 from mpo_core.planning import Sampling, plan_ledger
+from mpo_core.progress import Progress
 from mpo_core.teacher import Lesson, ModelTeacher, RuleTeacher, Teacher, make_seeds, seeds_of
 from mpo_core.types import Episode, Plan, Split, Task
 
@@ -184,7 +184,7 @@ def _make_owed(
                     amounts[kind] += getattr(reply, kind)
             progress.advance(1, sum(reply.completion_tokens for reply in lesson.replies))
 
-        return asyncio.run(make(note))
+        return aio.run(make(note))
 
 
 def _teacher(run: Run, lessons: Lessons, model: ChatModel | None = None) -> Teacher:

@@ -1,16 +1,16 @@
 """Stage: plans sampled from the planner, in any of its versions (`Run.model`)."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.progress import Progress
 from jobs.run import Round, Run
 from jobs.tasks import Tasks, load_tasks
+from mpo_core import aio
 from mpo_core.errors import InputError
 from mpo_core.formats import bound_plans
 from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
+from mpo_core.progress import Progress
 from mpo_core.types import Plan, Task
 
 
@@ -43,7 +43,7 @@ def collect_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> lis
                     await sample_plans(tasks, model, run.prompts, ledger, sampling, on_plans=note)
                     await model.close()
 
-                asyncio.run(sample())
+                aio.run(sample())
                 amounts["completion_tokens"] = progress.tokens
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 

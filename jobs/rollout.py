@@ -1,21 +1,20 @@
 """Stage: the agent attempts the training tasks under their plans, for the plans' scores."""
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jobs.plans import load_plans
-from jobs.progress import Progress
 from jobs.run import Run, in_round
 from jobs.tasks import load_tasks
-from mpo_core.attempts import all_attempts, first_attempts
-from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core import aio
+from mpo_core.episode import EpisodeRequest, Protocol, protocol_of, requests_of
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel
+from mpo_core.progress import Progress
 from mpo_core.rollout import play_owed
-from mpo_core.scoring import load_scores, save_scores, score_plans
+from mpo_core.scoring import load_scores, requests_to_score, save_scores, score_plans
 from mpo_core.types import Episode, EpisodeFigures, Plan, PlanScore, Task
 
 SCORING = "scoring"
@@ -39,25 +38,17 @@ def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanSc
 def scoring_requests(
     run: Run, version: str, played: Iterable[EpisodeFigures] = ()
 ) -> list[EpisodeRequest]:
-    """The episodes that a planner's plans are scored by.
-
-    With `scoring.repetitions: auto` those of the first batch, and where all of these are among the
-    played ones, all that follow from them: the same episodes, however often a run is taken up.
+    """The episodes that a planner's plans are scored by (`requests_to_score`).
 
     Raises:
         InputError: plans are lacking.
     """
     tasks, plans = load_tasks(run, "train"), load_plans(run, version, "train")
-    scoring = run.config.scoring
-    if scoring.repetitions != "auto":
-        return episode_requests(run, tasks, plans, scoring.repetitions, scoring.temperature)
-    attempts = first_attempts(plans, scoring.mean_repetitions)
-    first = episode_requests(run, tasks, plans, attempts, scoring.temperature)
-    if {request.key for request in first} - {episode.key for episode in played}:
-        return first
-    rewards = {score.plan_id: score.rewards for score in score_plans(first, played)}
-    attempts = all_attempts(plans, rewards, scoring.mean_repetitions, scoring.max_repetitions)
-    return episode_requests(run, tasks, plans, attempts, scoring.temperature)
+
+    def ask(repetitions: int | Mapping[str, int]) -> list[EpisodeRequest]:
+        return episode_requests(run, tasks, plans, repetitions, run.config.scoring.temperature)
+
+    return requests_to_score(plans, run.config.scoring, ask, played)
 
 
 def scores_path(run: Run, round_number: int = 1) -> Path:
@@ -79,7 +70,7 @@ def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> Episodes:
         if owed:
             asked = any(request.model != EXPERT for request in owed)
             model = run.model("agent") if asked else Recital(())
-            asyncio.run(_play(run, name, requests, ledger, model))
+            aio.run(_play(run, name, requests, ledger, model))
         return ledger
 
 
@@ -98,18 +89,11 @@ def episode_requests(
 ) -> list[EpisodeRequest]:
     """Every plan `repetitions` times, or as often as is given by its id; without plans, every
     task."""
-    model = run.fingerprint("agent")
-    # One a task: there may be hundreds of thousands of requests.
-    told = {task.id: (task, agent_protocol(run, task, temperature)) for task in tasks}
-    asked = [(p.task_id, p) for p in plans] if plans is not None else [(t.id, None) for t in tasks]
-    return [
-        EpisodeRequest.of(task, plan, model, protocol, repetition)
-        for task_id, plan in asked
-        for task, protocol in [told[task_id]]
-        for repetition in range(
-            repetitions if isinstance(repetitions, int) else repetitions[plan.id]
-        )
-    ]
+
+    def told(task: Task) -> Protocol:
+        return agent_protocol(run, task, temperature)
+
+    return requests_of(tasks, plans, repetitions, run.fingerprint("agent"), told)
 
 
 def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
@@ -119,20 +103,9 @@ def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
 
 def agent_protocol(run: Run, task: Task, temperature: float) -> Protocol:
     """How the config's agent plays a task."""
-    agent = run.config.agent
-    return Protocol(
-        plan_mode=agent.plan_mode,
-        temperature=temperature,
-        max_tokens=agent.max_tokens,
-        invalid_limit=agent.invalid_limit,
-        max_steps=agent.max_steps or run.suites[task.env].step_limit(task),
-        example=agent.example,
-        thoughts=agent.thoughts,
-        list_actions=agent.list_actions,
-        seed=run.config.seed,
-        prompts=run.prompts[task.env].fingerprint,
-        env=run.suites[task.env].protocol(),
-    )
+    suite, prompts = run.suites[task.env], run.prompts[task.env]
+    agent, seed = run.config.agent, run.config.seed
+    return protocol_of(agent, task, suite, prompts, temperature=temperature, seed=seed)
 
 
 async def _play(
@@ -142,10 +115,11 @@ async def _play(
     ledger: Episodes,
     model: ChatModel,
 ) -> None:
+    label = EXPERT if isinstance(model, Recital) else name
     keys = {request.key for request in requests}
     done = sum(key in ledger for key in keys)
     async with run.backend.players(run.suites, run.prompts, model) as (play_one, places):
-        with run.timed(name) as amounts, Progress(name, len(keys), done, "episodes") as progress:
+        with run.timed(name) as amounts, Progress(label, len(keys), done, "episodes") as progress:
             try:
                 await play_owed(
                     requests,

@@ -1,18 +1,18 @@
 """A run: its config, folder, environments, models and record of time, shared by all stages."""
 
-import asyncio
 import json
 import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.same_run import refuse_other_settings
+from mpo_core import aio
 from mpo_core.cache import default_cache
 from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, identity, save_config
@@ -165,7 +165,7 @@ class Run:
                 finally:
                     await model.close()
 
-            found = asyncio.run(ask(for_probing(self.backend.model(name))))
+            found = aio.run(ask(for_probing(self.backend.model(name))))
             print(f"model {name}: {found}", file=sys.stderr)
             self._findings[name] = found
         return self._findings[name]
@@ -256,7 +256,7 @@ def prompts_of(config: Config) -> dict[str, Prompts]:
     told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
     if config.planner.example:
         return told
-    return {env: replace(prompts, planner_example=[]) for env, prompts in told.items()}
+    return {env: prompts.zero_shot() for env, prompts in told.items()}
 
 
 def _backend(config: Config):

@@ -1,20 +1,20 @@
 """Stage: the tasks of the run, with the instructions that only the environments know."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from jobs.progress import Progress
 from jobs.run import Run
+from mpo_core import aio
 from mpo_core.config import validated
 from mpo_core.envs.base import Suite, suite_class
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
 from mpo_core.ledger import read_records
-from mpo_core.planning import describe
+from mpo_core.planning import described
+from mpo_core.progress import Progress
 from mpo_core.types import Demonstration, PreferencePair, ScoredAnswer, Split, Task, content_hash
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -31,8 +31,8 @@ def collect_tasks(run: Run) -> None:
         if path.is_file() and _ids(read_records(path, Task)) == _ids(wanted):
             continue
         with Progress(f"tasks {split}", len(wanted), 0, "tasks") as progress:
-            described = asyncio.run(_describe(run, wanted, progress))
-        write_records(path, described)
+            told = aio.run(described(wanted, run.suites, lambda: progress.advance(1, 0)))
+        write_records(path, told)
 
 
 def load_tasks(run: Run, split: Tasks) -> list[Task]:
@@ -116,22 +116,6 @@ def generate_tasks(
         raise InputError("--train, --seen, --unseen: nothing to generate; ask for some tasks")
     with Progress(f"{env} tasks", sum(counts.values()), 0, "tasks") as progress:
         return generate(out, counts, seed, on_game=lambda: progress.advance(1, 0), **options)
-
-
-async def _describe(run: Run, tasks: list[Task], progress: Progress) -> list[Task]:
-    described = {task.id: task for task in tasks if task.description}
-    progress.advance(len(described), 0)
-    for env, suite in run.suites.items():
-        unknown = [task for task in tasks if task.env == env and not task.description]
-        if not unknown:
-            continue
-        host = suite.host()
-        try:
-            found = await describe(unknown, host, on_task=lambda: progress.advance(1, 0))
-        finally:
-            await host.close()
-        described |= {task.id: task for task in found}
-    return [described[task.id] for task in tasks]
 
 
 def _ids(tasks: list[Task]) -> list[tuple[str, str]]:

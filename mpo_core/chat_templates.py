@@ -166,9 +166,12 @@ def no_template(model: str) -> InputError:
     )
 
 
-def of_tokenizer(tokenizer: Any, model: str, settings: dict[str, Any]) -> ChatTemplate:
-    """A loaded tokenizer's template. Raises InputError where it has none."""
-    text = _default(tokenizer.chat_template)
+def of_tokenizer(
+    tokenizer: Any, model: str, settings: dict[str, Any], given: str | None = None
+) -> ChatTemplate:
+    """A loaded tokenizer's template, or the one `given` in its place. Raises InputError where
+    there is none."""
+    text = given or _default(tokenizer.chat_template)
     if not text:
         raise no_template(model)
     tokens = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}

@@ -6,13 +6,14 @@ whoever asked for the episode has it run again from its start.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from random import Random
 from typing import Any
 
-from mpo_core.envs.base import Environment
+from mpo_core.config import AgentConfig
+from mpo_core.envs.base import Environment, Suite
 from mpo_core.errors import ContextFull, InputError
 from mpo_core.models import ChatModel, request_seed
 from mpo_core.prompts import Prompts
@@ -78,6 +79,74 @@ class EpisodeRequest:
         return cls(
             key=key, task=task, plan=plan, model=model, protocol=protocol, repetition=repetition
         )
+
+
+def protocol_of(
+    agent: AgentConfig,
+    task: Task,
+    suite: Suite,
+    prompts: Prompts,
+    *,
+    temperature: float,
+    seed: int,
+) -> Protocol:
+    """How an agent of these settings plays a task of the suite."""
+    return Protocol(
+        plan_mode=agent.plan_mode,
+        temperature=temperature,
+        max_tokens=agent.max_tokens,
+        invalid_limit=agent.invalid_limit,
+        max_steps=agent.max_steps or suite.step_limit(task),
+        example=agent.example,
+        thoughts=agent.thoughts,
+        list_actions=agent.list_actions,
+        seed=seed,
+        prompts=prompts.fingerprint,
+        env=suite.protocol(),
+    )
+
+
+def requests_of(
+    tasks: Sequence[Task],
+    plans: Sequence[Plan] | None,
+    repetitions: int | Mapping[str, int],
+    model: str,
+    told: Callable[[Task], Protocol],
+) -> list[EpisodeRequest]:
+    """Every plan `repetitions` times, or as often as is given by its id; without plans, every task.
+
+    Args:
+        model: fingerprint of the agent's model.
+        told: how it plays a task.
+
+    Raises:
+        InputError: a plan belongs to none of the tasks.
+    """
+    by_id = {task.id: task for task in tasks}
+    strangers = [plan.task_id for plan in plans or () if plan.task_id not in by_id]
+    if strangers:
+        raise InputError(
+            f"plans: {len(strangers)} belong to none of the tasks, the first to {strangers[0]}; "
+            "give the tasks that they were made for"
+        )
+    if plans is None:
+        asked: list[tuple[Task, Plan | None]] = [(task, None) for task in tasks]
+    else:
+        asked = [(by_id[plan.task_id], plan) for plan in plans]
+
+    def times(plan: Plan | None) -> int:
+        if isinstance(repetitions, int):
+            return repetitions
+        assert plan is not None, "counts are given by plans"
+        return repetitions[plan.id]
+
+    # One a task: there may be hundreds of thousands of requests.
+    protocols = {task.id: told(task) for task in tasks}
+    return [
+        EpisodeRequest.of(task, plan, model, protocols[task.id], repetition)
+        for task, plan in asked
+        for repetition in range(times(plan))
+    ]
 
 
 def draw_actions(actions: Sequence[str], count: int, seed: int) -> list[str]:

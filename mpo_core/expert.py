@@ -5,13 +5,13 @@ are made of.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from mpo_core.episode import EpisodeRequest, Protocol
 from mpo_core.models import Reply
 from mpo_core.types import Message, Task
 
-EXPERT = "expert"
+EXPERT: Final = "expert"
 # Some solutions are far longer than what an agent is allowed: the bound is the environment's.
 STEP_LIMIT = 1000
 

@@ -226,7 +226,7 @@ def bound_plans(
         raise InputError(
             f"{files}: no plan for {len(missing)} of {len(tasks)} tasks, the first {missing[0].id} "
             f"(...{missing[0].description[-60:]!r}); a row's id or task must be the task's "
-            f"(`mpo tasks {missing[0].env} --list` lists the ids)"
+            f"(both stand in tasks/{missing[0].split}.jsonl of the run's folder)"
         )
     return plans
 

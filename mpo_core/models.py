@@ -7,7 +7,7 @@ assistant message is continued: the reply is what follows that message.
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,9 @@ from mpo_core.config import ModelConfig
 from mpo_core.endpoint import EndpointModel
 from mpo_core.errors import InputError
 from mpo_core.types import Message, content_hash
+
+Answer = Callable[[list[Message], int], str | Awaitable[str]]
+"""What a scripted model is: the conversation and a seed (0 at temperature 0) -> its reply."""
 
 
 class ChatModel(Protocol):
@@ -48,9 +51,9 @@ class ChatModel(Protocol):
 class ScriptedModel:
     """A deterministic function in a model's place: `function(messages, seed) -> text`."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.fingerprint = config.scripted
-        self._function = _load_function(config.scripted)
+    def __init__(self, fingerprint: str, function: Answer) -> None:
+        self.fingerprint = fingerprint
+        self._function = function
 
     async def chat(
         self,
@@ -87,10 +90,21 @@ def told_apart(config: ModelConfig) -> str:
 def connect(name: str, config: ModelConfig) -> ChatModel:
     """A client for a model that this process can reach without the cluster."""
     if config.scripted:
-        return ScriptedModel(config)
+        return ScriptedModel(config.scripted, load_function(config.scripted))
     if config.endpoint:
         return EndpointModel(name, config, client_fingerprint(name, config))
     raise InputError(f"models.{name}: served by the cluster; give it an endpoint to run without")
+
+
+def served_fingerprint(source: str) -> str:
+    """Identity of a model to load: its weights' where they are here, else the hub id itself."""
+    folder = Path(source)
+    return weights_fingerprint(folder) if folder.is_dir() else source
+
+
+def weights_version(folder: Path) -> str:
+    """Identity of trained weights: an adapter's, or a whole model's."""
+    return weights_fingerprint(folder).rpartition("-")[2]
 
 
 def weights_fingerprint(folder: Path) -> str:
@@ -120,7 +134,8 @@ def request_seed(*parts: object) -> int:
     return int(content_hash(*parts), 16) % 2**31
 
 
-def _load_function(spec: str) -> Callable:
+def load_function(spec: str) -> Answer:
+    """The function that `module:function` names. Raises InputError where there is none."""
     module_name, _, function_name = spec.partition(":")
     try:
         return getattr(importlib.import_module(module_name), function_name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mpo_core.aio import together
-from mpo_core.envs.base import Host
+from mpo_core.envs.base import Host, Suite
 from mpo_core.errors import ContextFull, EnvironmentLost, InputError
 from mpo_core.ledger import Ledger
 from mpo_core.models import ChatModel, Reply, request_seed
@@ -313,6 +313,36 @@ async def describe(
         raise AssertionError("unreachable")
 
     return await together(instruction(task) for task in tasks)
+
+
+async def described(
+    tasks: Sequence[Task],
+    suites: Mapping[str, Suite],
+    on_task: Callable[[], None] = lambda: None,
+) -> list[Task]:
+    """The tasks with their instructions: those that lack theirs ask their environment for it.
+
+    Args:
+        suites: by name, those of the tasks' environments.
+        on_task: called for each task, once its instruction is known.
+
+    Raises:
+        EnvironmentLost: an environment's process died again and again.
+    """
+    known = {task.id: task for task in tasks if task.description}
+    for _ in known:
+        on_task()
+    for env, suite in suites.items():
+        unknown = [task for task in tasks if task.env == env and not task.description]
+        if not unknown:
+            continue
+        host = suite.host()
+        try:
+            found = await describe(unknown, host, on_task=on_task)
+        finally:
+            await host.close()
+        known |= {task.id: task for task in found}
+    return [known[task.id] for task in tasks]
 
 
 def sample_key(task_id: str, origin: str, sample: int) -> str:

@@ -23,7 +23,7 @@ import ast
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class Prompts:
         """Names what agents and planners are told; the teacher's prompt is neither's."""
         told = {name: text for name, text in asdict(self).items() if name != "teacher"}
         return content_hash(told, PLAN_INTRODUCTION)
+
+    def zero_shot(self) -> "Prompts":
+        """The same, but that the planner is shown no example."""
+        return replace(self, planner_example=[])
 
     def planner_messages(self, task: str) -> list[Message]:
         """What the planner is sent for a task."""

@@ -1,13 +1,15 @@
 """Monte Carlo scores of plans: the mean final reward of the episodes played under them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from mpo_core.attempts import all_attempts, first_attempts
+from mpo_core.config import ScoringConfig
 from mpo_core.episode import EpisodeRequest
 from mpo_core.files import write_bytes
-from mpo_core.types import EpisodeFigures, PlanScore
+from mpo_core.types import Episode, EpisodeFigures, Plan, PlanScore
 
 
 def score_plans(
@@ -33,6 +35,29 @@ def score_plans(
         PlanScore.of(task_id, plan_id, list(values.values()))
         for (task_id, plan_id), values in rewards.items()
     ]
+
+
+def requests_to_score(
+    plans: Sequence[Plan],
+    scoring: ScoringConfig,
+    ask: Callable[[int | Mapping[str, int]], list[EpisodeRequest]],
+    played: Iterable[Episode | EpisodeFigures] = (),
+) -> list[EpisodeRequest]:
+    """The episodes that plans are scored by.
+
+    With `scoring.repetitions: auto` those of the first batch, and where all of these are among the
+    played ones, all that follow from them: the same episodes, however often a run is taken up.
+
+    Args:
+        ask: the plans' episodes: each as many times, or as often as is given by its id.
+    """
+    if scoring.repetitions != "auto":
+        return ask(scoring.repetitions)
+    first = ask(first_attempts(plans, scoring.mean_repetitions))
+    if {request.key for request in first} - {episode.key for episode in played}:
+        return first
+    rewards = {score.plan_id: score.rewards for score in score_plans(first, played)}
+    return ask(all_attempts(plans, rewards, scoring.mean_repetitions, scoring.max_repetitions))
 
 
 def save_scores(scores: Sequence[PlanScore], path: Path) -> None:

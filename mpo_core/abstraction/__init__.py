@@ -34,7 +34,7 @@ def abstract(suite: Suite, task: Task, actions: Sequence[str], beginning: str = 
     steps = suite.plan_steps(task, actions, beginning)
     if steps is None:
         raise InputError(
-            f"{task.env}: there is no rule-based teacher for it; set seeds.teacher to a model"
+            f"{task.env}: there is no rule-based teacher for it; let a model teach (seeds.teacher)"
         )
     told = _shortened(steps)
     return "\n".join(f"Step {k}: {_sentence(s)}" for k, s in enumerate(told, 1)) or None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mpo_core import aio
 from mpo_core.envs.alfworld.games import data_root, game_file, index_games
 from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
 from mpo_core.errors import InputError
@@ -103,7 +104,7 @@ def gate(agent: Path | Llama, held_out: Path | Sequence[Game] | int = 200) -> Ve
         played = play(model, under(PLANNERS[name], found), STEPS)
         won[name] = [episode.won for episode in played]
         if root is not None:
-            won[name] = asyncio.run(in_engine(root, tasks, played))
+            won[name] = aio.run(in_engine(root, tasks, played))
         every += played
     return Verdict(won, accuracy(every), root is not None)
 

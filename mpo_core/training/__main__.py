@@ -1,7 +1,8 @@
 """Train outside of Ray: `torchrun --nproc-per-node 2 -m mpo_core.training JOB.json`.
 
 JOB.json holds the fields of `TrainingJob`; `config` is, by the method, the `training` (DPO), the
-`sft` or the `pg` section of a config.
+`sft` or the `pg` section of a config. Rows of progress are printed as JSON, a line each (see
+`run.train`), and bad input as `{"error": ...}` too.
 """
 
 import json
@@ -22,7 +23,7 @@ def main(path: str) -> None:
         raise InputError(f"{path}: unknown method {method!r}; known: {', '.join(CONFIGS)}")
     fields["config"] = validated(CONFIGS[method], fields["config"], f"{path}: config")
     for name in {"rows", "out", "work", "start", "validation"} & fields.keys():
-        fields[name] = Path(fields[name])
+        fields[name] = Path(fields[name]) if fields[name] is not None else None
     train(TrainingJob(**fields), on_row=lambda row: print(json.dumps(row), flush=True))
 
 
@@ -32,6 +33,7 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1])
     except InputError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
         print(error, file=sys.stderr)
         leave(2)
     except Stopped as stop:

@@ -17,3 +17,10 @@ def test_every_file_of_the_packages_is_code_or_package_data():
     assert names
     left_out = [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)]
     assert left_out == []
+
+
+def test_type_checkers_are_told_that_every_package_has_types():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert packages
+    assert all((ROOT / name.rstrip("*") / "py.typed").is_file() for name in packages)

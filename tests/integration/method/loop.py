@@ -20,7 +20,7 @@ from mpo_core.demonstrations import best_plans, of_plan
 from mpo_core.episode import EpisodeRequest
 from mpo_core.files import write_records, write_text
 from mpo_core.ledger import Ledger
-from mpo_core.models import ScriptedModel
+from mpo_core.models import connect
 from mpo_core.pairs import half_turned, make_pairs
 from mpo_core.plan_text import read_plan
 from mpo_core.rollout import Player, play_owed
@@ -90,7 +90,8 @@ def sampled(planner: Path, tasks: Sequence[Task], seed: int, temperature: float)
 
 async def scored(tasks: Sequence[Task], plans: Sequence[Plan], ledger: Path) -> list[PlanScore]:
     """Monte Carlo scores of the plans, with the toy world's agent."""
-    agent = ScriptedModel(ModelConfig(scripted="tests.integration.method.toy_world:follower"))
+    scripted = ModelConfig(scripted="tests.integration.method.toy_world:follower")
+    agent = connect("agent", scripted)
     player = Player({"toy": Town()}, ENVS, agent)
     played = protocol(temperature=0.8, max_steps=3, example=False)
     by_id = {task.id: task for task in tasks}

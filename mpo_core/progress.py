@@ -8,6 +8,20 @@ from tqdm import tqdm
 from mpo_core.types import Episode
 
 
+def bar(name: str, total: int | None, done: int, unit: str) -> tqdm:
+    """A bar that moves in a terminal and in a notebook; a log file gets a line now and then."""
+    interval = 0.2 if sys.stderr.isatty() or "ipykernel" in sys.modules else 15
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=name,
+        unit=f" {unit}",
+        mininterval=interval,
+        maxinterval=2 * interval,
+        dynamic_ncols=True,
+    )
+
+
 class Progress:
     """A bar over `total` units, some of which were done by an earlier attempt."""
 
@@ -15,17 +29,7 @@ class Progress:
         self.tokens = 0
         self.steps = 0
         self._start = time.monotonic()
-        # A log file gets a line now and then, a terminal a bar that moves.
-        interval = 0.2 if sys.stderr.isatty() else 15
-        self._bar = tqdm(
-            total=total,
-            initial=done,
-            desc=name,
-            unit=f" {unit}",
-            mininterval=interval,
-            maxinterval=2 * interval,
-            dynamic_ncols=True,
-        )
+        self._bar = bar(name, total, done, unit)
 
     def episode(self, episode: Episode) -> None:
         self.advance(1, episode.completion_tokens, episode.steps)
