@@ -43,7 +43,7 @@ STUDIES = (
     Study(
         "pairs",
         "Which pairs, and is there need of an SFT term? (DPO, 60 steps)",
-        ("pairs.rule=best_worst,nested,margin", "training.sft_weight=0,3"),
+        ("pairs.rule=best_worst,nested,margin", "training.sft_weight=0,1,3"),
         settings=SIXTY_STEPS,
     ),
     Study("beta", "How strong a pull to the reference? (DPO)", ("training.beta=0.03,0.1,0.3",)),

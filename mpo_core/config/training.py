@@ -97,9 +97,10 @@ class DpoConfig(TrainingConfig):
     """TRL's name of the DPO loss."""
     label_smoothing: float = decides(0.0, ge=0, lt=0.5)
     """Share of the pairs taken to be the wrong way round; for losses that reckon with it."""
-    sft_weight: float = decides(0.0, ge=0)
+    sft_weight: float = decides(1.0, ge=0)
     """Weight of a further loss, the chosen plan's negative log-likelihood per token; keeps its
-    probability from falling along with the rejected plan's."""
+    probability from falling along with the rejected plan's. Without it (0) planners gain less in
+    docs/sandbox/studies.md."""
 
     @model_validator(mode="after")
     def _loss_smoothed(self) -> "DpoConfig":
@@ -133,8 +134,8 @@ class PgConfig(TrainingConfig):
 class RftConfig(Section):
     """Rejection-sampling fine-tuning."""
 
-    pick: Literal["best", "above_mean"] = decides("best")
-    """What it imitates: the best scored plan of each task, or every plan whose score is above the
-    mean of its task's plans."""
+    pick: Literal["best", "above_mean"] = decides("above_mean")
+    """What it imitates: the best scored plan of each task (the paper's), or every plan whose score
+    is above the mean of its task's plans, which teaches more in docs/sandbox/studies.md."""
     training: SftConfig | None = decides(None)
     """Settings of this training; left out, those of `planner.sft`. Its plans are fewer."""
