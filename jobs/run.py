@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from jobs.same_run import refuse_other_settings
 from mpo_core import aio
+from mpo_core.backend import Backend
 from mpo_core.cache import default_cache
 from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, identity, save_config
@@ -259,7 +260,7 @@ def prompts_of(config: Config) -> dict[str, Prompts]:
     return {env: prompts.zero_shot() for env, prompts in told.items()}
 
 
-def _backend(config: Config):
+def _backend(config: Config) -> Backend:
     if not config.cluster.enabled:
         return LocalBackend(config)
     from cluster.backend import ClusterBackend

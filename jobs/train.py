@@ -21,7 +21,7 @@ from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
 from mpo_core.files import write_records, write_text
 from mpo_core.formats import training_rows
-from mpo_core.training.settings import Method
+from mpo_core.training.settings import Method, TrainingJob
 from mpo_core.types import Demonstration, content_hash
 
 UNTRACKED = {"step", "max_steps", "seconds"}
@@ -172,7 +172,7 @@ def train(
     folder = run.trained_folder(version)
     role = run.config.agent if version == "agent" else run.config.planner
     served = run.config.models[role.model]
-    asked = {
+    asked: dict[str, Any] = {
         "chat_template": given_template(served),
         "template_settings": template_settings(served),
         # Agents that are trained act without a word: their answers are begun for them.
@@ -195,7 +195,19 @@ def train(
         shutil.rmtree(checkpoints, ignore_errors=True)
         complete_curves(run, version, done)
         return done
-    continued = run.trained_folder(start) if start and start != "base" else None
+    job = TrainingJob(
+        rows=rows,
+        model=run.backend.source(role.model),
+        out=folder,
+        work=checkpoints,
+        config=config,
+        seed=run.config.seed,
+        method=method,
+        start=run.trained_folder(start) if start and start != "base" else None,
+        validation=validation,
+        tag=identity,
+        **asked,
+    )
 
     def track(row: dict[str, Any]) -> None:
         # A tracking server that is lost does not stop the training.
@@ -203,20 +215,7 @@ def train(
             _track(run, version, row)
 
     with run.timed(f"train {version}"):
-        summary = run.backend.train(
-            method,
-            rows,
-            role.model,
-            config,
-            folder,
-            start=continued,
-            validation=validation,
-            tag=identity,
-            **asked,
-            seed=run.config.seed,
-            storage_path=checkpoints,
-            on_report=track,
-        )
+        summary = run.backend.train(job, track)
     complete_curves(run, version, summary)
     return summary
 

@@ -7,7 +7,6 @@ Every stage leaves its result in the run directory and takes up what it finds th
 command continues an interrupted run.
 """
 
-import sys
 from typing import Any
 
 from jobs.collect import TAUGHT, collect_seeds, taught_plans
@@ -49,9 +48,3 @@ def run_pipeline(run: Run) -> dict[str, Any]:
         train_pg(run)
     train_controls(run)
     return evaluate(run)
-
-
-if __name__ == "__main__":
-    from jobs.cli import main
-
-    main(["run", *sys.argv[1:]])
