@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from jobs.commands import preparation, results, run, stages, sweep
+from jobs.commands import look, preparation, results, run, stages, sweep
 from jobs.exits import one_line_exits
 from mpo_core.cache import settle_libraries
 from mpo_core.paths import homes_filled_in
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     epilog="Start with `mpo doctor`, then `mpo run demo`. Every command has --help with examples.",
 )
-for commands in (run, stages, sweep, results, preparation):
+for commands in (run, stages, sweep, results, look, preparation):
     app.add_typer(commands.app)
 
 

@@ -4,6 +4,7 @@ import json
 import mmap
 import re
 import sqlite3
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +125,20 @@ class Records:
         after = self._db.execute(near.format(">", "ASC"), (row["file"], row["place"])).fetchone()
         return before and before[0], after and after[0]
 
+    def named(self, beginning: str) -> list[tuple[str, str]]:
+        """(episode, plan or task) and its key or id: those that are it, else that begin so."""
+        kinds = {"episode": ("episode", "key"), "plan": ("plan", "id"), "task": ("task", "id")}
+        whole, begun = [], []
+        for kind, (table, column) in kinds.items():
+            query = f"SELECT DISTINCT {column} FROM {table} WHERE {column}"
+            whole += [(kind, row[0]) for row in self._db.execute(f"{query} = ?", (beginning,))]
+            like = self._db.execute(f"{query} >= ? AND {column} < ?", _beginning(beginning))
+            begun += [(kind, row[0]) for row in like]
+        given = self._db.execute("SELECT plan_id FROM episode WHERE plan_id = ?", (beginning,))
+        if not whole and given.fetchone():
+            return [("plan", beginning)]
+        return whole or begun
+
     def task(self, task_id: str) -> sqlite3.Row | None:
         return self._db.execute("SELECT * FROM task WHERE id = ?", (task_id,)).fetchone()
 
@@ -231,6 +246,11 @@ def _conditions(asked: dict[str, str]) -> tuple[str, list[Any]]:
         else:
             require("episode.plan_id IN (SELECT id FROM plan WHERE planner = ?)", planner)
     return (" WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def _beginning(text: str) -> tuple[str, str]:
+    """The least text that begins so, and the least one after all of those."""
+    return text, text + chr(sys.maxunicode)
 
 
 def _order(sort: str) -> str:
