@@ -19,12 +19,12 @@ from cluster.resources import (
     served_models,
 )
 from mpo_core.builtin_models import resolve_source
+from mpo_core.chat import ChatModel
 from mpo_core.config import Config
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
 from mpo_core.models import (
-    ChatModel,
     client_fingerprint,
     connect,
     served_fingerprint,

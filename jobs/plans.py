@@ -6,9 +6,9 @@ from pathlib import Path
 from jobs.run import Round, Run
 from jobs.tasks import Tasks, load_tasks
 from mpo_core import aio
+from mpo_core.completions import Reply
 from mpo_core.errors import InputError
 from mpo_core.formats import bound_plans
-from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
 from mpo_core.progress import Progress
 from mpo_core.types import Plan, Task

@@ -7,11 +7,11 @@ from jobs.plans import load_plans
 from jobs.run import Run, in_round
 from jobs.tasks import load_tasks
 from mpo_core import aio
+from mpo_core.chat import ChatModel
 from mpo_core.episode import EpisodeRequest, Protocol, protocol_of, requests_of
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
-from mpo_core.models import ChatModel
 from mpo_core.progress import Progress
 from mpo_core.rollout import play_owed
 from mpo_core.scoring import load_scores, requests_to_score, save_scores, score_plans

@@ -15,6 +15,7 @@ from jobs.same_run import refuse_other_settings
 from mpo_core import aio
 from mpo_core.backend import Backend
 from mpo_core.cache import default_cache
+from mpo_core.chat import ChatModel
 from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, identity, save_config
 from mpo_core.endpoint import EndpointModel
@@ -23,7 +24,6 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.ledger import read_records
 from mpo_core.local import LocalBackend
-from mpo_core.models import ChatModel
 from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.textfile import read_notes
