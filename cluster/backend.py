@@ -34,6 +34,7 @@ from mpo_core.models import (
 from mpo_core.progress import bar
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
+from mpo_core.run_folder import RunFolder
 from mpo_core.training.settings import TrainingJob
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class ClusterBackend:
             self.connect()
             cluster = self._config.cluster
             engines = Engines(
-                self._config.run_dir / "planner" / "served",
+                RunFolder(self._config.run_dir).served,
                 cluster.http_host,
                 self._port,
                 cluster.engine_start_timeout_s,

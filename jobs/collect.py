@@ -204,7 +204,7 @@ def _teacher(run: Run, lessons: Lessons, model: ChatModel | None = None) -> Teac
 
 
 def _ledger(run: Run, lessons: Lessons) -> Ledger[Plan, Plan]:
-    return plan_ledger(run.dir / "plans" / f"seeds-{lessons.split}.jsonl")
+    return plan_ledger(run.files.seeds(lessons.split))
 
 
 def _spent(run: Run) -> dict[str, Any]:
