@@ -19,12 +19,12 @@ from cluster.resources import (
     served_models,
 )
 from mpo_core.builtin_models import resolve_source
+from mpo_core.chat import ChatModel
 from mpo_core.config import Config
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
 from mpo_core.models import (
-    ChatModel,
     client_fingerprint,
     connect,
     served_fingerprint,
@@ -34,6 +34,7 @@ from mpo_core.models import (
 from mpo_core.progress import bar
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
+from mpo_core.run_folder import RunFolder
 from mpo_core.training.settings import TrainingJob
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class ClusterBackend:
             self.connect()
             cluster = self._config.cluster
             engines = Engines(
-                self._config.run_dir / "planner" / "served",
+                RunFolder(self._config.run_dir).served,
                 cluster.http_host,
                 self._port,
                 cluster.engine_start_timeout_s,

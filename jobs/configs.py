@@ -7,6 +7,7 @@ from pathlib import Path
 from mpo_core.config import Config, load_config
 from mpo_core.errors import InputError
 from mpo_core.overrides import quoted
+from mpo_core.run_folder import RunFolder
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -36,8 +37,8 @@ def _find(source: str) -> Path:
         if not path.is_file():
             raise InputError(f"{path}: no such config file")
         return path
-    if (path / "config.yaml").is_file():
-        return path / "config.yaml"
+    if RunFolder(path).config.is_file():
+        return RunFolder(path).config
     preset = PRESETS / f"{source}.yaml"
     if not preset.is_file():
         raise InputError(

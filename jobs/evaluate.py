@@ -2,11 +2,12 @@
 
 import logging
 from heapq import nsmallest
+from pathlib import Path
 from typing import Any
 
 from jobs.arms import Asked, arms_played, asked_of
 from jobs.pairs import yields
-from jobs.rollout import EVALUATION, SCORING, episode_ledger, play, scores_path
+from jobs.rollout import EVALUATION, SCORING, episode_ledger, play
 from jobs.rounds import rounds
 from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
@@ -74,7 +75,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     summary["conduct"] = conduct(by_arm)
     if config.scoring.repetitions == "auto" and played[SCORING]:
         summary["spending"] = spending(played[SCORING], config.scoring.max_repetitions)
-    write_report(run.dir / "report", summary, results)
+    write_report(run.files.report, summary, results)
     shown = [
         (stage, ledgers[stage].whole(key))
         for stage, episodes in played.items()
@@ -110,8 +111,8 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
         "bootstrap": config.evaluation.bootstrap,
         **compare(results, config.evaluation.bootstrap),
         **counts,
-        "pairs": _lines(run, "pairs/pairs.jsonl"),
-        "pair_rules": yields(run) if scores_path(run).is_file() else {},
+        "pairs": _lines(run.files.pairs()),
+        "pair_rules": yields(run) if run.files.scores().is_file() else {},
         "rounds": rounds(run),
         "trainings": {
             version: {k: v for k, v in training.items() if k != "curve"}
@@ -209,9 +210,8 @@ def _track(
             for stage, e in shown
         ],
     )
-    run.tracker.log_folder(run.dir / "report", "report")
+    run.tracker.log_folder(run.files.report, "report")
 
 
-def _lines(run: Run, name: str) -> int:
-    path = run.dir / name
+def _lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0

@@ -1,17 +1,16 @@
 """Stage: the agent attempts the training tasks under their plans, for the plans' scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from jobs.plans import load_plans
-from jobs.run import Run, in_round
+from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core import aio
+from mpo_core.chat import ChatModel
 from mpo_core.episode import EpisodeRequest, Protocol, protocol_of, requests_of
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
-from mpo_core.models import ChatModel
 from mpo_core.progress import Progress
 from mpo_core.rollout import play_owed
 from mpo_core.scoring import load_scores, requests_to_score, save_scores, score_plans
@@ -31,7 +30,7 @@ def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanSc
         requests = scoring_requests(run, version, episodes)
         episodes = play(run, SCORING, requests)
     scores = score_plans(requests, episodes)
-    save_scores(scores, scores_path(run, round_number))
+    save_scores(scores, run.files.scores(round_number))
     return scores
 
 
@@ -51,13 +50,9 @@ def scoring_requests(
     return requests_to_score(plans, run.config.scoring, ask, played)
 
 
-def scores_path(run: Run, round_number: int = 1) -> Path:
-    return run.dir / in_round("scores.parquet", round_number)
-
-
 def load_plan_scores(run: Run, round_number: int = 1) -> list[PlanScore]:
     """A round's scores. Raises InputError where there are none yet."""
-    path = scores_path(run, round_number)
+    path = run.files.scores(round_number)
     if not path.is_file():
         raise InputError(f"{path}: no scores; run `mpo rollout` with the same config first")
     return load_scores(path)
@@ -76,8 +71,7 @@ def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> Episodes:
 
 def episode_ledger(run: Run, name: str) -> Episodes:
     """Episodes on disk, by key, and their figures in memory."""
-    path = run.dir / "episodes" / f"{name}.jsonl"
-    return Ledger(path, Episode, key=lambda e: e.key, figures=EpisodeFigures)
+    return Ledger(run.files.episodes(name), Episode, key=lambda e: e.key, figures=EpisodeFigures)
 
 
 def episode_requests(

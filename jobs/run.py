@@ -15,6 +15,7 @@ from jobs.same_run import refuse_other_settings
 from mpo_core import aio
 from mpo_core.backend import Backend
 from mpo_core.cache import default_cache
+from mpo_core.chat import ChatModel
 from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, identity, save_config
 from mpo_core.endpoint import EndpointModel
@@ -23,11 +24,12 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.ledger import read_records
 from mpo_core.local import LocalBackend
-from mpo_core.models import ChatModel
 from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
+from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
+from mpo_core.training.settings import SUMMARY_FILE
 from mpo_core.types import Record, Split, Task, content_hash
 
 R = TypeVar("R", bound=Record)
@@ -85,7 +87,7 @@ class Run:
     def __enter__(self) -> "Run":
         """Begin the work: only now is something written. Raises InputError where that cannot be."""
         try:
-            save_config(self.config, self.dir / "config.yaml")
+            save_config(self.config, self.files.config)
         except InputError as error:
             raise InputError(f"runs_dir: {error}") from error
         return self
@@ -99,6 +101,11 @@ class Run:
                 self.tracker.end(status)
         finally:
             self.backend.close()
+
+    @property
+    def files(self) -> RunFolder:
+        """The run's folder."""
+        return RunFolder(self.dir)
 
     @property
     def splits(self) -> list[Split]:
@@ -178,17 +185,12 @@ class Run:
             return self.backend.fingerprint(model)
         return self.backend.trained_fingerprint(model, folder)
 
-    def trained_folder(self, version: str) -> Path:
-        """Where the training of the `agent`, or of a version of the planner, leaves its weights."""
-        return self.dir / "agent" / "sft" if version == "agent" else self.dir / "planner" / version
-
     def training_summary(self, version: str) -> dict[str, Any]:
         """What a version's training wrote; empty before it ended."""
-        return read_notes(self.trained_folder(version) / "training.json")
+        return read_notes(self.files.trained(version) / SUMMARY_FILE)
 
-    def records(self, name: str, kind: type[R]) -> list[R]:
+    def records(self, path: Path, kind: type[R]) -> list[R]:
         """What one of the run's files holds; nothing before it is written."""
-        path = self.dir / name
         return read_records(path, kind) if path.is_file() else []
 
     def _weights(self, version: str) -> tuple[str, Path | None]:
@@ -198,9 +200,9 @@ class Run:
             return role.model, None
         if not self.training_summary(version):
             raise InputError(
-                f"{self.trained_folder(version)}: not trained yet; run `mpo run` or `mpo train`"
+                f"{self.files.trained(version)}: not trained yet; run `mpo run` or `mpo train`"
             )
-        return role.model, self.trained_folder(version)
+        return role.model, self.files.trained(version)
 
     def _own_engine(self, version: str) -> bool:
         if version == "agent":
@@ -220,11 +222,11 @@ class Run:
             before = timings.setdefault(stage, {})
             for name, amount in amounts.items():
                 before[name] = round(before.get(name, 0) + amount, 3)
-            write_text(self.dir / "timings.json", json.dumps(timings, indent=2))
+            write_text(self.files.timings, json.dumps(timings, indent=2))
 
     def timings(self) -> dict[str, dict[str, float]]:
         """Stage -> seconds and amounts, summed over all attempts at the run."""
-        return read_notes(self.dir / "timings.json")
+        return read_notes(self.files.timings)
 
 
 @dataclass(frozen=True)
@@ -244,12 +246,6 @@ class Round:
     @staticmethod
     def _version(number: int) -> str:
         return {0: "", 1: "mpo"}.get(number, f"mpo-{number}")
-
-
-def in_round(name: str, number: int) -> str:
-    """A file's name in a round: `scores.parquet` in the first, `scores-2.parquet` in the second."""
-    stem, suffix = name.split(".")
-    return name if number == 1 else f"{stem}-{number}.{suffix}"
 
 
 def prompts_of(config: Config) -> dict[str, Prompts]:

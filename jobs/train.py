@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.collect import experts_as_agent, load_seeds
-from jobs.pairs import collect_control_pairs, control_pairs_path, pairs_path, validation_path
+from jobs.pairs import collect_control_pairs
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
 from jobs.run import Round, Run
@@ -69,7 +69,7 @@ def train_pg(run: Run) -> dict[str, Any]:
     tasks, plans = load_tasks(run, "train"), load_plans(run, start, "train")
     answers = scored_answers(tasks, plans, load_plan_scores(run), run.prompts)
     learnt, held_out = parted(run, answers)
-    rows, validation = (run.dir / "answers" / f"{name}.jsonl" for name in ("answers", "validation"))
+    rows, validation = run.files.answers(), run.files.validation_answers()
     write_records(rows, learnt)
     write_records(validation, held_out)
     if not any(answer.advantage for answer in learnt):
@@ -88,7 +88,7 @@ def train_pg(run: Run) -> dict[str, Any]:
 def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
     """DPO of a round's planner on its pairs, its start being the reference."""
     _require_pairs(run, this.number)
-    return _prefer(run, this, this.version, pairs_path(run, this.number))
+    return _prefer(run, this, this.version, run.files.pairs(this.number))
 
 
 def train_controls(run: Run) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def train_controls(run: Run) -> list[dict[str, Any]]:
     for version in run.controls:
         collect_control_pairs(run, version)
         summaries.append(
-            _prefer(run, Round.of(run.config, 1), version, control_pairs_path(run, version))
+            _prefer(run, Round.of(run.config, 1), version, run.files.control_pairs(version))
         )
     return summaries
 
@@ -123,8 +123,7 @@ def train_method(
     this = Round.of(run.config, round_number)
     version = this.version if method == "dpo" else method
     if given is not None:
-        rows = run.dir / "given" / f"{method}.jsonl"
-        rows.parent.mkdir(parents=True, exist_ok=True)
+        rows = run.files.given(method)
         write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
         planner = run.config.planner
         config = {
@@ -132,21 +131,21 @@ def train_method(
             "sft": planner.sft or SftConfig(),
             "pg": planner.pg or PgConfig(),
         }[method]
-        return [(train(run, version, method, rows, config), run.trained_folder(version))]
+        return [(train(run, version, method, rows, config), run.files.trained(version))]
     if method == "shuffled":
         if not run.controls:
             raise InputError(
                 "scoring.shuffle: not set, so there are no control planners; such as "
                 "scoring.shuffle=[0,1,2]"
             )
-        return list(zip(train_controls(run), map(run.trained_folder, run.controls), strict=True))
+        return list(zip(train_controls(run), map(run.files.trained, run.controls), strict=True))
     section = {"agent": "agent.sft", "pg": "planner.pg", "dpo": "training"}
     key = section.get(method, "planner.sft")
     if attrgetter(key)(run.config) is None:
         raise InputError(f"{key}: not set, so {method} has no settings; such as {key}={{}}")
     of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft, "pg": train_pg}
     summary = train_on_pairs(run, this) if method == "dpo" else of_method[method](run)
-    return [(summary, run.trained_folder(version))]
+    return [(summary, run.files.trained(version))]
 
 
 def train(
@@ -169,7 +168,7 @@ def train(
         The training's summary, as in `training.json` beside the weights.
     """
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
-    folder = run.trained_folder(version)
+    folder = run.files.trained(version)
     role = run.config.agent if version == "agent" else run.config.planner
     served = run.config.models[role.model]
     asked: dict[str, Any] = {
@@ -188,7 +187,7 @@ def train(
     identity, of_all = (
         content_hash(*of, settings, *by) for settings in (deciding(config), config.model_dump())
     )
-    checkpoints = run.dir / "checkpoints" / version
+    checkpoints = run.files.checkpoints(version)
     done = run.training_summary(version)
     if done.get("tag") in (identity, of_all):
         # Left by a driver that was killed at the very end.
@@ -203,7 +202,7 @@ def train(
         config=config,
         seed=run.config.seed,
         method=method,
-        start=run.trained_folder(start) if start and start != "base" else None,
+        start=run.files.trained(start) if start and start != "base" else None,
         validation=validation,
         tag=identity,
         **asked,
@@ -242,7 +241,7 @@ def complete_curves(run: Run, version: str, done: dict[str, Any]) -> None:
 
 def _require_pairs(run: Run, round_number: int) -> None:
     """Raises InputError for a round without pairs."""
-    pairs = pairs_path(run, round_number)
+    pairs = run.files.pairs(round_number)
     if not pairs.is_file():
         raise InputError(f"{pairs}: no pairs; run `mpo pairs` with the same config first")
     if not pairs.read_text(encoding="utf-8"):
@@ -251,7 +250,7 @@ def _require_pairs(run: Run, round_number: int) -> None:
 
 def _prefer(run: Run, this: Round, version: str, pairs: Path) -> dict[str, Any]:
     """DPO of a round's start on pairs, measured on those of the validation tasks."""
-    validation = validation_path(run, this.number)
+    validation = run.files.validation_pairs(this.number)
     return train(
         run,
         version,
@@ -274,8 +273,8 @@ def _imitate(
 ) -> dict[str, Any]:
     """SFT on demonstrations, but for those of the validation tasks."""
     learnt, held_out = parted(run, shown)
-    rows = run.dir / "demonstrations" / f"{version}.jsonl"
-    validation = rows.with_name(f"{version}-validation.jsonl")
+    rows = run.files.demonstrations(version)
+    validation = run.files.validation_demonstrations(version)
     write_records(rows, learnt)
     write_records(validation, held_out)
     if not learnt:

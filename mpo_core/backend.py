@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from mpo_core.chat import ChatModel
 from mpo_core.envs.base import Suite
-from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
 from mpo_core.training.settings import TrainingJob

@@ -12,10 +12,11 @@ from itertools import chain, islice, zip_longest
 from random import Random
 from typing import Any
 
+from mpo_core.chat import ChatModel, ChatRequest
 from mpo_core.config import AgentConfig
 from mpo_core.envs.base import Environment, Suite
 from mpo_core.errors import ContextFull, InputError
-from mpo_core.models import ChatModel, request_seed
+from mpo_core.models import request_seed
 from mpo_core.prompts import Prompts
 from mpo_core.reading import read_action
 from mpo_core.types import (
@@ -203,12 +204,14 @@ async def run_episode(
         asked = [*messages, {"role": "assistant", "content": prefix}] if prefix else messages
         try:
             [reply] = await model.chat(
-                asked,
-                temperature=protocol.temperature,
-                max_tokens=protocol.max_tokens,
-                seed=request_seed(request.key, len(turns)),
-                stop=STOP if protocol.thoughts else STOP_ACTING,
-                session=request.key,
+                ChatRequest(
+                    asked,
+                    temperature=protocol.temperature,
+                    max_tokens=protocol.max_tokens,
+                    seed=request_seed(request.key, len(turns)),
+                    stop=STOP if protocol.thoughts else STOP_ACTING,
+                    session=request.key,
+                )
             )
         except ContextFull as error:
             if not turns:

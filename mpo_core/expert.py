@@ -7,9 +7,10 @@ are made of.
 from collections.abc import Sequence
 from typing import Any, Final
 
+from mpo_core.chat import ChatRequest
+from mpo_core.completions import Reply
 from mpo_core.episode import EpisodeRequest, Protocol
-from mpo_core.models import Reply
-from mpo_core.types import Message, Task
+from mpo_core.types import Task
 
 EXPERT: Final = "expert"
 # Some solutions are far longer than what an agent is allowed: the bound is the environment's.
@@ -51,7 +52,7 @@ class Recital:
     def __init__(self, actions: Sequence[str]) -> None:
         self._actions = iter(actions)
 
-    async def chat(self, messages: Sequence[Message], **_: Any) -> list[Reply]:
+    async def chat(self, request: ChatRequest) -> list[Reply]:
         """The next action; an empty reply when there is none left."""
         return [Reply(f" {next(self._actions, '')}")]
 

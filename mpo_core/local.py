@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from mpo_core.chat import ChatModel
 from mpo_core.config import Config
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
-from mpo_core.models import ChatModel, client_fingerprint, connect, weights_version
+from mpo_core.models import client_fingerprint, connect, weights_version
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play, Player
 from mpo_core.training.settings import TrainingJob

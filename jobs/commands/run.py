@@ -70,7 +70,7 @@ def run(
         begin_with_copy(begin_with, opened.dir)
     with opened:
         summary = run_pipeline(opened)
-    print_report(opened.dir / "report", summary)
+    print_report(opened.files.report, summary)
 
 
 def _run_on_ray(source: str, overrides: list[str], address: str | None, dry_run: bool) -> int:

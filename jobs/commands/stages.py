@@ -28,7 +28,7 @@ def collect(config: ConfigArgument, overrides: Overrides = None) -> None:
     with opened_run(config, overrides) as opened:
         collect_tasks(opened)
         seeds = collect_seeds(opened)
-    path = opened.dir / "plans" / "seeds-train.jsonl"
+    path = opened.files.seeds("train")
     console.print(f"{len(seeds.plans)} plans in {path}", soft_wrap=True)
     console.print(f"{len(seeds.faults)} tasks without a plan")
     for reason, count in seeds.reasons.items():
@@ -53,7 +53,7 @@ def plans(
         collect_tasks(opened)
         start = Round.of(opened.config, round_number).start
         sampled = collect_plans(opened, start, "train")
-    path = opened.dir / "plans" / f"{start}-train.jsonl"
+    path = opened.files.plans(start, "train")
     console.print(f"{len(sampled)} plans in {path}", soft_wrap=True)
 
 
@@ -62,13 +62,13 @@ def rollout(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
 ) -> None:
     """Score the sampled plans by Monte Carlo rollouts of the agent."""
-    from jobs.rollout import collect_scores, scores_path
+    from jobs.rollout import collect_scores
     from jobs.run import Round
 
     with opened_run(config, overrides) as opened:
         start = Round.of(opened.config, round_number).start
         scores = collect_scores(opened, start, round_number)
-        path = scores_path(opened, round_number)
+        path = opened.files.scores(round_number)
     played = sum(score.n for score in scores)
     console.print(f"{len(scores)} plans scored by {played} episodes in {path}", soft_wrap=True)
 
@@ -81,7 +81,7 @@ def pairs(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
 ) -> None:
     """Make preference pairs of the scored plans."""
-    from jobs.pairs import collect_pairs, pairs_path, yields
+    from jobs.pairs import collect_pairs, yields
     from jobs.run import Round
 
     with opened_run(config, overrides) as opened:
@@ -90,7 +90,7 @@ def pairs(
         table = Table("rule", "pairs", "tasks", title="what each rule gives")
         for rule, amounts in yields(opened, round_number).items():
             table.add_row(rule, str(amounts["pairs"]), str(amounts["tasks"]))
-        path = pairs_path(opened, round_number)
+        path = opened.files.pairs(round_number)
     console.print(table)
     console.print(f"{len(found)} pairs in {path}", soft_wrap=True)
 
@@ -178,4 +178,4 @@ def evaluate(
     with opened_run(config, overrides) as opened:
         collect_tasks(opened)
         summary = evaluate_stage(opened)
-    print_report(opened.dir / "report", summary)
+    print_report(opened.files.report, summary)

@@ -16,6 +16,7 @@ from jobs.rounds import run_rounds
 from jobs.run import Run
 from jobs.tasks import collect_tasks
 from jobs.train import train_agent, train_controls, train_pg, train_rft, train_sft
+from mpo_core.report import SUMMARY
 
 
 def run_pipeline(run: Run) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     # the work, not after.
     run.backend.connect()
     run.tracker  # noqa: B018
-    if not (run.dir / "report" / "summary.json").is_file():
+    if not (run.files.report / SUMMARY).is_file():
         run.probe_endpoints()
     collect_tasks(run)
     if run.config.planner.match_teacher:

@@ -15,6 +15,9 @@ from mpo_core.types import content_hash
 Method = Literal["sft", "dpo", "pg"]
 CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig, "pg": PgConfig}
 
+SUMMARY_FILE = "training.json"
+"""Beside the weights of a training that has ended: what it came to."""
+
 
 @dataclass(frozen=True)
 class TrainingJob:

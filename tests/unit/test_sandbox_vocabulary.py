@@ -49,8 +49,8 @@ class Following:
         self.follower = Follower(start.instruction, start.observation, plan)
         self.last, self.thoughts, self.asked = "", thoughts, []
 
-    async def chat(self, messages, **_) -> list[Reply]:
-        begun = messages[-1]["role"] == "assistant"
+    async def chat(self, request) -> list[Reply]:
+        messages, begun = request.messages, request.beginning is not None
         asked = pretrained().apply_chat_template(
             messages, add_generation_prompt=not begun, continue_final_message=begun, tokenize=False
         )
