@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.arms import Asked, arms_played, asked_of
 from jobs.pairs import yields
-from jobs.rollout import EVALUATION, SCORING, episode_ledger, play
+from jobs.rollout import EVALUATION, SCORING, episode_ledger, load_plan_scores, play
 from jobs.rounds import rounds
 from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
@@ -17,9 +17,10 @@ from mpo_core.config import bearing_on
 from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.report import write_report
 from mpo_core.report.conduct import conduct
-from mpo_core.report.gain import example
+from mpo_core.report.details import details
+from mpo_core.report.gain import compared_arms, example
 from mpo_core.report.spending import spending
-from mpo_core.types import Episode, EpisodeFigures, Plan, TaskResult
+from mpo_core.types import Episode, EpisodeFigures, Plan, PreferencePair, TaskResult
 
 log = logging.getLogger(__name__)
 TOLD_BY_CONTENT = ("envs", "models", "prompts_dir")
@@ -75,7 +76,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     summary["conduct"] = conduct(by_arm)
     if config.scoring.repetitions == "auto" and played[SCORING]:
         summary["spending"] = spending(played[SCORING], config.scoring.max_repetitions)
-    write_report(run.files.report, summary, results)
+    write_report(run.files.report, summary, results, _details(run, attempts))
     shown = [
         (stage, ledgers[stage].whole(key))
         for stage, episodes in played.items()
@@ -84,6 +85,20 @@ def evaluate(run: Run) -> dict[str, Any]:
     ]
     _track(run, summary, plans, played, shown)
     return summary
+
+
+def _details(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
+    numbers = [outcome["round"] for outcome in rounds(run)]
+    scored = {n: load_plan_scores(run, n) for n in numbers if run.files.scores(n).is_file()}
+    pairs = [run.records(run.files.pairs(number), PreferencePair) for number in numbers]
+    return details(
+        curves={version: training["curve"] for version, training in _trainings(run).items()},
+        scores=scored,
+        pairs=next(filter(None, reversed(pairs)), []),
+        tasks={task.id: task for task in load_tasks(run, "train")},
+        attempts=attempts,
+        compared=compared_arms(list(dict.fromkeys(attempt.arm for attempt in attempts))),
+    )
 
 
 def _attempt(asked: Asked, episode: EpisodeFigures) -> Attempt:

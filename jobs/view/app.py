@@ -28,7 +28,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.view.index import RunIndex
 from jobs.view.records import PAGE, SORTS, Records
-from jobs.view.text import inert, reached, shortened, steps_of
+from jobs.view.steps import reached, steps_of
+from mpo_core.inert import inert, shortened
 from mpo_core.textfile import read_notes
 from mpo_core.types import Episode
 

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from jobs.view.index import RunIndex
 from jobs.view.records import Records
-from jobs.view.text import inert, reached, shortened, steps_of
+from jobs.view.steps import reached, steps_of
 from mpo_core.errors import InputError
+from mpo_core.inert import inert, shortened
 
 LONGEST = 4000
 """Characters of one text."""

@@ -11,10 +11,11 @@ from typing import Any
 from mpo_core.errors import InputError
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
-from mpo_core.report import RESULTS, SUMMARY, write_report
+from mpo_core.report import DETAILS, RESULTS, SUMMARY, write_report
 from mpo_core.report.gain import merged_example
 from mpo_core.report.spending import spent_together
 from mpo_core.run_folder import RunFolder
+from mpo_core.textfile import read_notes
 from mpo_core.tracking import flat
 from mpo_core.types import TaskResult
 
@@ -53,7 +54,8 @@ def report_runs(run_dirs: Sequence[Path], out: Path | None) -> tuple[Path, dict[
     else:
         folder = out
     summary, results = merge(runs, folder.name)
-    write_report(folder, summary, results)
+    details = read_notes(own[0] / DETAILS) if len(runs) == 1 else None
+    write_report(folder, summary, results, details or None)
     return folder, summary
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.view.text import inert, reached, shortened, steps_of
+from jobs.view.steps import reached, steps_of
+from mpo_core.inert import inert, shortened
 
 PLAN = steps_of(
     """Step 1: Look for a fork, first in the drawers; open those that are closed.

@@ -1,11 +1,8 @@
-"""What is shown of texts that a model or an environment wrote: whole, and inert."""
+"""A plan's steps, and where an episode reaches them."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
-LONGEST = 20_000
-"""Characters of one text that are shown; the rest is counted."""
 GOING = frozenset({"go", "walk", "look", "search", "find", "locate", "check", "explore", "open"})
 """Verbs of steps that any action of going or looking may begin."""
 ALIKE = {"put": "move", "place": "move", "pick": "take", "turn": "use"}
@@ -15,20 +12,6 @@ FUNCTION_WORDS = frozenset(
     other second step that the then there these this those to until up use when where with you
     your""".split()  # noqa: SIM905
 )
-
-
-def inert(text: str) -> str:
-    """The text with its control characters, and those that change its direction, made visible.
-
-    Line breaks and tabs stay.
-    """
-    return "".join(_shown(c) for c in text)
-
-
-def shortened(text: str, longest: int = LONGEST) -> str:
-    if len(text) <= longest:
-        return text
-    return f"{text[:longest]} [... {len(text) - longest:,} more characters]"
 
 
 def steps_of(plan: str) -> list[str]:
@@ -60,12 +43,6 @@ def _does(action: str, step: str) -> bool:
     if not (done in GOING if asked in GOING else done in (asked, ALIKE.get(asked))):
         return False
     return bool(_things(action) & _things(step))
-
-
-def _shown(c: str) -> str:
-    if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
-        return c
-    return f"\N{MATHEMATICAL LEFT ANGLE BRACKET}U+{ord(c):04X}\N{MATHEMATICAL RIGHT ANGLE BRACKET}"
 
 
 def _verb(text: str) -> str:
