@@ -49,7 +49,6 @@ def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
     whole = folder if adapter else merged(run.backend.source(run.config.planner.model), folder)
     with whole_folder(out) as partial:
         shutil.copytree(whole, partial, dirs_exist_ok=True)
-        partial.chmod(0o755)
     return out
 
 
