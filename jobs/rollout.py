@@ -7,7 +7,7 @@ from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core import aio
 from mpo_core.chat import ChatModel
-from mpo_core.episode import EpisodeRequest, Protocol, protocol_of, requests_of
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest, protocol_of, requests_of
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
@@ -84,7 +84,7 @@ def episode_requests(
     """Every plan `repetitions` times, or as often as is given by its id; without plans, every
     task."""
 
-    def told(task: Task) -> Protocol:
+    def told(task: Task) -> EpisodeProtocol:
         return agent_protocol(run, task, temperature)
 
     return requests_of(tasks, plans, repetitions, run.fingerprint("agent"), told)
@@ -95,7 +95,7 @@ def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
     return [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
 
 
-def agent_protocol(run: Run, task: Task, temperature: float) -> Protocol:
+def agent_protocol(run: Run, task: Task, temperature: float) -> EpisodeProtocol:
     """How the config's agent plays a task."""
     suite, prompts = run.suites[task.env], run.prompts[task.env]
     agent, seed = run.config.agent, run.config.seed
