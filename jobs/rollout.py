@@ -64,7 +64,7 @@ def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> Episodes:
         owed = [request for request in requests if request.key not in ledger]
         if owed:
             asked = any(request.model != EXPERT for request in owed)
-            model = run.model("agent") if asked else Recital(())
+            model = run.agent() if asked else Recital(())
             aio.run(_play(run, name, requests, ledger, model))
         return ledger
 
@@ -87,7 +87,7 @@ def episode_requests(
     def told(task: Task) -> EpisodeProtocol:
         return agent_protocol(run, task, temperature)
 
-    return requests_of(tasks, plans, repetitions, run.fingerprint("agent"), told)
+    return requests_of(tasks, plans, repetitions, run.agent_fingerprint(), told)
 
 
 def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
