@@ -6,7 +6,8 @@ Invariants:
 - The checkpoints in that folder are the truth about what to resume from, after a worker's failure
   and after the driver's. Ray Train's own snapshot of them is not written atomically, so it is
   removed before a run starts and never restored from.
-- Progress travels through a file in the same folder, written by the first worker.
+- Progress travels through a file in the same folder, written by the first worker
+  (`cluster.training_progress`).
 """
 
 import contextlib
@@ -15,7 +16,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from tqdm import tqdm
 
+from cluster.training_progress import follow
 from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.training.run import STOP
@@ -82,7 +82,7 @@ def train(
     from ray.train import TrainingFailedError
 
     with (
-        _follow(job.work / PROGRESS_FILE, job.method, on_row),
+        follow(job.work / PROGRESS_FILE, job.method, on_row),
         _stoppable(job.work / STOP) as asked,
     ):
         try:
@@ -265,59 +265,3 @@ def _stoppable(stop: Path) -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN if asked.is_set() else before)
-
-
-@contextlib.contextmanager
-def _follow(path: Path, label: str, on_row: Callable | None) -> Iterator[None]:
-    """Show the rows of a progress file as they come, in a thread of its own."""
-    done = threading.Event()
-    thread = threading.Thread(target=_show, args=(path, label, on_row, done), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def _show(path: Path, label: str, on_row: Callable | None, done: threading.Event) -> None:
-    on_terminal = sys.stderr.isatty()
-    bar = tqdm(
-        desc=f"{label}: starting workers",
-        unit="step",
-        mininterval=0.5 if on_terminal else 15,
-        dynamic_ncols=on_terminal,
-    )
-    rest = ""
-    with path.open(encoding="utf-8") as file:
-        while True:
-            last_look = done.wait(0.5)
-            *lines, rest = (rest + file.read()).split("\n")
-            for line in lines:
-                row = json.loads(line)
-                _advance(bar, label, row)
-                if on_row:
-                    on_row(row)
-            if last_look:
-                break
-    bar.close()
-
-
-def _advance(bar: tqdm, label: str, row: dict[str, Any]) -> None:
-    if "status" in row:
-        bar.set_description(f"{label}: {row['status']}")
-        # The time left is of the steps from here on: those before a resumption cost nothing now.
-        bar.initial = bar.n = row.get("resumed_from", bar.n)
-        return
-    if "warning" in row:
-        bar.write(f"{label}: {row['warning']}", file=sys.stderr)
-        return
-    bar.total = row["max_steps"]
-    bar.set_description(label, refresh=False)
-    if "loss" not in row:
-        return
-    shown = {"loss": f"{row['loss']:.4f}"}
-    if "rewards/margins" in row:
-        shown |= {"margin": f"{row['rewards/margins']:.3f}"}
-    bar.set_postfix(shown, refresh=False)
-    bar.update(row["step"] - bar.n)

@@ -140,11 +140,11 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
 
 
 def _trainings(run: Run) -> dict[str, dict[str, Any]]:
-    """Version -> its training's summary, for all that were trained."""
+    """Name (`Trainee`) -> its training's summary, for all that were trained."""
     of_rounds = (outcome["planner"] for outcome in rounds(run))
-    versions = ["agent", "sft", "rft", *of_rounds, "pg", *run.controls]
-    trainings = {version: run.training_summary(version) for version in versions}
-    return {version: training for version, training in trainings.items() if training}
+    planners = map(run.trainee, ["sft", "rft", *of_rounds, "pg", *run.controls])
+    trainings = {one.name: one.summary() for one in (run.agent_trainee, *planners)}
+    return {name: training for name, training in trainings.items() if training}
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
     from mpo_core.training.export import merged
 
     version = final_version(run) if version == "mpo" else version
-    folder = run.files.trained(version)
-    if not run.training_summary(version):
+    folder = run.trainee(version).folder
+    if not run.trainee(version).summary():
         raise InputError(f"{folder}: not trained yet; run `mpo run` with the same config first")
     if adapter and not (folder / "adapter_config.json").is_file():
         raise InputError(f"{folder}: holds whole weights, not an adapter; leave --adapter out")
@@ -49,7 +49,6 @@ def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
     whole = folder if adapter else merged(run.backend.source(run.config.planner.model), folder)
     with whole_folder(out) as partial:
         shutil.copytree(whole, partial, dirs_exist_ok=True)
-        partial.chmod(0o755)
     return out
 
 

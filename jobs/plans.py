@@ -1,4 +1,4 @@
-"""Stage: plans sampled from the planner, in any of its versions (`Run.model`)."""
+"""Stage: plans sampled from the planner, in any of its versions (`Run.planner`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +25,11 @@ def collect_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> lis
         return load_plans(run, version, split)
     tasks, sampling = load_tasks(run, split), _sampling(run, split, samples)
     with plan_ledger(run.files.plans(version, split, sampled=bool(samples))) as ledger:
-        origin = sampling.origin(run.fingerprint(version), run.prompts)
+        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
         done = sum(plan.origin == origin for plan in ledger)
         total = len(tasks) * sampling.per_task
         if done < total:
-            model, drawn = run.model(version), "sampled plans" if samples else "plans"
+            model, drawn = run.planner(version), "sampled plans" if samples else "plans"
             with (
                 run.timed("plans") as amounts,
                 Progress(f"{drawn} {version} {split}", total, done, "plans") as progress,
@@ -54,7 +54,7 @@ def load_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
         return bound_plans(files, load_tasks(run, split), run.published_id)
     tasks, sampling = load_tasks(run, split), _sampling(run, split)
     with plan_ledger(run.files.plans(version, split)) as ledger:
-        origin = sampling.origin(run.fingerprint(version), run.prompts)
+        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 
 
@@ -65,7 +65,7 @@ def own_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> list[Pl
     if _given(run, version, split) or not path.is_file():
         return []
     try:
-        origin = sampling.origin(run.fingerprint(version), run.prompts)
+        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
     except InputError:
         return []  # Of a planner that other settings have trained.
     tasks = {task.id for task in load_tasks(run, split)}

@@ -7,7 +7,7 @@ from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core import aio
 from mpo_core.chat import ChatModel
-from mpo_core.episode import EpisodeRequest, Protocol, protocol_of, requests_of
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest, protocol_of, requests_of
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
@@ -64,7 +64,7 @@ def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> Episodes:
         owed = [request for request in requests if request.key not in ledger]
         if owed:
             asked = any(request.model != EXPERT for request in owed)
-            model = run.model("agent") if asked else Recital(())
+            model = run.agent() if asked else Recital(())
             aio.run(_play(run, name, requests, ledger, model))
         return ledger
 
@@ -84,10 +84,10 @@ def episode_requests(
     """Every plan `repetitions` times, or as often as is given by its id; without plans, every
     task."""
 
-    def told(task: Task) -> Protocol:
+    def told(task: Task) -> EpisodeProtocol:
         return agent_protocol(run, task, temperature)
 
-    return requests_of(tasks, plans, repetitions, run.fingerprint("agent"), told)
+    return requests_of(tasks, plans, repetitions, run.agent_fingerprint(), told)
 
 
 def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
@@ -95,7 +95,7 @@ def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
     return [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
 
 
-def agent_protocol(run: Run, task: Task, temperature: float) -> Protocol:
+def agent_protocol(run: Run, task: Task, temperature: float) -> EpisodeProtocol:
     """How the config's agent plays a task."""
     suite, prompts = run.suites[task.env], run.prompts[task.env]
     agent, seed = run.config.agent, run.config.seed

@@ -36,6 +36,31 @@ R = TypeVar("R", bound=Record)
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Trainee:
+    """What a training of a run makes of a model: the fine-tuned agent, or a planner's version."""
+
+    name: str
+    """In the run's curves, times and report: `agent`, or the version."""
+    model: str
+    """Key in `models` of what is trained."""
+    folder: Path
+    """Of its weights."""
+    own_engine: bool
+    """Whether an engine of its own serves it; else it is an adapter of its base's engine."""
+    acts: bool = False
+    """Whether it is an agent, which acts without a word: its answers are begun for it."""
+
+    def summary(self) -> dict[str, Any]:
+        """What its training came to; empty before that has ended."""
+        return read_notes(self.folder / SUMMARY_FILE)
+
+    def require_trained(self) -> None:
+        """Raises InputError where it is not trained yet."""
+        if not self.summary():
+            raise InputError(f"{self.folder}: not trained yet; run `mpo run` or `mpo train`")
+
+
 class Run:
     """Everything is checked on the way in: a Run that was made can be started.
 
@@ -135,16 +160,49 @@ class Run:
         own = content_hash(config.name, identity(config))
         return MlflowTracker(config.tracking, config.runs_dir, self.dir, params, own)
 
-    def model(self, version: str) -> ChatModel:
-        """A client for the `agent`, or for a version of the planner: `base`, or one trained here.
+    @property
+    def agent_trainee(self) -> Trainee:
+        """The agent, as `agent.sft` trains it."""
+        agent = self.config.agent
+        own_engine = agent.sft is not None and agent.sft.method == "full"
+        return Trainee("agent", agent.model, self.files.agent, own_engine, acts=True)
+
+    def trainee(self, version: str) -> Trainee:
+        """A version of the planner that is trained here, such as `sft`."""
+        planner = self.config.planner
+        own_engine = planner.serve == "engine"
+        return Trainee(version, planner.model, self.files.planner(version), own_engine)
+
+    def agent(self) -> ChatModel:
+        """A client for the agent.
+
+        Starts the engines where they are not yet up. Raises InputError where it is to be trained
+        and is not yet.
+        """
+        if self.config.agent.sft is None:
+            return self._model_as_it_is(self.config.agent.model)
+        return self._trained_model(self.agent_trainee)
+
+    def planner(self, version: str) -> ChatModel:
+        """A client for a version of the planner: `base`, or one trained here.
 
         Starts the engines where they are not yet up. Raises InputError where it is not trained.
         """
-        with self.timed("engines"):
-            model, folder = self._weights(version)
-            if folder is None:
-                return self.chat_model(model)
-            return self.backend.trained_model(model, folder, own_engine=self._own_engine(version))
+        if version == "base":
+            return self._model_as_it_is(self.config.planner.model)
+        return self._trained_model(self.trainee(version))
+
+    def agent_fingerprint(self) -> str:
+        """Identity of what `agent` gives, without a connection."""
+        if self.config.agent.sft is None:
+            return self.backend.fingerprint(self.config.agent.model)
+        return self._trained_fingerprint(self.agent_trainee)
+
+    def planner_fingerprint(self, version: str) -> str:
+        """Identity of what `planner` gives, without a connection."""
+        if version == "base":
+            return self.backend.fingerprint(self.config.planner.model)
+        return self._trained_fingerprint(self.trainee(version))
 
     def chat_model(self, name: str) -> ChatModel:
         """A client for a model of the config; an endpoint is known by then (`probe_endpoint`)."""
@@ -178,36 +236,22 @@ class Run:
             self._findings[name] = found
         return self._findings[name]
 
-    def fingerprint(self, version: str) -> str:
-        """Identity of what `model` gives, without a connection."""
-        model, folder = self._weights(version)
-        if folder is None:
-            return self.backend.fingerprint(model)
-        return self.backend.trained_fingerprint(model, folder)
-
-    def training_summary(self, version: str) -> dict[str, Any]:
-        """What a version's training wrote; empty before it ended."""
-        return read_notes(self.files.trained(version) / SUMMARY_FILE)
-
     def records(self, path: Path, kind: type[R]) -> list[R]:
         """What one of the run's files holds; nothing before it is written."""
         return read_records(path, kind) if path.is_file() else []
 
-    def _weights(self, version: str) -> tuple[str, Path | None]:
-        """The model in the config, and the folder of what was trained on top of it."""
-        role = self.config.agent if version == "agent" else self.config.planner
-        if version == "base" or (version == "agent" and role.sft is None):
-            return role.model, None
-        if not self.training_summary(version):
-            raise InputError(
-                f"{self.files.trained(version)}: not trained yet; run `mpo run` or `mpo train`"
-            )
-        return role.model, self.files.trained(version)
+    def _model_as_it_is(self, name: str) -> ChatModel:
+        with self.timed("engines"):
+            return self.chat_model(name)
 
-    def _own_engine(self, version: str) -> bool:
-        if version == "agent":
-            return self.config.agent.sft.method == "full"
-        return self.config.planner.serve == "engine"
+    def _trained_model(self, of: Trainee) -> ChatModel:
+        with self.timed("engines"):
+            of.require_trained()
+            return self.backend.trained_model(of.model, of.folder, own_engine=of.own_engine)
+
+    def _trained_fingerprint(self, of: Trainee) -> str:
+        of.require_trained()
+        return self.backend.trained_fingerprint(of.model, of.folder)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[dict[str, float]]:

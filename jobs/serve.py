@@ -28,8 +28,8 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
         config = run.config
         rounds = (Round.of(config, number).version for number in range(1, config.rounds + 1))
         for version in ("sft", "rft", "pg", *rounds):
-            if run.training_summary(version):
-                model = run.model(version)
+            if run.trainee(version).summary():
+                model = run.planner(version)
                 backend.give_name(version, model)
                 readable = f"{config.planner.model}:{version}"
                 say(f"  model {readable}: the planner {version}, as {model.name}")

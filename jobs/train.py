@@ -12,7 +12,7 @@ from jobs.collect import experts_as_agent, load_seeds
 from jobs.pairs import collect_control_pairs
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
-from jobs.run import Round, Run
+from jobs.run import Round, Run, Trainee
 from jobs.tasks import load_tasks, parted
 from mpo_core.advantages import plans_above_mean, scored_answers
 from mpo_core.chat_templates import given_template, template_settings
@@ -36,20 +36,20 @@ NOTHING_SHOWN = {
     "sft": "no seed plans to learn from: " + ALL_HELD_OUT,
     "rft": ALL_TIE,
 }
-"""Version -> why its training has nothing to imitate."""
+"""Name -> why its training has nothing to imitate."""
 
 
 def train_agent(run: Run) -> dict[str, Any]:
     """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
     shown = [of_episode(e) for e in experts_as_agent(run) if e.success and e.turns]
-    return _imitate(run, "agent", shown, run.config.agent.sft)
+    return _imitate(run, run.agent_trainee, shown, run.config.agent.sft)
 
 
 def train_sft(run: Run) -> dict[str, Any]:
     """SFT of the planner on the seed plans."""
     tasks = {task.id: task for task in load_tasks(run, "train")}
     shown = [of_plan(plan, tasks[plan.task_id], run.prompts) for plan in load_seeds(run)]
-    return _imitate(run, "sft", shown, run.config.planner.sft)
+    return _imitate(run, run.trainee("sft"), shown, run.config.planner.sft)
 
 
 def train_rft(run: Run) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def train_rft(run: Run) -> dict[str, Any]:
     pick = {"best": best_plans, "above_mean": plans_above_mean}[planner.rft.pick]
     picked = pick(tasks, plans, load_plan_scores(run))
     shown = [of_plan(plan, task, run.prompts) for task, plan in picked]
-    return _imitate(run, "rft", shown, planner.rft.training or planner.sft, start="sft")
+    config = planner.rft.training or planner.sft
+    return _imitate(run, run.trainee("rft"), shown, config, start="sft")
 
 
 def train_pg(run: Run) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def train_pg(run: Run) -> dict[str, Any]:
         raise InputError(f"{rows}: {ALL_TIE}")
     return train(
         run,
-        "pg",
+        run.trainee("pg"),
         "pg",
         rows,
         run.config.planner.pg,
@@ -88,7 +89,7 @@ def train_pg(run: Run) -> dict[str, Any]:
 def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
     """DPO of a round's planner on its pairs, its start being the reference."""
     _require_pairs(run, this.number)
-    return _prefer(run, this, this.version, run.files.pairs(this.number))
+    return _prefer(run, this, run.trainee(this.version), run.files.pairs(this.number))
 
 
 def train_controls(run: Run) -> list[dict[str, Any]]:
@@ -100,9 +101,8 @@ def train_controls(run: Run) -> list[dict[str, Any]]:
     summaries = []
     for version in run.controls:
         collect_control_pairs(run, version)
-        summaries.append(
-            _prefer(run, Round.of(run.config, 1), version, run.files.control_pairs(version))
-        )
+        pairs = run.files.control_pairs(version)
+        summaries.append(_prefer(run, Round.of(run.config, 1), run.trainee(version), pairs))
     return summaries
 
 
@@ -114,14 +114,15 @@ def train_method(
     Returns:
         Its summary and the folder of its weights; for `shuffled`, those of each control.
     """
-    role = run.config.agent if method == "agent" else run.config.planner
-    if run.config.models[role.model].source is None:
+    this = Round.of(run.config, round_number)
+    trainee = run.trainee(this.version if method == "dpo" else method)
+    if method == "agent":
+        trainee = run.agent_trainee
+    if run.config.models[trainee.model].source is None:
         raise InputError(
-            f"train {method}: models.{role.model} has no source to train; give it one (a model "
+            f"train {method}: models.{trainee.model} has no source to train; give it one (a model "
             "folder or hub id)"
         )
-    this = Round.of(run.config, round_number)
-    version = this.version if method == "dpo" else method
     if given is not None:
         rows = run.files.given(method)
         write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
@@ -131,26 +132,26 @@ def train_method(
             "sft": planner.sft or SftConfig(),
             "pg": planner.pg or PgConfig(),
         }[method]
-        return [(train(run, version, method, rows, config), run.files.trained(version))]
+        return [(train(run, trainee, method, rows, config), trainee.folder)]
     if method == "shuffled":
         if not run.controls:
             raise InputError(
                 "scoring.shuffle: not set, so there are no control planners; such as "
                 "scoring.shuffle=[0,1,2]"
             )
-        return list(zip(train_controls(run), map(run.files.trained, run.controls), strict=True))
+        return list(zip(train_controls(run), map(run.files.planner, run.controls), strict=True))
     section = {"agent": "agent.sft", "pg": "planner.pg", "dpo": "training"}
     key = section.get(method, "planner.sft")
     if attrgetter(key)(run.config) is None:
         raise InputError(f"{key}: not set, so {method} has no settings; such as {key}={{}}")
     of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft, "pg": train_pg}
     summary = train_on_pairs(run, this) if method == "dpo" else of_method[method](run)
-    return [(summary, run.files.trained(version))]
+    return [(summary, trainee.folder)]
 
 
 def train(
     run: Run,
-    version: str,
+    trainee: Trainee,
     method: Method,
     rows: Path,
     config: TrainingConfig,
@@ -158,51 +159,48 @@ def train(
     start: str | None = None,
     validation: Path | None = None,
 ) -> dict[str, Any]:
-    """Train a version (`Run.model`), unless its folder holds what would come out.
+    """Train, unless the folder holds what would come out.
 
     Args:
-        start: version to go on from; by default the model of the config.
+        start: version of the planner to go on from; by default the model of the config.
         validation: rows like those trained on, of other tasks, to measure on.
 
     Returns:
         The training's summary, as in `training.json` beside the weights.
     """
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
-    folder = run.files.trained(version)
-    role = run.config.agent if version == "agent" else run.config.planner
-    served = run.config.models[role.model]
+    served = run.config.models[trainee.model]
     asked: dict[str, Any] = {
         "chat_template": given_template(served),
         "template_settings": template_settings(served),
-        # Agents that are trained act without a word: their answers are begun for them.
-        "continued": version == "agent",
+        "continued": trainee.acts,
     }
     of = [
         rows.read_text(encoding="utf-8"),
         validation.read_text(encoding="utf-8") if validation else None,
-        run.fingerprint(start) if start else run.backend.fingerprint(role.model),
+        run.planner_fingerprint(start) if start else run.backend.fingerprint(trainee.model),
     ]
     by = [run.config.seed, *([asked] if any(asked.values()) else [])]
     # A training that is known by all of its settings, operational ones too, is the same training.
     identity, of_all = (
         content_hash(*of, settings, *by) for settings in (deciding(config), config.model_dump())
     )
-    checkpoints = run.files.checkpoints(version)
-    done = run.training_summary(version)
+    checkpoints = run.files.checkpoints(trainee.name)
+    done = trainee.summary()
     if done.get("tag") in (identity, of_all):
         # Left by a driver that was killed at the very end.
         shutil.rmtree(checkpoints, ignore_errors=True)
-        complete_curves(run, version, done)
+        complete_curves(run, trainee.name, done)
         return done
     job = TrainingJob(
         rows=rows,
-        model=run.backend.source(role.model),
-        out=folder,
+        model=run.backend.source(trainee.model),
+        out=trainee.folder,
         work=checkpoints,
         config=config,
         seed=run.config.seed,
         method=method,
-        start=run.files.trained(start) if start and start != "base" else None,
+        start=run.files.planner(start) if start and start != "base" else None,
         validation=validation,
         tag=identity,
         **asked,
@@ -211,32 +209,32 @@ def train(
     def track(row: dict[str, Any]) -> None:
         # A tracking server that is lost does not stop the training.
         with suppress(InputError):
-            _track(run, version, row)
+            _track(run, trainee.name, row)
 
-    with run.timed(f"train {version}"):
+    with run.timed(f"train {trainee.name}"):
         summary = run.backend.train(job, track)
-    complete_curves(run, version, summary)
+    complete_curves(run, trainee.name, summary)
     return summary
 
 
-def _track(run: Run, version: str, row: dict[str, Any]) -> None:
+def _track(run: Run, name: str, row: dict[str, Any]) -> None:
     """Log a step, or a measurement on the validation rows."""
     if "step" in row:
-        metrics = {f"{version}/{name}": row[name] for name in row.keys() - UNTRACKED}
+        metrics = {f"{name}/{key}": row[key] for key in row.keys() - UNTRACKED}
         run.tracker.log_metrics(metrics, step=int(row["step"]))
 
 
-def complete_curves(run: Run, version: str, done: dict[str, Any]) -> None:
-    """Log what the tracker lacks of a finished training.
+def complete_curves(run: Run, name: str, done: dict[str, Any]) -> None:
+    """Log what the tracker lacks of the finished training of a `Trainee` of that name.
 
     Those are rows that a killed driver had not read, and all of them where the run goes on with
     another tracking server or in another MLflow run.
     """
     for loss, rows in (("loss", done["curve"]), ("eval_loss", done["validation"])):
-        logged = run.tracker.logged_steps(f"{version}/{loss}")
+        logged = run.tracker.logged_steps(f"{name}/{loss}")
         for row in rows:
             if row["step"] not in logged:
-                _track(run, version, row)
+                _track(run, name, row)
 
 
 def _require_pairs(run: Run, round_number: int) -> None:
@@ -248,12 +246,12 @@ def _require_pairs(run: Run, round_number: int) -> None:
         raise InputError(f"{pairs}: {ALL_TIE}, or lower pairs.min_margin")
 
 
-def _prefer(run: Run, this: Round, version: str, pairs: Path) -> dict[str, Any]:
+def _prefer(run: Run, this: Round, trainee: Trainee, pairs: Path) -> dict[str, Any]:
     """DPO of a round's start on pairs, measured on those of the validation tasks."""
     validation = run.files.validation_pairs(this.number)
     return train(
         run,
-        version,
+        trainee,
         "dpo",
         pairs,
         run.config.training,
@@ -266,18 +264,18 @@ def _prefer(run: Run, this: Round, version: str, pairs: Path) -> dict[str, Any]:
 
 def _imitate(
     run: Run,
-    version: str,
+    trainee: Trainee,
     shown: Sequence[Demonstration],
     config: TrainingConfig,
     start: str | None = None,
 ) -> dict[str, Any]:
     """SFT on demonstrations, but for those of the validation tasks."""
     learnt, held_out = parted(run, shown)
-    rows = run.files.demonstrations(version)
-    validation = run.files.validation_demonstrations(version)
+    rows = run.files.demonstrations(trainee.name)
+    validation = run.files.validation_demonstrations(trainee.name)
     write_records(rows, learnt)
     write_records(validation, held_out)
     if not learnt:
-        raise InputError(f"{rows}: {NOTHING_SHOWN[version]}")
+        raise InputError(f"{rows}: {NOTHING_SHOWN[trainee.name]}")
     measured = validation if held_out else None
-    return train(run, version, "sft", rows, config, start=start, validation=measured)
+    return train(run, trainee, "sft", rows, config, start=start, validation=measured)

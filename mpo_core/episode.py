@@ -40,7 +40,7 @@ STOP = ("\nObservation:",)
 STOP_ACTING = ("\n",)
 
 
-class Protocol(Record):
+class EpisodeProtocol(Record):
     """How an episode is played: all of it is part of the episode's key."""
 
     plan_mode: PlanMode
@@ -66,12 +66,12 @@ class EpisodeRequest:
     task: Task
     plan: Plan | None
     model: str
-    protocol: Protocol
+    protocol: EpisodeProtocol
     repetition: int
 
     @classmethod
     def of(
-        cls, task: Task, plan: Plan | None, model: str, protocol: Protocol, repetition: int
+        cls, task: Task, plan: Plan | None, model: str, protocol: EpisodeProtocol, repetition: int
     ) -> "EpisodeRequest":
         if plan is not None and plan.task_id != task.id:
             raise ValueError(f"plan of {plan.task_id} given to {task.id}")
@@ -90,9 +90,9 @@ def protocol_of(
     *,
     temperature: float,
     seed: int,
-) -> Protocol:
+) -> EpisodeProtocol:
     """How an agent of these settings plays a task of the suite."""
-    return Protocol(
+    return EpisodeProtocol(
         plan_mode=agent.plan_mode,
         temperature=temperature,
         max_tokens=agent.max_tokens,
@@ -112,7 +112,7 @@ def requests_of(
     plans: Sequence[Plan] | None,
     repetitions: int | Mapping[str, int],
     model: str,
-    told: Callable[[Task], Protocol],
+    told: Callable[[Task], EpisodeProtocol],
 ) -> list[EpisodeRequest]:
     """Every plan `repetitions` times, or as often as is given by its id; without plans, every task.
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mpo_core.chat import ChatRequest
 from mpo_core.completions import Reply
-from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest
 from mpo_core.types import Task
 
 EXPERT: Final = "expert"
@@ -18,7 +18,7 @@ STEP_LIMIT = 1000
 
 
 def expert_request(
-    task: Task, env_protocol: dict[str, Any], told: Protocol | None = None
+    task: Task, env_protocol: dict[str, Any], told: EpisodeProtocol | None = None
 ) -> EpisodeRequest:
     """The expert's one episode of a task, the same in every run: nothing of it is drawn.
 
@@ -26,7 +26,7 @@ def expert_request(
         told: an agent's protocol, for an episode with the messages of that agent; by default the
             messages hold nothing but actions and observations.
     """
-    bare = Protocol(
+    bare = EpisodeProtocol(
         plan_mode="query",
         temperature=0,
         max_tokens=1,

@@ -114,9 +114,14 @@ class RunFolder:
 
     # --------------------------------------------------------------------- what is learnt
 
-    def trained(self, version: str) -> Path:
-        """Folder of the weights of the `agent`, or of a version of the planner."""
-        return self.path / "agent" / "sft" if version == "agent" else self.planners / version
+    @property
+    def agent(self) -> Path:
+        """Folder of the weights of the fine-tuned agent."""
+        return self.path / "agent" / "sft"
+
+    def planner(self, version: str) -> Path:
+        """Folder of the weights of a version of the planner."""
+        return self.planners / version
 
     @property
     def planners(self) -> Path:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from mpo_core.completions import Reply
 from mpo_core.config import Section
 from mpo_core.envs.base import Reset, Step, Suite, suite_class
-from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest
 from mpo_core.errors import EnvironmentLost
 from mpo_core.prompts import Prompts
 from mpo_core.types import Episode, Plan, Task
@@ -35,7 +35,7 @@ def task(number: int = 0, split: str = "train") -> Task:
     )
 
 
-def protocol(**changes) -> Protocol:
+def protocol(**changes) -> EpisodeProtocol:
     settings = {
         "plan_mode": "query",
         "temperature": 0.0,
@@ -49,7 +49,7 @@ def protocol(**changes) -> Protocol:
         "prompts": PROMPTS.fingerprint,
         "env": {},
     }
-    return Protocol(**settings | changes)
+    return EpisodeProtocol(**settings | changes)
 
 
 def request(number: int = 0, plan: str | None = "Step 1: Knock.", repetition: int = 0, **changes):

@@ -214,7 +214,7 @@ def trainer(tmp_path, monkeypatch):
         monkeypatch.setattr(run.backend, "train", trained)
         for told in ("fingerprint", "source"):
             monkeypatch.setattr(run.backend, told, lambda name: name)
-        yield lambda settings: train(run, "sft", "sft", rows, settings), done
+        yield lambda settings: train(run, run.trainee("sft"), "sft", rows, settings), done
 
 
 # A value of another kind is told apart as well as any, and written down with a warning.

@@ -62,12 +62,12 @@ def trained(monkeypatch):
     """What was to be trained: a tuple a training, its rows and settings by name."""
     asked = []
 
-    def note(run, version, method, rows, config, *, start=None, validation=None):
+    def note(run, trainee, method, rows, config, *, start=None, validation=None):
         asked.append(
-            {"version": version, "method": method, "rows": rows, "config": config}
+            {"version": trainee.name, "method": method, "rows": rows, "config": config}
             | {"start": start, "validation": validation}
         )
-        return {"version": version}
+        return {"version": trainee.name}
 
     monkeypatch.setattr("jobs.train.train", note)
     return asked
@@ -200,7 +200,7 @@ def test_the_shuffled_arms_result_on_a_task_is_the_mean_over_its_planners(run, m
             for one, text in zip(held_out, said[version], strict=True)
         ],
     )
-    run.fingerprint = lambda version: "agent"
+    run.agent_fingerprint = lambda: "agent"
     monkeypatch.setattr(
         "jobs.rollout.agent_protocol",
         lambda run, task, temperature: protocol(temperature=temperature),

@@ -18,7 +18,7 @@ from cluster.backend import ClusterBackend
 from jobs.configs import named_config
 from mpo_core.chat import ChatRequest
 from mpo_core.envs.scienceworld import ScienceWorld
-from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest
 from mpo_core.errors import ContextFull
 from mpo_core.ledger import Ledger, read_records
 from mpo_core.prompts import load_prompts, plan_block
@@ -65,7 +65,7 @@ def suite():
 
 def requests(suite, backend, mode: str, *, repetitions: int = 1, steps: int = 3):
     prompts = load_prompts("scienceworld")
-    protocol = Protocol(
+    protocol = EpisodeProtocol(
         plan_mode=mode,
         temperature=0.8,
         max_tokens=8,
