@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.config import Config
+from mpo_core.inert import inert, shortened
 
 if TYPE_CHECKING:
     from jobs.run import Run
@@ -109,3 +111,18 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
     for warning in conduct_warnings(summary.get("conduct", [])):
         console.print(f"[yellow]{warning}[/]", soft_wrap=True)
     console.print(f"report: {folder}", soft_wrap=True)
+
+
+def print_cells(heading: str, cells: list[list[str]]) -> None:
+    """A table, its header first; what is the same in the first column of all rows stands in its
+    title."""
+    header, *rows = cells
+    if len(rows) > 1 and len({row[0] for row in rows}) == 1:
+        heading = f"{heading}: {rows[0][0]}"
+        header, rows = header[1:], [row[1:] for row in rows]
+    table = Table(title=Text(inert(heading)), title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for name in header:
+        table.add_column(Text(inert(name)), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(inert(shortened(cell, 300))) for cell in row))
+    console.print(table)

@@ -1,11 +1,13 @@
-"""Looking at runs: `mpo view`, `show`."""
+"""Looking at runs: `mpo view`, `show`, `compare`."""
 
+import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from jobs.rendering import console
+from jobs.rendering import console, print_cells
 
 app = typer.Typer()
 
@@ -51,3 +53,58 @@ def show(
     from jobs.view.show import show as show_record
 
     show_record(what, run_folders(runs or []), console)
+
+
+@app.command(
+    epilog="Examples:\n\n`mpo compare demo runs/mine` (each run against the first)\n\n"
+    "`mpo compare runs/a runs/b --out a-and-b` (also as Markdown and as a web page)\n\n"
+    "`mpo compare --experiment mpo --filter \"params.seed = '1'\"` (runs that MLflow knows)"
+)
+def compare(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN...", help="Folders or names of finished runs, two or more."),
+    ] = None,
+    *,
+    experiment: Annotated[
+        str | None, typer.Option(help="The runs of this MLflow experiment, besides those named.")
+    ] = None,
+    where: Annotated[
+        str, typer.Option("--filter", help="MLflow's filter of an experiment's runs.")
+    ] = "",
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow's store; MLFLOW_TRACKING_URI, else runs/mlflow.db.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for compare.json, compare.md and index.html.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Compare runs: arms with intervals, differences on shared tasks, settings that differ."""
+    from jobs.view.folders import run_folders
+    from mpo_core.files import write_text
+    from mpo_core.report.across import (
+        compare_runs,
+        comparison_markdown,
+        comparison_page,
+        sections,
+    )
+    from mpo_core.report.merge import read_report
+    from mpo_core.tracked_reports import fetch_reports
+
+    with TemporaryDirectory() as fetched:
+        folders = run_folders(runs) if runs else []
+        if experiment:
+            folders += fetch_reports(experiment, where, Path(fetched), tracking_uri)
+        found = compare_runs([read_report(folder) for folder in folders])
+    if out:
+        write_text(out / "compare.json", json.dumps(found, indent=1) + "\n")
+        write_text(out / "compare.md", comparison_markdown(found))
+        write_text(out / "index.html", comparison_page(found))
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for heading, cells in sections(found):
+        print_cells(heading, cells)
+    if out:
+        console.print(f"comparison: {out}", soft_wrap=True)
