@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import statistics
 import subprocess
@@ -86,10 +87,8 @@ def visit(run: Path) -> dict[str, Any]:
         while client.get("/state", params=asked).json()["behind"]:
             time.sleep(0.1)
         read_s = time.perf_counter() - started
-        keys = [
-            row.split("&")[0] for row in client.get("/episodes", params=asked).text.split("key=")
-        ]
-        one, two = keys[1][:20], keys[2][:20]
+        listed = client.get("/episodes", params=asked).text
+        one, two, *_ = dict.fromkeys(re.findall(r"key=(\w+)", listed))
         pages = {
             "list": ("/episodes", asked),
             "won": ("/episodes", {**asked, "success": "1"}),

@@ -1,4 +1,4 @@
-"""Looking at runs: `mpo view`, `show`, `compare`."""
+"""Looking at runs: `mpo view`, `show`, `status`, `compare`."""
 
 import json
 from pathlib import Path
@@ -53,6 +53,29 @@ def show(
     from jobs.view.show import show as show_record
 
     show_record(what, run_folders(runs or []), console)
+
+
+@app.command(epilog="Examples:\n\n`mpo status demo`\n\n`watch -n 5 mpo status runs/mine`")
+def status(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RUN...", help="Folders or names of runs; all of runs/."),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Say how far runs have come, also such as go on elsewhere: episodes, mean reward, ends."""
+    from jobs.status import status as status_of
+    from jobs.status import status_lines
+    from jobs.view.folders import run_folders
+
+    found = [status_of(folder) for folder in run_folders(runs or [])]
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for one in found:
+        for line in status_lines(one):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(
