@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -19,10 +21,36 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    add_completion=False,
     epilog="Start with `mpo doctor`, then `mpo run demo`. Every command has --help with examples.",
 )
-for commands in (run, stages, sweep, results, look, preparation):
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"mpo {version('mpo-suite')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which this is."),
+    ] = False,
+) -> None: ...
+
+
+PANELS = {
+    "Before": preparation,
+    "The whole loop": run,
+    "Its stages, one by one": stages,
+    "Many runs": sweep,
+    "Looking at runs": look,
+    "What comes out": results,
+}
+for title, commands in PANELS.items():
+    for command in (*commands.app.registered_commands, *commands.app.registered_groups):
+        command.rich_help_panel = title
     app.add_typer(commands.app)
 
 

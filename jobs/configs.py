@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from mpo_core.config import Config, load_config
@@ -41,8 +42,9 @@ def _find(source: str) -> Path:
         return RunFolder(path).config
     preset = PRESETS / f"{source}.yaml"
     if not preset.is_file():
+        meant = get_close_matches(source, preset_names(), 1)
         raise InputError(
-            f"{source}: neither a .yaml file, nor a run's folder, nor a preset "
-            f"({', '.join(preset_names())})"
+            f"{source}: neither a .yaml file, nor a run's folder, nor a preset"
+            + (f" (did you mean {meant[0]}?)" if meant else f" ({', '.join(preset_names())})")
         )
     return preset
