@@ -53,6 +53,7 @@ bench: install
 	$(BIN)/python benchmarks/served_rollouts.py
 	$(BIN)/python benchmarks/cpu_adapters.py
 	$(BIN)/python benchmarks/ledger.py
+	$(BIN)/python benchmarks/viewer.py
 
 lint: install
 	$(BIN)/ruff check

@@ -53,4 +53,4 @@ def _verb(text: str) -> str:
 def _things(text: str) -> set[str]:
     """The words that name something: without verb, numbers and function words, in singular."""
     words = set(re.findall(r"[a-z]{3,}", text.lower())) - FUNCTION_WORDS - GOING
-    return {word.removesuffix("s") for word in words} - {_verb(text)}
+    return {re.sub(r"ves$", "f", word).removesuffix("s") for word in words} - {_verb(text)}
