@@ -13,9 +13,9 @@ export UV_FIND_LINKS := $(FIND_LINKS)
 TORCH_WHEEL = $(wildcard $(addsuffix /torch-*+cpu-*.whl,$(FIND_LINKS)))
 TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 
-# What the tests of Slurm and Kubernetes stand on, besides kubectl; where something is missing, they
+# What the tests of Slurm, Kubernetes and the viewer stand on, besides kubectl; where something is missing, they
 # are skipped and say so.
-SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql
+SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql chromium
 
 .PHONY: demo sandbox test test-all unit bench lint format lock install system clean help
 
@@ -25,7 +25,7 @@ help:
 	@echo "make sandbox  its models anew, from nothing, twenty minutes; in runs/sandbox-models"
 	@echo "make test     the tests, half an hour on two cores"
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
-	@echo "make system   Debian packages that the tests of Slurm and PostgreSQL need (as root)"
+	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
 	@echo "make unit     the unit tests, seconds"
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make lint     ruff, of code and format; make test does it first"
@@ -53,6 +53,7 @@ bench: install
 	$(BIN)/python benchmarks/served_rollouts.py
 	$(BIN)/python benchmarks/cpu_adapters.py
 	$(BIN)/python benchmarks/ledger.py
+	$(BIN)/python benchmarks/viewer.py
 
 lint: install
 	$(BIN)/ruff check

@@ -206,13 +206,13 @@ def measure_served(config: Config, episodes: int) -> tuple[dict[str, Any], list[
 
 def requests(suite, prompts, model: str, episodes: int) -> list:
     from mpo_core.envs.alfworld.games import game_file
-    from mpo_core.episode import EpisodeRequest, Protocol
+    from mpo_core.episode import EpisodeProtocol, EpisodeRequest
     from mpo_core.sandbox.games import Game
     from mpo_core.sandbox.measure import PLANNERS
     from mpo_core.sandbox.wording import write
     from mpo_core.types import Plan
 
-    protocol = Protocol(
+    protocol = EpisodeProtocol(
         plan_mode="query",
         temperature=0.7,
         max_tokens=MAX_TOKENS,

@@ -1,13 +1,11 @@
-"""A run's hold on a Ray cluster: connects, serves models, plays episodes, trains, lets go.
-
-The same methods as `mpo_core.local.LocalBackend`, plus training and the trained planner.
-"""
+"""A run's hold on a Ray cluster: connects, serves models, plays episodes, trains, lets go."""
 
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cluster.address import cluster_address
 from cluster.private import start_private_cluster
@@ -21,12 +19,12 @@ from cluster.resources import (
     served_models,
 )
 from mpo_core.builtin_models import resolve_source
-from mpo_core.config import Config, TrainingConfig
+from mpo_core.chat import ChatModel
+from mpo_core.config import Config
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
 from mpo_core.models import (
-    ChatModel,
     client_fingerprint,
     connect,
     served_fingerprint,
@@ -36,11 +34,15 @@ from mpo_core.models import (
 from mpo_core.progress import bar
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
-from mpo_core.training.settings import Method
+from mpo_core.run_folder import RunFolder
+from mpo_core.training.settings import TrainingJob
+
+if TYPE_CHECKING:
+    from cluster.serving import Engines
 
 
 class ClusterBackend:
-    """Nothing is started before it is needed; `close` stops what was."""
+    """A `mpo_core.backend.Backend` of Ray, which also serves by HTTP (`url`, `give_name`)."""
 
     def __init__(self, config: Config) -> None:
         """Resolves the models to serve. Raises InputError for a missing one."""
@@ -50,7 +52,7 @@ class ClusterBackend:
             name: str(resolve_source(model.source)) for name, model in self._served.items()
         }
         self._plan = resource_plan(config)
-        self._engines = None
+        self._engines: Engines | None = None
         self._own_engines: dict[str, str] = {}
         self._free_engines = False
         self._connected = False
@@ -95,30 +97,24 @@ class ClusterBackend:
         self._connected = True
 
     def fingerprint(self, name: str) -> str:
-        """Identity of a model of the config; needs no connection."""
         if name in self._served:
             return served_fingerprint(self._sources[name]) + told_apart(self._served[name])
         return client_fingerprint(name, self._config.models[name])
 
     def source(self, name: str) -> str:
-        """Folder or hub id of a model that this run serves."""
         return self._sources[name]
 
     def model(self, name: str) -> ChatModel:
-        """A client for a model of the config; starts the engines where one is served here."""
         if name not in self._served:
             return connect(name, self._config.models[name])
         return self._running_engines().model(name)
 
     def trained_fingerprint(self, base: str, folder: Path) -> str:
-        """Identity of a trained model; needs no connection."""
         return f"{self.fingerprint(base)}+{weights_version(folder)}"
 
     def trained_model(self, base: str, folder: Path, *, own_engine: bool) -> ChatModel:
-        """A client for a trained model: an adapter of its base's engine, or an engine of its own.
-
-        Of these there is one for each base: it takes the place of an earlier one.
-        """
+        """As `Backend.trained_model`. Of engines of their own there is one for each base: it takes
+        the place of an earlier one."""
         engines = self._running_engines()
         if not own_engine:
             return engines.model(engines.publish(base, folder))
@@ -139,22 +135,13 @@ class ClusterBackend:
         """Let the HTTP server know a trained model, an adapter, as `<base>:<name>` too."""
         self._running_engines().give_name(name, model.name)
 
-    def train(
-        self,
-        method: Method,
-        rows: Path,
-        model: str,
-        config: TrainingConfig,
-        out: Path,
-        **options,
-    ) -> dict:
-        """Train a model of the config; see `cluster.training.train`."""
+    def train(self, job: TrainingJob, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         from cluster.training import train
 
         self.connect()
         if self._free_engines:
             self._stop_engines()
-        return train(method, rows, self._sources[model], config, out, **options)
+        return train(job, on_row)
 
     @property
     def url(self) -> str:
@@ -165,7 +152,6 @@ class ClusterBackend:
     async def players(
         self, suites: Mapping[str, Suite], prompts: Mapping[str, Prompts], model: ChatModel
     ) -> AsyncIterator[tuple[Play, int]]:
-        """How to play an episode, and how many at a time."""
         from cluster.rollout import RolloutPool
 
         self.connect()
@@ -185,14 +171,14 @@ class ClusterBackend:
             self._undo()
             self._connected = False
 
-    def _running_engines(self):
+    def _running_engines(self) -> "Engines":
         if self._engines is None:
             from cluster.serving import Engine, Engines
 
             self.connect()
             cluster = self._config.cluster
             engines = Engines(
-                self._config.run_dir / "planner" / "served",
+                RunFolder(self._config.run_dir).served,
                 cluster.http_host,
                 self._port,
                 cluster.engine_start_timeout_s,

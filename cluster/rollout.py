@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 import ray
 
+from mpo_core.chat import ChatModel
 from mpo_core.config import ClusterConfig
 from mpo_core.envs.base import Suite
 from mpo_core.episode import EpisodeRequest
 from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
-from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Player
 from mpo_core.types import Episode

@@ -18,6 +18,7 @@ from cluster.serving import Engine, openai_app
 from mpo_core.builtin_models import resolve_source
 from mpo_core.config import Section, load_config
 from mpo_core.errors import InputError
+from mpo_core.run_folder import RunFolder
 
 
 class ServiceArgs(Section):
@@ -44,5 +45,5 @@ def build(args: ServiceArgs) -> Application:
     ]
     if not engines:
         raise InputError(f"{args.config}: neither the planner nor the agent has a source to serve")
-    adapters = {config.planner.model: config.run_dir / "planner"}
+    adapters = {config.planner.model: RunFolder(config.run_dir).planners}
     return openai_app(engines, adapters, args.autoscaling)

@@ -27,6 +27,7 @@ from ray import serve
 
 from cluster.adapters import link
 from cluster.calls import Answer, Calls, Request, Unanswered
+from mpo_core.chat import ChatRequest
 from mpo_core.completions import Reply, replies_of
 from mpo_core.config import ModelConfig
 from mpo_core.endpoint import CONTINUATION, switch_of
@@ -35,7 +36,6 @@ from mpo_core.files import whole_folder
 from mpo_core.hardware import multiplies_bf16
 from mpo_core.models import served_fingerprint, told_apart, weights_version
 from mpo_core.refusals import Refused, TryAgain, failure_of, last_line
-from mpo_core.types import Message
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class Engines:
         hello = [{"role": "user", "content": "Hello"}]
         for engine in engines:
             model = self.model(engine.name)
-            await asyncio.wait_for(model.chat(hello, max_tokens=1), self._timeout_s)
+            await asyncio.wait_for(model.chat(ChatRequest(hello, max_tokens=1)), self._timeout_s)
 
 
 @dataclass(frozen=True)
@@ -172,33 +172,23 @@ class HandleModel:
     def __reduce__(self):
         return (HandleModel, (self.name, self.fingerprint, self._engine))
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int = 512,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        session: str = "",
-    ) -> list[Reply]:
+    async def chat(self, request: ChatRequest) -> list[Reply]:
         fields = {
             "model": self.name,
-            "messages": list(messages),
-            "n": n,
-            "temperature": temperature,
-            "max_completion_tokens": max_tokens,
-            "seed": seed,
-            "stop": list(stop),
+            "messages": list(request.messages),
+            "n": request.n,
+            "temperature": request.temperature,
+            "max_completion_tokens": request.max_tokens,
+            "seed": request.seed,
+            "stop": list(request.stop),
         }
-        if messages[-1]["role"] == "assistant":
+        if request.beginning is not None:
             fields |= CONTINUATION
         fields |= switch_of(self._config) | self._config.extra_body
         if self._slots is None:
             self._slots = asyncio.Semaphore(self._config.concurrency)
         async with self._slots:
-            answer = await self._answer(fields, session)
+            answer = await self._answer(fields, request.session)
         error = answer.get("error")
         try:
             if error is not None:

@@ -6,7 +6,8 @@ Invariants:
 - The checkpoints in that folder are the truth about what to resume from, after a worker's failure
   and after the driver's. Ray Train's own snapshot of them is not written atomically, so it is
   removed before a run starts and never restored from.
-- Progress travels through a file in the same folder, written by the first worker.
+- Progress travels through a file in the same folder, written by the first worker
+  (`cluster.training_progress`).
 """
 
 import contextlib
@@ -15,7 +16,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from tqdm import tqdm
 
-from mpo_core.builtin_models import resolve_source
+from cluster.training_progress import follow
 from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.training.run import STOP
-from mpo_core.training.settings import Method, TrainingJob
+from mpo_core.training.settings import TrainingJob
 
 PROGRESS_FILE = "progress.jsonl"
 FAILURE_FILE = "failure.txt"
@@ -47,39 +46,17 @@ COLLATERAL = ("connection closed by peer", "connection reset by peer", "nccl", "
 
 
 def train(
-    method: Method,
-    rows: Path,
-    source: str,
-    config: TrainingConfig,
-    out: Path,
-    *,
-    start: Path | None = None,
-    validation: Path | None = None,
-    tag: str = "",
-    chat_template: str | None = None,
-    template_settings: dict[str, Any] | None = None,
-    continued: bool = False,
-    seed: int,
-    storage_path: Path,
-    on_report: Callable[[dict[str, Any]], None] | None = None,
+    job: TrainingJob, on_row: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
-    """Train a planner with `config.workers` Ray Train workers.
+    """Do a training with `job.config.workers` Ray Train workers.
 
     Ray is initialised by the caller. A run that was interrupted, the driver killed included,
-    continues from its last checkpoint when it is called again with the same arguments.
+    continues from its last checkpoint when it is called again with the same job.
 
     Args:
-        rows: JSONL of the method's records (`TrainingJob.rows`).
-        source: the planner's base model, as `resolve_source` takes it.
-        config: the method's section of the config.
-        out: the planner's folder (a LoRA adapter or a whole model); replaced if it exists.
-        start: a planner that the training continues (`TrainingJob.start`).
-        validation: rows to measure on (`TrainingJob.validation`).
-        tag: what the caller knows the training by (`TrainingJob.tag`).
-        chat_template, template_settings, continued: how the model is asked (`TrainingJob`).
-        seed: used where `config.seed` is not set.
-        storage_path: folder, shared by all nodes, that holds the checkpoints of unfinished runs.
-        on_report: called in the driver with every row of progress of the first worker.
+        job: its `work` is a folder, shared by all nodes, that holds the checkpoints of unfinished
+            runs, each in a folder of its own.
+        on_row: called in the driver with every row of progress of the first worker.
 
     Returns:
         The fields of `mpo_core.training.run.TrainingSummary`, as in `out/training.json`.
@@ -88,34 +65,14 @@ def train(
         InputError: for rows, a model, settings or a cluster that nothing can be trained with.
         KeyboardInterrupt: SIGUSR1 asked to stop; the planner or a checkpoint of the last step is
             there.
-        RuntimeError: when the workers failed more often than `config.max_failures`; one line, the
+        RuntimeError: the workers failed more often than `job.config.max_failures`; one line, the
             whole traceback being in the named file.
     """
-    rows = Path(rows).resolve()
-    if not rows.is_file():
-        raise InputError(f"{rows}: no such file of training rows")
-    job = TrainingJob(
-        rows=rows,
-        model=str(resolve_source(source)),
-        out=Path(out).resolve(),
-        work=Path(storage_path).resolve(),
-        config=config,
-        seed=seed if config.seed is None else config.seed,
-        method=method,
-        start=Path(start).resolve() if start else None,
-        validation=Path(validation).resolve() if validation else None,
-        tag=tag,
-        chat_template=chat_template,
-        template_settings=template_settings or {},
-        continued=continued,
-    )
+    job = job.with_whole_paths()
+    if not job.rows.is_file():
+        raise InputError(f"{job.rows}: no such file of training rows")
     job.check_start()
     job = replace(job, work=job.work / f"{job.method}-{job.identity()}")
-    return _run(job, on_report)
-
-
-def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:
-    """Run one job, of whatever method, on Ray Train."""
     _require_resources(job.config)
     job.work.mkdir(parents=True, exist_ok=True)
     (job.work / SNAPSHOT_FILE).unlink(missing_ok=True)
@@ -125,7 +82,7 @@ def _run(job: TrainingJob, on_report: Callable[[dict[str, Any]], None] | None) -
     from ray.train import TrainingFailedError
 
     with (
-        _follow(job.work / PROGRESS_FILE, job.method, on_report),
+        follow(job.work / PROGRESS_FILE, job.method, on_row),
         _stoppable(job.work / STOP) as asked,
     ):
         try:
@@ -308,59 +265,3 @@ def _stoppable(stop: Path) -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN if asked.is_set() else before)
-
-
-@contextlib.contextmanager
-def _follow(path: Path, label: str, on_report: Callable | None) -> Iterator[None]:
-    """Show the rows of a progress file as they come, in a thread of its own."""
-    done = threading.Event()
-    thread = threading.Thread(target=_show, args=(path, label, on_report, done), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def _show(path: Path, label: str, on_report: Callable | None, done: threading.Event) -> None:
-    on_terminal = sys.stderr.isatty()
-    bar = tqdm(
-        desc=f"{label}: starting workers",
-        unit="step",
-        mininterval=0.5 if on_terminal else 15,
-        dynamic_ncols=on_terminal,
-    )
-    rest = ""
-    with path.open(encoding="utf-8") as file:
-        while True:
-            last_look = done.wait(0.5)
-            *lines, rest = (rest + file.read()).split("\n")
-            for line in lines:
-                row = json.loads(line)
-                _advance(bar, label, row)
-                if on_report:
-                    on_report(row)
-            if last_look:
-                break
-    bar.close()
-
-
-def _advance(bar: tqdm, label: str, row: dict[str, Any]) -> None:
-    if "status" in row:
-        bar.set_description(f"{label}: {row['status']}")
-        # The time left is of the steps from here on: those before a resumption cost nothing now.
-        bar.initial = bar.n = row.get("resumed_from", bar.n)
-        return
-    if "warning" in row:
-        bar.write(f"{label}: {row['warning']}", file=sys.stderr)
-        return
-    bar.total = row["max_steps"]
-    bar.set_description(label, refresh=False)
-    if "loss" not in row:
-        return
-    shown = {"loss": f"{row['loss']:.4f}"}
-    if "rewards/margins" in row:
-        shown |= {"margin": f"{row['rewards/margins']:.3f}"}
-    bar.set_postfix(shown, refresh=False)
-    bar.update(row["step"] - bar.n)

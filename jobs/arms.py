@@ -40,7 +40,7 @@ def arms_played(run: Run) -> list[str]:
 
 
 def planners(run: Run, arm: str) -> list[str]:
-    """The versions of the planner (`Run.model`) whose plans an arm plays; a task's result is the
+    """The versions of the planner (`Run.planner`) whose plans an arm plays; a task's result is the
     mean over them. None for an arm without a planner."""
     if arm not in run.config.planner_arms:
         return []

@@ -14,11 +14,11 @@ from jobs.rollout import EVALUATION, Episodes, agent_protocol, expert_requests, 
 from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core import aio
+from mpo_core.chat import ChatModel
 from mpo_core.episode import EpisodeRequest
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, expert_request
 from mpo_core.ledger import Ledger
-from mpo_core.models import ChatModel
 from mpo_core.planning import Sampling, plan_ledger
 from mpo_core.progress import Progress
 from mpo_core.teacher import Lesson, ModelTeacher, RuleTeacher, Teacher, make_seeds, seeds_of
@@ -204,7 +204,7 @@ def _teacher(run: Run, lessons: Lessons, model: ChatModel | None = None) -> Teac
 
 
 def _ledger(run: Run, lessons: Lessons) -> Ledger[Plan, Plan]:
-    return plan_ledger(run.dir / "plans" / f"seeds-{lessons.split}.jsonl")
+    return plan_ledger(run.files.seeds(lessons.split))
 
 
 def _spent(run: Run) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from mpo_core.config import Config, load_config
 from mpo_core.errors import InputError
 from mpo_core.overrides import quoted
+from mpo_core.run_folder import RunFolder
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -36,12 +38,13 @@ def _find(source: str) -> Path:
         if not path.is_file():
             raise InputError(f"{path}: no such config file")
         return path
-    if (path / "config.yaml").is_file():
-        return path / "config.yaml"
+    if RunFolder(path).config.is_file():
+        return RunFolder(path).config
     preset = PRESETS / f"{source}.yaml"
     if not preset.is_file():
+        meant = get_close_matches(source, preset_names(), 1)
         raise InputError(
-            f"{source}: neither a .yaml file, nor a run's folder, nor a preset "
-            f"({', '.join(preset_names())})"
+            f"{source}: neither a .yaml file, nor a run's folder, nor a preset"
+            + (f" (did you mean {meant[0]}?)" if meant else f" ({', '.join(preset_names())})")
         )
     return preset

@@ -2,11 +2,12 @@
 
 import logging
 from heapq import nsmallest
+from pathlib import Path
 from typing import Any
 
 from jobs.arms import Asked, arms_played, asked_of
 from jobs.pairs import yields
-from jobs.rollout import EVALUATION, SCORING, episode_ledger, play, scores_path
+from jobs.rollout import EVALUATION, SCORING, episode_ledger, load_plan_scores, play
 from jobs.rounds import rounds
 from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
@@ -16,9 +17,10 @@ from mpo_core.config import bearing_on
 from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.report import write_report
 from mpo_core.report.conduct import conduct
-from mpo_core.report.gain import example
+from mpo_core.report.details import details
+from mpo_core.report.gain import compared_arms, example
 from mpo_core.report.spending import spending
-from mpo_core.types import Episode, EpisodeFigures, Plan, TaskResult
+from mpo_core.types import Episode, EpisodeFigures, Plan, PreferencePair, TaskResult
 
 log = logging.getLogger(__name__)
 TOLD_BY_CONTENT = ("envs", "models", "prompts_dir")
@@ -74,7 +76,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     summary["conduct"] = conduct(by_arm)
     if config.scoring.repetitions == "auto" and played[SCORING]:
         summary["spending"] = spending(played[SCORING], config.scoring.max_repetitions)
-    write_report(run.dir / "report", summary, results)
+    write_report(run.files.report, summary, results, _details(run, attempts))
     shown = [
         (stage, ledgers[stage].whole(key))
         for stage, episodes in played.items()
@@ -83,6 +85,20 @@ def evaluate(run: Run) -> dict[str, Any]:
     ]
     _track(run, summary, plans, played, shown)
     return summary
+
+
+def _details(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
+    numbers = [outcome["round"] for outcome in rounds(run)]
+    scored = {n: load_plan_scores(run, n) for n in numbers if run.files.scores(n).is_file()}
+    pairs = [run.records(run.files.pairs(number), PreferencePair) for number in numbers]
+    return details(
+        curves={version: training["curve"] for version, training in _trainings(run).items()},
+        scores=scored,
+        pairs=next(filter(None, reversed(pairs)), []),
+        tasks={task.id: task for task in load_tasks(run, "train")},
+        attempts=attempts,
+        compared=compared_arms(list(dict.fromkeys(attempt.arm for attempt in attempts))),
+    )
 
 
 def _attempt(asked: Asked, episode: EpisodeFigures) -> Attempt:
@@ -110,8 +126,8 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
         "bootstrap": config.evaluation.bootstrap,
         **compare(results, config.evaluation.bootstrap),
         **counts,
-        "pairs": _lines(run, "pairs/pairs.jsonl"),
-        "pair_rules": yields(run) if scores_path(run).is_file() else {},
+        "pairs": _lines(run.files.pairs()),
+        "pair_rules": yields(run) if run.files.scores().is_file() else {},
         "rounds": rounds(run),
         "trainings": {
             version: {k: v for k, v in training.items() if k != "curve"}
@@ -124,11 +140,11 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
 
 
 def _trainings(run: Run) -> dict[str, dict[str, Any]]:
-    """Version -> its training's summary, for all that were trained."""
+    """Name (`Trainee`) -> its training's summary, for all that were trained."""
     of_rounds = (outcome["planner"] for outcome in rounds(run))
-    versions = ["agent", "sft", "rft", *of_rounds, "pg", *run.controls]
-    trainings = {version: run.training_summary(version) for version in versions}
-    return {version: training for version, training in trainings.items() if training}
+    planners = map(run.trainee, ["sft", "rft", *of_rounds, "pg", *run.controls])
+    trainings = {one.name: one.summary() for one in (run.agent_trainee, *planners)}
+    return {name: training for name, training in trainings.items() if training}
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -209,9 +225,8 @@ def _track(
             for stage, e in shown
         ],
     )
-    run.tracker.log_folder(run.dir / "report", "report")
+    run.tracker.log_folder(run.files.report, "report")
 
 
-def _lines(run: Run, name: str) -> int:
-    path = run.dir / name
+def _lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0

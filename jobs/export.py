@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from jobs.pairs import pairs_path
 from jobs.rounds import final_version
-from jobs.run import Round, Run, in_round
+from jobs.run import Round, Run
 from jobs.tasks import load_tasks
 from mpo_core.conversations import PreferenceExample, SftExample
 from mpo_core.errors import InputError
@@ -22,6 +21,7 @@ from mpo_core.formats import (
     read_rows,
     write_rows,
 )
+from mpo_core.run_folder import in_round
 from mpo_core.types import Demonstration, Plan, PreferencePair, Record
 
 R = TypeVar("R", bound=Record)
@@ -40,8 +40,8 @@ def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
     from mpo_core.training.export import merged
 
     version = final_version(run) if version == "mpo" else version
-    folder = run.trained_folder(version)
-    if not run.training_summary(version):
+    folder = run.trainee(version).folder
+    if not run.trainee(version).summary():
         raise InputError(f"{folder}: not trained yet; run `mpo run` with the same config first")
     if adapter and not (folder / "adapter_config.json").is_file():
         raise InputError(f"{folder}: holds whole weights, not an adapter; leave --adapter out")
@@ -49,7 +49,6 @@ def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
     whole = folder if adapter else merged(run.backend.source(run.config.planner.model), folder)
     with whole_folder(out) as partial:
         shutil.copytree(whole, partial, dirs_exist_ok=True)
-        partial.chmod(0o755)
     return out
 
 
@@ -86,24 +85,23 @@ def export_data(run: Run, out: Path, *, reference_names: bool = False) -> list[P
     for env in run.suites:
 
         def of_env(path: Path, kind: type[R], env: str = env) -> list[R]:
-            records = run.records(str(path.relative_to(run.dir)), kind)
+            records = run.records(path, kind)
             return [r for r in records if r.task_id.split("/")[0] == env]
 
-        shown = of_env(run.dir / "demonstrations" / "sft.jsonl", Demonstration)
+        shown = of_env(run.files.demonstrations("sft"), Demonstration)
         files += _write(out / names(run, env, "sft"), map(published_demonstration, shown))
         for number in range(1, run.config.rounds + 1):
-            pairs = of_env(pairs_path(run, number), PreferencePair)
+            pairs = of_env(run.files.pairs(number), PreferencePair)
             path = out / names(run, env, "preference_pairs")
             path = path.with_name(in_round(path.name, number))
             files += _write(path, map(published_pair, pairs))
-        for path in sorted((run.dir / "plans").glob("*.jsonl")):
-            version, split = path.stem.rsplit("-", 1)
-            if version == "seeds" or split == "validation":
+        for version, split, path in run.files.planners_plans():
+            if split == "validation":
                 continue
             tasks = load_tasks(run, split)
             rows = published_plans(of_env(path, Plan), tasks, run.published_id)
             files += _write(out / names(run, env, split, version), rows)
-        if reference_names and (run.dir / "tasks" / "train.jsonl").is_file():
+        if reference_names and run.files.tasks("train").is_file():
             files += _write(out / names(run, env, "tasks"), _task_rows(run, env))
     if not files:
         raise InputError(f"{run.dir}: nothing to export yet; run `mpo run` with the same config")
@@ -153,11 +151,11 @@ def _task_rows(run: Run, env: str) -> list[TaskRow]:
 
 def _given(run: Run, out: Path, names: Callable[..., Path]) -> list[Path]:
     """Rows that the run was given to train on, which name no environment."""
-    files, folder = [], run.dir / "given"
-    if (path := folder / "sft.jsonl").is_file():
+    files = []
+    if (path := run.files.given("sft")).is_file():
         rows = map(published_demonstration, read_rows(path, SftExample))
         files += _write(out / names(run, None, "sft"), rows)
-    if (path := folder / "dpo.jsonl").is_file():
+    if (path := run.files.given("dpo")).is_file():
         rows = map(published_pair, read_rows(path, PreferenceExample))
         files += _write(out / names(run, None, "preference_pairs"), rows)
     return files

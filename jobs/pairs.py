@@ -1,11 +1,10 @@
 """Stage: preference pairs from a round's scored plans."""
 
 from collections import Counter
-from pathlib import Path
 
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
-from jobs.run import Run, in_round
+from jobs.run import Run
 from jobs.tasks import load_tasks, parted
 from mpo_core.files import write_records
 from mpo_core.pairs import RULES, chosen_pairs, half_turned, make_pairs
@@ -21,16 +20,16 @@ def collect_pairs(run: Run, version: str, round_number: int = 1) -> list[Prefere
     plans, rule = load_plans(run, version, "train"), run.config.pairs.rule
     pairs = make_pairs(rule, tasks, plans, scores, run.prompts, **_limits(run))
     training, held_out = parted(run, pairs)
-    write_records(pairs_path(run, round_number), training)
-    write_records(validation_path(run, round_number), held_out)
+    write_records(run.files.pairs(round_number), training)
+    write_records(run.files.validation_pairs(round_number), held_out)
     return training
 
 
 def collect_control_pairs(run: Run, version: str) -> list[PreferencePair]:
     """Write the pairs of a control planner (`Run.controls`): the first round's, half turned."""
-    pairs = run.records(str(pairs_path(run).relative_to(run.dir)), PreferencePair)
+    pairs = run.records(run.files.pairs(), PreferencePair)
     turned = half_turned(pairs, load_tasks(run, "train"), run.controls[version])
-    write_records(control_pairs_path(run, version), turned)
+    write_records(run.files.control_pairs(version), turned)
     return turned
 
 
@@ -44,19 +43,6 @@ def yields(run: Run, round_number: int = 1) -> dict[str, dict[str, int]]:
     return {
         rule: {"pairs": of_rule.total(), "tasks": len(of_rule)} for rule, of_rule in found.items()
     }
-
-
-def pairs_path(run: Run, round_number: int = 1) -> Path:
-    return run.dir / "pairs" / in_round("pairs.jsonl", round_number)
-
-
-def control_pairs_path(run: Run, version: str) -> Path:
-    return run.dir / "pairs" / f"{version}.jsonl"
-
-
-def validation_path(run: Run, round_number: int = 1) -> Path:
-    """Pairs of the validation tasks."""
-    return run.dir / "pairs" / in_round("validation.jsonl", round_number)
 
 
 def _limits(run: Run) -> dict[str, float]:

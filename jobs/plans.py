@@ -1,4 +1,4 @@
-"""Stage: plans sampled from the planner, in any of its versions (`Run.model`)."""
+"""Stage: plans sampled from the planner, in any of its versions (`Run.planner`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 from jobs.run import Round, Run
 from jobs.tasks import Tasks, load_tasks
 from mpo_core import aio
+from mpo_core.completions import Reply
 from mpo_core.errors import InputError
 from mpo_core.formats import bound_plans
-from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
 from mpo_core.progress import Progress
 from mpo_core.types import Plan, Task
@@ -24,12 +24,12 @@ def collect_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> lis
     if _given(run, version, split):
         return load_plans(run, version, split)
     tasks, sampling = load_tasks(run, split), _sampling(run, split, samples)
-    with plan_ledger(run.dir / _file(version, split, samples)) as ledger:
-        origin = sampling.origin(run.fingerprint(version), run.prompts)
+    with plan_ledger(run.files.plans(version, split, sampled=bool(samples))) as ledger:
+        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
         done = sum(plan.origin == origin for plan in ledger)
         total = len(tasks) * sampling.per_task
         if done < total:
-            model, drawn = run.model(version), "sampled plans" if samples else "plans"
+            model, drawn = run.planner(version), "sampled plans" if samples else "plans"
             with (
                 run.timed("plans") as amounts,
                 Progress(f"{drawn} {version} {split}", total, done, "plans") as progress,
@@ -53,24 +53,25 @@ def load_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
     if files := _given(run, version, split):
         return bound_plans(files, load_tasks(run, split), run.published_id)
     tasks, sampling = load_tasks(run, split), _sampling(run, split)
-    with plan_ledger(run.dir / _file(version, split)) as ledger:
-        origin = sampling.origin(run.fingerprint(version), run.prompts)
+    with plan_ledger(run.files.plans(version, split)) as ledger:
+        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 
 
 def own_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> list[Plan]:
     """What a ledger holds of the config as it is; it may hold other settings' plans too."""
-    name, sampling = _file(version, split, samples), _sampling(run, split, samples)
-    if _given(run, version, split) or not (run.dir / name).is_file():
+    path = run.files.plans(version, split, sampled=bool(samples))
+    sampling = _sampling(run, split, samples)
+    if _given(run, version, split) or not path.is_file():
         return []
     try:
-        origin = sampling.origin(run.fingerprint(version), run.prompts)
+        origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
     except InputError:
         return []  # Of a planner that other settings have trained.
     tasks = {task.id for task in load_tasks(run, split)}
     return [
         plan
-        for plan in run.records(name, Plan)
+        for plan in run.records(path, Plan)
         if plan.origin == origin and plan.task_id in tasks and plan.sample < sampling.per_task
     ]
 
@@ -79,10 +80,6 @@ def _given(run: Run, version: str, split: Tasks) -> list[Path]:
     """The files that hold these plans, where the config gives the first round's."""
     first = (version, split) == (Round.of(run.config, 1).start, "train")
     return run.config.planner.sampled if first else []
-
-
-def _file(version: str, split: Tasks, samples: int = 0) -> str:
-    return f"plans/{'sampled/' if samples else ''}{version}-{split}.jsonl"
 
 
 def _sampling(run: Run, split: Tasks, samples: int = 0) -> Sampling:

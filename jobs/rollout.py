@@ -1,17 +1,16 @@
 """Stage: the agent attempts the training tasks under their plans, for the plans' scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from jobs.plans import load_plans
-from jobs.run import Run, in_round
+from jobs.run import Run
 from jobs.tasks import load_tasks
 from mpo_core import aio
-from mpo_core.episode import EpisodeRequest, Protocol, protocol_of, requests_of
+from mpo_core.chat import ChatModel
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest, protocol_of, requests_of
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
-from mpo_core.models import ChatModel
 from mpo_core.progress import Progress
 from mpo_core.rollout import play_owed
 from mpo_core.scoring import load_scores, requests_to_score, save_scores, score_plans
@@ -31,7 +30,7 @@ def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanSc
         requests = scoring_requests(run, version, episodes)
         episodes = play(run, SCORING, requests)
     scores = score_plans(requests, episodes)
-    save_scores(scores, scores_path(run, round_number))
+    save_scores(scores, run.files.scores(round_number))
     return scores
 
 
@@ -51,13 +50,9 @@ def scoring_requests(
     return requests_to_score(plans, run.config.scoring, ask, played)
 
 
-def scores_path(run: Run, round_number: int = 1) -> Path:
-    return run.dir / in_round("scores.parquet", round_number)
-
-
 def load_plan_scores(run: Run, round_number: int = 1) -> list[PlanScore]:
     """A round's scores. Raises InputError where there are none yet."""
-    path = scores_path(run, round_number)
+    path = run.files.scores(round_number)
     if not path.is_file():
         raise InputError(f"{path}: no scores; run `mpo rollout` with the same config first")
     return load_scores(path)
@@ -69,15 +64,14 @@ def play(run: Run, name: str, requests: Sequence[EpisodeRequest]) -> Episodes:
         owed = [request for request in requests if request.key not in ledger]
         if owed:
             asked = any(request.model != EXPERT for request in owed)
-            model = run.model("agent") if asked else Recital(())
+            model = run.agent() if asked else Recital(())
             aio.run(_play(run, name, requests, ledger, model))
         return ledger
 
 
 def episode_ledger(run: Run, name: str) -> Episodes:
     """Episodes on disk, by key, and their figures in memory."""
-    path = run.dir / "episodes" / f"{name}.jsonl"
-    return Ledger(path, Episode, key=lambda e: e.key, figures=EpisodeFigures)
+    return Ledger(run.files.episodes(name), Episode, key=lambda e: e.key, figures=EpisodeFigures)
 
 
 def episode_requests(
@@ -90,10 +84,10 @@ def episode_requests(
     """Every plan `repetitions` times, or as often as is given by its id; without plans, every
     task."""
 
-    def told(task: Task) -> Protocol:
+    def told(task: Task) -> EpisodeProtocol:
         return agent_protocol(run, task, temperature)
 
-    return requests_of(tasks, plans, repetitions, run.fingerprint("agent"), told)
+    return requests_of(tasks, plans, repetitions, run.agent_fingerprint(), told)
 
 
 def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
@@ -101,7 +95,7 @@ def expert_requests(run: Run, tasks: Sequence[Task]) -> list[EpisodeRequest]:
     return [expert_request(task, run.suites[task.env].protocol()) for task in tasks]
 
 
-def agent_protocol(run: Run, task: Task, temperature: float) -> Protocol:
+def agent_protocol(run: Run, task: Task, temperature: float) -> EpisodeProtocol:
     """How the config's agent plays a task."""
     suite, prompts = run.suites[task.env], run.prompts[task.env]
     agent, seed = run.config.agent, run.config.seed

@@ -39,7 +39,7 @@ def run_rounds(run: Run) -> list[Outcome]:
     for number in range(1, run.config.rounds + 1):
         outcome = _run_round(run, Round.of(run.config, number), outcomes)
         outcomes.append(outcome)
-        write_text(run.dir / "rounds.json", json.dumps([asdict(o) for o in outcomes], indent=1))
+        write_text(run.files.rounds, json.dumps([asdict(o) for o in outcomes], indent=1))
         if not outcome.kept or not run.config.trains:
             break
     return outcomes
@@ -62,7 +62,7 @@ def _run_round(run: Run, this: Round, before: list[Outcome]) -> Outcome:
 
 def rounds(run: Run) -> list[dict[str, Any]]:
     """The outcomes of the rounds so far."""
-    path = run.dir / "rounds.json"
+    path = run.files.rounds
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 from jobs.same_run import refuse_other_settings
 from mpo_core import aio
+from mpo_core.backend import Backend
 from mpo_core.cache import default_cache
+from mpo_core.chat import ChatModel
 from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, identity, save_config
 from mpo_core.endpoint import EndpointModel
@@ -22,15 +24,41 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.ledger import read_records
 from mpo_core.local import LocalBackend
-from mpo_core.models import ChatModel
 from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
+from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
+from mpo_core.training.settings import SUMMARY_FILE
 from mpo_core.types import Record, Split, Task, content_hash
 
 R = TypeVar("R", bound=Record)
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """What a training of a run makes of a model: the fine-tuned agent, or a planner's version."""
+
+    name: str
+    """In the run's curves, times and report: `agent`, or the version."""
+    model: str
+    """Key in `models` of what is trained."""
+    folder: Path
+    """Of its weights."""
+    own_engine: bool
+    """Whether an engine of its own serves it; else it is an adapter of its base's engine."""
+    acts: bool = False
+    """Whether it is an agent, which acts without a word: its answers are begun for it."""
+
+    def summary(self) -> dict[str, Any]:
+        """What its training came to; empty before that has ended."""
+        return read_notes(self.folder / SUMMARY_FILE)
+
+    def require_trained(self) -> None:
+        """Raises InputError where it is not trained yet."""
+        if not self.summary():
+            raise InputError(f"{self.folder}: not trained yet; run `mpo run` or `mpo train`")
 
 
 class Run:
@@ -84,7 +112,7 @@ class Run:
     def __enter__(self) -> "Run":
         """Begin the work: only now is something written. Raises InputError where that cannot be."""
         try:
-            save_config(self.config, self.dir / "config.yaml")
+            save_config(self.config, self.files.config)
         except InputError as error:
             raise InputError(f"runs_dir: {error}") from error
         return self
@@ -98,6 +126,11 @@ class Run:
                 self.tracker.end(status)
         finally:
             self.backend.close()
+
+    @property
+    def files(self) -> RunFolder:
+        """The run's folder."""
+        return RunFolder(self.dir)
 
     @property
     def splits(self) -> list[Split]:
@@ -127,16 +160,49 @@ class Run:
         own = content_hash(config.name, identity(config))
         return MlflowTracker(config.tracking, config.runs_dir, self.dir, params, own)
 
-    def model(self, version: str) -> ChatModel:
-        """A client for the `agent`, or for a version of the planner: `base`, or one trained here.
+    @property
+    def agent_trainee(self) -> Trainee:
+        """The agent, as `agent.sft` trains it."""
+        agent = self.config.agent
+        own_engine = agent.sft is not None and agent.sft.method == "full"
+        return Trainee("agent", agent.model, self.files.agent, own_engine, acts=True)
+
+    def trainee(self, version: str) -> Trainee:
+        """A version of the planner that is trained here, such as `sft`."""
+        planner = self.config.planner
+        own_engine = planner.serve == "engine"
+        return Trainee(version, planner.model, self.files.planner(version), own_engine)
+
+    def agent(self) -> ChatModel:
+        """A client for the agent.
+
+        Starts the engines where they are not yet up. Raises InputError where it is to be trained
+        and is not yet.
+        """
+        if self.config.agent.sft is None:
+            return self._model_as_it_is(self.config.agent.model)
+        return self._trained_model(self.agent_trainee)
+
+    def planner(self, version: str) -> ChatModel:
+        """A client for a version of the planner: `base`, or one trained here.
 
         Starts the engines where they are not yet up. Raises InputError where it is not trained.
         """
-        with self.timed("engines"):
-            model, folder = self._weights(version)
-            if folder is None:
-                return self.chat_model(model)
-            return self.backend.trained_model(model, folder, own_engine=self._own_engine(version))
+        if version == "base":
+            return self._model_as_it_is(self.config.planner.model)
+        return self._trained_model(self.trainee(version))
+
+    def agent_fingerprint(self) -> str:
+        """Identity of what `agent` gives, without a connection."""
+        if self.config.agent.sft is None:
+            return self.backend.fingerprint(self.config.agent.model)
+        return self._trained_fingerprint(self.agent_trainee)
+
+    def planner_fingerprint(self, version: str) -> str:
+        """Identity of what `planner` gives, without a connection."""
+        if version == "base":
+            return self.backend.fingerprint(self.config.planner.model)
+        return self._trained_fingerprint(self.trainee(version))
 
     def chat_model(self, name: str) -> ChatModel:
         """A client for a model of the config; an endpoint is known by then (`probe_endpoint`)."""
@@ -170,41 +236,22 @@ class Run:
             self._findings[name] = found
         return self._findings[name]
 
-    def fingerprint(self, version: str) -> str:
-        """Identity of what `model` gives, without a connection."""
-        model, folder = self._weights(version)
-        if folder is None:
-            return self.backend.fingerprint(model)
-        return self.backend.trained_fingerprint(model, folder)
-
-    def trained_folder(self, version: str) -> Path:
-        """Where the training of the `agent`, or of a version of the planner, leaves its weights."""
-        return self.dir / "agent" / "sft" if version == "agent" else self.dir / "planner" / version
-
-    def training_summary(self, version: str) -> dict[str, Any]:
-        """What a version's training wrote; empty before it ended."""
-        return read_notes(self.trained_folder(version) / "training.json")
-
-    def records(self, name: str, kind: type[R]) -> list[R]:
+    def records(self, path: Path, kind: type[R]) -> list[R]:
         """What one of the run's files holds; nothing before it is written."""
-        path = self.dir / name
         return read_records(path, kind) if path.is_file() else []
 
-    def _weights(self, version: str) -> tuple[str, Path | None]:
-        """The model in the config, and the folder of what was trained on top of it."""
-        role = self.config.agent if version == "agent" else self.config.planner
-        if version == "base" or (version == "agent" and role.sft is None):
-            return role.model, None
-        if not self.training_summary(version):
-            raise InputError(
-                f"{self.trained_folder(version)}: not trained yet; run `mpo run` or `mpo train`"
-            )
-        return role.model, self.trained_folder(version)
+    def _model_as_it_is(self, name: str) -> ChatModel:
+        with self.timed("engines"):
+            return self.chat_model(name)
 
-    def _own_engine(self, version: str) -> bool:
-        if version == "agent":
-            return self.config.agent.sft.method == "full"
-        return self.config.planner.serve == "engine"
+    def _trained_model(self, of: Trainee) -> ChatModel:
+        with self.timed("engines"):
+            of.require_trained()
+            return self.backend.trained_model(of.model, of.folder, own_engine=of.own_engine)
+
+    def _trained_fingerprint(self, of: Trainee) -> str:
+        of.require_trained()
+        return self.backend.trained_fingerprint(of.model, of.folder)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[dict[str, float]]:
@@ -219,11 +266,11 @@ class Run:
             before = timings.setdefault(stage, {})
             for name, amount in amounts.items():
                 before[name] = round(before.get(name, 0) + amount, 3)
-            write_text(self.dir / "timings.json", json.dumps(timings, indent=2))
+            write_text(self.files.timings, json.dumps(timings, indent=2))
 
     def timings(self) -> dict[str, dict[str, float]]:
         """Stage -> seconds and amounts, summed over all attempts at the run."""
-        return read_notes(self.dir / "timings.json")
+        return read_notes(self.files.timings)
 
 
 @dataclass(frozen=True)
@@ -245,12 +292,6 @@ class Round:
         return {0: "", 1: "mpo"}.get(number, f"mpo-{number}")
 
 
-def in_round(name: str, number: int) -> str:
-    """A file's name in a round: `scores.parquet` in the first, `scores-2.parquet` in the second."""
-    stem, suffix = name.split(".")
-    return name if number == 1 else f"{stem}-{number}.{suffix}"
-
-
 def prompts_of(config: Config) -> dict[str, Prompts]:
     """Environment -> what its agents and planners are told. Raises InputError for faulty files."""
     told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
@@ -259,7 +300,7 @@ def prompts_of(config: Config) -> dict[str, Prompts]:
     return {env: prompts.zero_shot() for env, prompts in told.items()}
 
 
-def _backend(config: Config):
+def _backend(config: Config) -> Backend:
     if not config.cluster.enabled:
         return LocalBackend(config)
     from cluster.backend import ClusterBackend

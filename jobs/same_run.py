@@ -10,18 +10,10 @@ from typing import Any
 from mpo_core.config import Config, deciding, load_config
 from mpo_core.errors import InputError
 from mpo_core.files import whole_folder
+from mpo_core.run_folder import RunFolder
 
 SHOWN = 8
 """Of the settings that differ, those that a refusal names."""
-OF_THE_RUN_ITSELF = (
-    "config.yaml",
-    "report",
-    "mlflow_run_id",
-    "timings.json",
-    "rounds.json",
-    "checkpoints",
-)
-"""What a run's folder says of that run alone."""
 
 
 def refuse_other_settings(config: Config) -> None:
@@ -33,11 +25,11 @@ def refuse_other_settings(config: Config) -> None:
     Raises:
         InputError: it was done with others, or nobody can tell with which.
     """
-    folder, saved = config.run_dir, config.run_dir / "config.yaml"
-    if not saved.is_file() or not _holds_work(folder):
+    folder, files = config.run_dir, RunFolder(config.run_dir)
+    if not files.config.is_file() or not files.holds_work():
         return
     try:
-        there = deciding(load_config(saved))
+        there = deciding(load_config(files.config))
     except InputError as error:
         raise InputError(f"{error}; restore it, or choose another name (name=NAME)") from error
     differ = differences(there, deciding(config))
@@ -54,7 +46,7 @@ def refuse_other_settings(config: Config) -> None:
 
 def check_run_folder(folder: Path) -> None:
     """Raises InputError for a folder to begin with that is no run's."""
-    if not (folder / "config.yaml").is_file():
+    if not RunFolder(folder).config.is_file():
         raise InputError(f"--from {folder}: not a run's folder: it has no config.yaml")
 
 
@@ -66,7 +58,7 @@ def begin_with_copy(run_dir: Path, new: Path) -> None:
     """
     if new.exists():
         return
-    left_out = shutil.ignore_patterns(*OF_THE_RUN_ITSELF)
+    left_out = shutil.ignore_patterns(*RunFolder(run_dir).of_this_run_alone())
     try:
         with whole_folder(new) as partial:
             shutil.copytree(run_dir, partial, ignore=left_out, dirs_exist_ok=True)
@@ -105,9 +97,3 @@ def _in_words(settings: Mapping[str, Any], key: str) -> str:
     if key in settings:
         return json.dumps(settings[key], ensure_ascii=False)
     return "given" if _holds(settings, key) else "not set"
-
-
-def _holds_work(folder: Path) -> bool:
-    """Whether a stage has left something: each has a folder of its own, and tasks alone are what
-    any settings would collect anew."""
-    return any(path.is_dir() and path.name != "tasks" for path in folder.iterdir())

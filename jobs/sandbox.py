@@ -2,17 +2,15 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from mpo_core.errors import InputError, remedy
 from mpo_core.files import write_text
 from mpo_core.locks import locked
+from mpo_core.progress import bar
 
 Say = Callable[[str], None]
 REPORTS = 4
@@ -215,11 +213,8 @@ class _Bar:
 
     def __init__(self, name: str, say: Say) -> None:
         self._say, self._told, self.standing = say, 0, None
-        interval = 0.2 if sys.stderr.isatty() else 15
-        self._bar = tqdm(
-            total=100, desc=name, unit="%", mininterval=interval, maxinterval=2 * interval,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-        )  # fmt: skip
+        shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        self._bar = bar(name, 100, 0, "%", bar_format=shown)
 
     def watch(self, standing) -> None:
         self.standing = standing
@@ -231,7 +226,7 @@ class _Bar:
         if part > self._told:
             self._told = part
             counts = {k: (standing.right[k], n) for k, n in sorted(standing.decisions.items())}
-            with tqdm.external_write_mode():
+            with self._bar.external_write_mode():
                 if counts:
                     self._say(f"after {standing.steps} steps, on games that were new to it")
                 for line in accuracies(counts):

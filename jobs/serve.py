@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 
+from cluster.backend import ClusterBackend
 from jobs.run import Round, Run
 from mpo_core.errors import InputError
 
@@ -14,21 +15,22 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
         InputError: the config has no model to serve.
         KeyboardInterrupt: a scheduler's SIGUSR1 ended it.
     """
-    if not run.config.cluster.enabled:
+    backend = run.backend
+    if not isinstance(backend, ClusterBackend):
         raise InputError("cluster.enabled: false; serving needs the cluster")
     say("starting the engines; a minute or more")
-    url = run.backend.url
+    url = backend.url
     say(f"ready at {url}")
-    for name, model in run.config.models.items():
-        if model.source:
-            say(f"  model {name}: {model.source}")
+    for name, served in run.config.models.items():
+        if served.source:
+            say(f"  model {name}: {served.source}")
     if run.config.planner.serve == "adapter":
         config = run.config
         rounds = (Round.of(config, number).version for number in range(1, config.rounds + 1))
         for version in ("sft", "rft", "pg", *rounds):
-            if run.training_summary(version):
-                model = run.model(version)
-                run.backend.give_name(version, model)
+            if run.trainee(version).summary():
+                model = run.planner(version)
+                backend.give_name(version, model)
                 readable = f"{config.planner.model}:{version}"
                 say(f"  model {readable}: the planner {version}, as {model.name}")
     say("Ctrl-C stops")

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,7 +26,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from tqdm import tqdm
 
 from jobs.configs import named_config
 from jobs.same_run import begin_with_copy, check_run_folder, refuse_other_settings
@@ -38,6 +36,7 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.locks import lock_file
 from mpo_core.overrides import split_override
+from mpo_core.progress import bar
 from mpo_core.tracking import MlflowTracker
 from mpo_core.types import content_hash
 
@@ -240,11 +239,7 @@ class Sweep:
         """Start the jobs one after the other, `parallel` at a time, and wait for the last."""
         waiting, running = list(owed), []
         try:
-            # In a log, a line now and then.
-            interval = 0.2 if sys.stderr.isatty() else 60
-            with tqdm(
-                total=len(owed), desc=self.base.name, unit=" points", mininterval=interval
-            ) as bar:
+            with bar(self.base.name, len(owed), 0, "points", log_interval_s=60) as shown:
                 while waiting or running:
                     while waiting and len(running) < parallel:
                         point = waiting.pop(0)
@@ -253,7 +248,7 @@ class Sweep:
                         running.append(job)
                     ended = [job for job in running if self._has_ended(job)]
                     running = [job for job in running if job not in ended]
-                    bar.update(len(ended))
+                    shown.update(len(ended))
                     if not ended:
                         time.sleep(0.5)
         finally:

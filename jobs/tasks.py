@@ -26,7 +26,7 @@ OfTask = TypeVar("OfTask", PreferencePair, Demonstration, ScoredAnswer)
 def collect_tasks(run: Run) -> None:
     """Write `tasks/<split>.jsonl` for every split that the run plays."""
     for split in run.splits:
-        path = run.dir / "tasks" / f"{split}.jsonl"
+        path = run.files.tasks(split)
         wanted = run.tasks(split)
         if path.is_file() and _ids(read_records(path, Task)) == _ids(wanted):
             continue
@@ -39,7 +39,7 @@ def load_tasks(run: Run, split: Tasks) -> list[Task]:
     """The split's tasks with their instructions. Raises InputError where they are not collected."""
     if split == "validation":
         return set_apart(load_tasks(run, "train"), run.config.validation)
-    path = run.dir / "tasks" / f"{split}.jsonl"
+    path = run.files.tasks(split)
     if not path.is_file():
         raise InputError(f"{path}: no such file; run `mpo plans` with the same config first")
     return read_records(path, Task)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.collect import experts_as_agent, load_seeds
-from jobs.pairs import collect_control_pairs, control_pairs_path, pairs_path, validation_path
+from jobs.pairs import collect_control_pairs
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
-from jobs.run import Round, Run
+from jobs.run import Round, Run, Trainee
 from jobs.tasks import load_tasks, parted
 from mpo_core.advantages import plans_above_mean, scored_answers
 from mpo_core.chat_templates import given_template, template_settings
@@ -21,7 +21,7 @@ from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
 from mpo_core.files import write_records, write_text
 from mpo_core.formats import training_rows
-from mpo_core.training.settings import Method
+from mpo_core.training.settings import Method, TrainingJob
 from mpo_core.types import Demonstration, content_hash
 
 UNTRACKED = {"step", "max_steps", "seconds"}
@@ -36,20 +36,20 @@ NOTHING_SHOWN = {
     "sft": "no seed plans to learn from: " + ALL_HELD_OUT,
     "rft": ALL_TIE,
 }
-"""Version -> why its training has nothing to imitate."""
+"""Name -> why its training has nothing to imitate."""
 
 
 def train_agent(run: Run) -> dict[str, Any]:
     """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
     shown = [of_episode(e) for e in experts_as_agent(run) if e.success and e.turns]
-    return _imitate(run, "agent", shown, run.config.agent.sft)
+    return _imitate(run, run.agent_trainee, shown, run.config.agent.sft)
 
 
 def train_sft(run: Run) -> dict[str, Any]:
     """SFT of the planner on the seed plans."""
     tasks = {task.id: task for task in load_tasks(run, "train")}
     shown = [of_plan(plan, tasks[plan.task_id], run.prompts) for plan in load_seeds(run)]
-    return _imitate(run, "sft", shown, run.config.planner.sft)
+    return _imitate(run, run.trainee("sft"), shown, run.config.planner.sft)
 
 
 def train_rft(run: Run) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def train_rft(run: Run) -> dict[str, Any]:
     pick = {"best": best_plans, "above_mean": plans_above_mean}[planner.rft.pick]
     picked = pick(tasks, plans, load_plan_scores(run))
     shown = [of_plan(plan, task, run.prompts) for task, plan in picked]
-    return _imitate(run, "rft", shown, planner.rft.training or planner.sft, start="sft")
+    config = planner.rft.training or planner.sft
+    return _imitate(run, run.trainee("rft"), shown, config, start="sft")
 
 
 def train_pg(run: Run) -> dict[str, Any]:
@@ -69,14 +70,14 @@ def train_pg(run: Run) -> dict[str, Any]:
     tasks, plans = load_tasks(run, "train"), load_plans(run, start, "train")
     answers = scored_answers(tasks, plans, load_plan_scores(run), run.prompts)
     learnt, held_out = parted(run, answers)
-    rows, validation = (run.dir / "answers" / f"{name}.jsonl" for name in ("answers", "validation"))
+    rows, validation = run.files.answers(), run.files.validation_answers()
     write_records(rows, learnt)
     write_records(validation, held_out)
     if not any(answer.advantage for answer in learnt):
         raise InputError(f"{rows}: {ALL_TIE}")
     return train(
         run,
-        "pg",
+        run.trainee("pg"),
         "pg",
         rows,
         run.config.planner.pg,
@@ -88,7 +89,7 @@ def train_pg(run: Run) -> dict[str, Any]:
 def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
     """DPO of a round's planner on its pairs, its start being the reference."""
     _require_pairs(run, this.number)
-    return _prefer(run, this, this.version, pairs_path(run, this.number))
+    return _prefer(run, this, run.trainee(this.version), run.files.pairs(this.number))
 
 
 def train_controls(run: Run) -> list[dict[str, Any]]:
@@ -100,9 +101,8 @@ def train_controls(run: Run) -> list[dict[str, Any]]:
     summaries = []
     for version in run.controls:
         collect_control_pairs(run, version)
-        summaries.append(
-            _prefer(run, Round.of(run.config, 1), version, control_pairs_path(run, version))
-        )
+        pairs = run.files.control_pairs(version)
+        summaries.append(_prefer(run, Round.of(run.config, 1), run.trainee(version), pairs))
     return summaries
 
 
@@ -114,17 +114,17 @@ def train_method(
     Returns:
         Its summary and the folder of its weights; for `shuffled`, those of each control.
     """
-    role = run.config.agent if method == "agent" else run.config.planner
-    if run.config.models[role.model].source is None:
+    this = Round.of(run.config, round_number)
+    trainee = run.trainee(this.version if method == "dpo" else method)
+    if method == "agent":
+        trainee = run.agent_trainee
+    if run.config.models[trainee.model].source is None:
         raise InputError(
-            f"train {method}: models.{role.model} has no source to train; give it one (a model "
+            f"train {method}: models.{trainee.model} has no source to train; give it one (a model "
             "folder or hub id)"
         )
-    this = Round.of(run.config, round_number)
-    version = this.version if method == "dpo" else method
     if given is not None:
-        rows = run.dir / "given" / f"{method}.jsonl"
-        rows.parent.mkdir(parents=True, exist_ok=True)
+        rows = run.files.given(method)
         write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
         planner = run.config.planner
         config = {
@@ -132,26 +132,26 @@ def train_method(
             "sft": planner.sft or SftConfig(),
             "pg": planner.pg or PgConfig(),
         }[method]
-        return [(train(run, version, method, rows, config), run.trained_folder(version))]
+        return [(train(run, trainee, method, rows, config), trainee.folder)]
     if method == "shuffled":
         if not run.controls:
             raise InputError(
                 "scoring.shuffle: not set, so there are no control planners; such as "
                 "scoring.shuffle=[0,1,2]"
             )
-        return list(zip(train_controls(run), map(run.trained_folder, run.controls), strict=True))
+        return list(zip(train_controls(run), map(run.files.planner, run.controls), strict=True))
     section = {"agent": "agent.sft", "pg": "planner.pg", "dpo": "training"}
     key = section.get(method, "planner.sft")
     if attrgetter(key)(run.config) is None:
         raise InputError(f"{key}: not set, so {method} has no settings; such as {key}={{}}")
     of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft, "pg": train_pg}
     summary = train_on_pairs(run, this) if method == "dpo" else of_method[method](run)
-    return [(summary, run.trained_folder(version))]
+    return [(summary, trainee.folder)]
 
 
 def train(
     run: Run,
-    version: str,
+    trainee: Trainee,
     method: Method,
     rows: Path,
     config: TrainingConfig,
@@ -159,103 +159,99 @@ def train(
     start: str | None = None,
     validation: Path | None = None,
 ) -> dict[str, Any]:
-    """Train a version (`Run.model`), unless its folder holds what would come out.
+    """Train, unless the folder holds what would come out.
 
     Args:
-        start: version to go on from; by default the model of the config.
+        start: version of the planner to go on from; by default the model of the config.
         validation: rows like those trained on, of other tasks, to measure on.
 
     Returns:
         The training's summary, as in `training.json` beside the weights.
     """
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
-    folder = run.trained_folder(version)
-    role = run.config.agent if version == "agent" else run.config.planner
-    served = run.config.models[role.model]
-    asked = {
+    served = run.config.models[trainee.model]
+    asked: dict[str, Any] = {
         "chat_template": given_template(served),
         "template_settings": template_settings(served),
-        # Agents that are trained act without a word: their answers are begun for them.
-        "continued": version == "agent",
+        "continued": trainee.acts,
     }
     of = [
         rows.read_text(encoding="utf-8"),
         validation.read_text(encoding="utf-8") if validation else None,
-        run.fingerprint(start) if start else run.backend.fingerprint(role.model),
+        run.planner_fingerprint(start) if start else run.backend.fingerprint(trainee.model),
     ]
     by = [run.config.seed, *([asked] if any(asked.values()) else [])]
     # A training that is known by all of its settings, operational ones too, is the same training.
     identity, of_all = (
         content_hash(*of, settings, *by) for settings in (deciding(config), config.model_dump())
     )
-    checkpoints = run.dir / "checkpoints" / version
-    done = run.training_summary(version)
+    checkpoints = run.files.checkpoints(trainee.name)
+    done = trainee.summary()
     if done.get("tag") in (identity, of_all):
         # Left by a driver that was killed at the very end.
         shutil.rmtree(checkpoints, ignore_errors=True)
-        complete_curves(run, version, done)
+        complete_curves(run, trainee.name, done)
         return done
-    continued = run.trained_folder(start) if start and start != "base" else None
+    job = TrainingJob(
+        rows=rows,
+        model=run.backend.source(trainee.model),
+        out=trainee.folder,
+        work=checkpoints,
+        config=config,
+        seed=run.config.seed,
+        method=method,
+        start=run.files.planner(start) if start and start != "base" else None,
+        validation=validation,
+        tag=identity,
+        **asked,
+    )
 
     def track(row: dict[str, Any]) -> None:
         # A tracking server that is lost does not stop the training.
         with suppress(InputError):
-            _track(run, version, row)
+            _track(run, trainee.name, row)
 
-    with run.timed(f"train {version}"):
-        summary = run.backend.train(
-            method,
-            rows,
-            role.model,
-            config,
-            folder,
-            start=continued,
-            validation=validation,
-            tag=identity,
-            **asked,
-            seed=run.config.seed,
-            storage_path=checkpoints,
-            on_report=track,
-        )
-    complete_curves(run, version, summary)
+    with run.timed(f"train {trainee.name}"):
+        summary = run.backend.train(job, track)
+    complete_curves(run, trainee.name, summary)
     return summary
 
 
-def _track(run: Run, version: str, row: dict[str, Any]) -> None:
+def _track(run: Run, name: str, row: dict[str, Any]) -> None:
     """Log a step, or a measurement on the validation rows."""
     if "step" in row:
-        metrics = {f"{version}/{name}": row[name] for name in row.keys() - UNTRACKED}
+        metrics = {f"{name}/{key}": row[key] for key in row.keys() - UNTRACKED}
         run.tracker.log_metrics(metrics, step=int(row["step"]))
 
 
-def complete_curves(run: Run, version: str, done: dict[str, Any]) -> None:
-    """Log what the tracker lacks of a finished training.
+def complete_curves(run: Run, name: str, done: dict[str, Any]) -> None:
+    """Log what the tracker lacks of the finished training of a `Trainee` of that name.
 
     Those are rows that a killed driver had not read, and all of them where the run goes on with
     another tracking server or in another MLflow run.
     """
     for loss, rows in (("loss", done["curve"]), ("eval_loss", done["validation"])):
-        logged = run.tracker.logged_steps(f"{version}/{loss}")
+        logged = run.tracker.logged_steps(f"{name}/{loss}")
         for row in rows:
             if row["step"] not in logged:
-                _track(run, version, row)
+                _track(run, name, row)
 
 
 def _require_pairs(run: Run, round_number: int) -> None:
     """Raises InputError for a round without pairs."""
-    pairs = pairs_path(run, round_number)
+    pairs = run.files.pairs(round_number)
     if not pairs.is_file():
         raise InputError(f"{pairs}: no pairs; run `mpo pairs` with the same config first")
     if not pairs.read_text(encoding="utf-8"):
         raise InputError(f"{pairs}: {ALL_TIE}, or lower pairs.min_margin")
 
 
-def _prefer(run: Run, this: Round, version: str, pairs: Path) -> dict[str, Any]:
+def _prefer(run: Run, this: Round, trainee: Trainee, pairs: Path) -> dict[str, Any]:
     """DPO of a round's start on pairs, measured on those of the validation tasks."""
-    validation = validation_path(run, this.number)
+    validation = run.files.validation_pairs(this.number)
     return train(
         run,
-        version,
+        trainee,
         "dpo",
         pairs,
         run.config.training,
@@ -268,18 +264,18 @@ def _prefer(run: Run, this: Round, version: str, pairs: Path) -> dict[str, Any]:
 
 def _imitate(
     run: Run,
-    version: str,
+    trainee: Trainee,
     shown: Sequence[Demonstration],
     config: TrainingConfig,
     start: str | None = None,
 ) -> dict[str, Any]:
     """SFT on demonstrations, but for those of the validation tasks."""
     learnt, held_out = parted(run, shown)
-    rows = run.dir / "demonstrations" / f"{version}.jsonl"
-    validation = rows.with_name(f"{version}-validation.jsonl")
+    rows = run.files.demonstrations(trainee.name)
+    validation = run.files.validation_demonstrations(trainee.name)
     write_records(rows, learnt)
     write_records(validation, held_out)
     if not learnt:
-        raise InputError(f"{rows}: {NOTHING_SHOWN[version]}")
+        raise InputError(f"{rows}: {NOTHING_SHOWN[trainee.name]}")
     measured = validation if held_out else None
-    return train(run, version, "sft", rows, config, start=start, validation=measured)
+    return train(run, trainee, "sft", rows, config, start=start, validation=measured)

@@ -64,7 +64,6 @@ def _builtin(name: str, cache_dir: Path) -> Path:
     try:
         with whole_folder(folder) as partial:
             _convert_gguf(gguf, partial)
-            partial.chmod(0o755)
     except OSError as error:
         # Another process may have finished the same conversion first.
         if not folder.is_dir():

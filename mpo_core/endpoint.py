@@ -14,6 +14,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from mpo_core.chat import ChatRequest
 from mpo_core.completions import Reply, read_completion
 from mpo_core.config import ModelConfig
 from mpo_core.connection import Address, address_of, cause_of, http_client
@@ -94,36 +95,20 @@ class EndpointModel:
     def where(self) -> str:
         return f"models.{self.key}: {self.name} at {self.address.shown}"
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int = 512,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        session: str = "",
-    ) -> list[Reply]:
-        asked = {
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-            "stop": stop,
-            "session": session,
-        }
+    async def chat(self, request: ChatRequest) -> list[Reply]:
         replies: list[Reply] = []
-        if n == 1 or "n" not in self.lacks:
-            replies = await self._surely(messages, n=n, seed=seed, **asked)
-            if len(replies) < n:
+        if request.n == 1 or "n" not in self.lacks:
+            replies = await self._surely(request)
+            if len(replies) < request.n:
                 self._lack({"n"})
-        missing = range(len(replies), n)
+        seed = request.seed
         singles = [
-            self._surely(messages, n=1, seed=None if seed is None else seed + k, **asked)
-            for k in missing
+            replace(request, n=1, seed=None if seed is None else seed + k)
+            for k in range(len(replies), request.n)
         ]
-        for single in await asyncio.gather(*singles):
+        for single in await asyncio.gather(*map(self._surely, singles)):
             replies += single[:1]
-        return replies[:n]
+        return replies[: request.n]
 
     async def close(self) -> None:
         if self._client is not None:
@@ -140,7 +125,7 @@ class EndpointModel:
 
     # ------------------------------------------------------------------------------ one request
 
-    async def _surely(self, messages: Sequence[Message], **asked: Any) -> list[Reply]:
+    async def _surely(self, request: ChatRequest) -> list[Reply]:
         """The answer to a request, without what the server refuses to take."""
         if self._slots is None:
             self._slots = asyncio.Semaphore(self.config.concurrency)
@@ -148,15 +133,15 @@ class EndpointModel:
         first: Refused | None = None
         while True:
             lacks = frozenset(self.lacks | dropped)
-            sent = self._sent(messages, lacks, asked)
+            sent = self._sent(request, lacks)
             try:
                 async with self._slots:
                     replies = await self._with_retries(
-                        lambda lacks=lacks: self._post(messages, lacks, asked)
+                        lambda lacks=lacks: self._post(request, lacks)
                     )
             except Refused as refusal:
                 if filtered(refusal.body):
-                    return [Reply("", fault="content filter")] * asked["n"]
+                    return [Reply("", fault="content filter")] * request.n
                 first = first or refusal
                 more = self._to_drop(refusal, sent)
                 if not more:
@@ -171,13 +156,13 @@ class EndpointModel:
             self.know(set(), sent)
             return replies
 
-    def _sent(self, messages: Sequence[Message], lacks: frozenset[str], asked: dict) -> set[str]:
+    def _sent(self, request: ChatRequest, lacks: frozenset[str]) -> set[str]:
         """What of `SAID` a request holds."""
         holds = {
-            "prefill": messages[-1]["role"] == "assistant",
-            "n": asked["n"] > 1,
-            "stop": bool(asked["stop"]),
-            "seed": asked["seed"] is not None,
+            "prefill": request.beginning is not None,
+            "n": request.n > 1,
+            "stop": bool(request.stop),
+            "seed": request.seed is not None,
             "max_completion_tokens": True,
             "reasoning": self.config.reasoning != "auto",
         }
@@ -226,23 +211,21 @@ class EndpointModel:
                 await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
-    async def _post(
-        self, messages: Sequence[Message], lacks: frozenset[str], asked: dict
-    ) -> list[Reply]:
-        prefix = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
-        stop = [] if prefix and "prefill" in lacks else list(asked["stop"])
+    async def _post(self, request: ChatRequest, lacks: frozenset[str]) -> list[Reply]:
+        messages, prefix = request.messages, request.beginning or ""
+        stop = [] if prefix and "prefill" in lacks else list(request.stop)
         body: dict[str, Any] = {
             "messages": [
                 {"role": m["role"], "content": clean(m["content"])}
                 for m in (asked_to_begin(messages) if "prefill" in lacks else messages)
             ],
-            "temperature": asked["temperature"],
-            "max_completion_tokens": asked["max_tokens"],
+            "temperature": request.temperature,
+            "max_completion_tokens": request.max_tokens,
         }
-        if asked["n"] > 1 and "n" not in lacks:
-            body["n"] = asked["n"]
-        if asked["seed"] is not None and "seed" not in lacks:
-            body["seed"] = asked["seed"] % 2**31
+        if request.n > 1 and "n" not in lacks:
+            body["n"] = request.n
+        if request.seed is not None and "seed" not in lacks:
+            body["seed"] = request.seed % 2**31
         if stop and "stop" not in lacks:
             body["stop"] = stop
         if prefix and "prefill" not in lacks:
@@ -254,7 +237,7 @@ class EndpointModel:
         body |= self.config.extra_body
         for field in self.config.omit:
             body.pop(field, None)
-        headers = {"x-session-id": asked["session"]} if asked["session"] else {}
+        headers = {"x-session-id": request.session} if request.session else {}
         response = await self._response(
             "POST", "/chat/completions", {"model": self.name} | body, headers
         )
@@ -265,10 +248,10 @@ class EndpointModel:
         if "prefill" in lacks and prefix and not prefix.rstrip().endswith(":"):
             replies = [replace(reply, whole=True) for reply in replies]
         spent = replies[0].completion_tokens
-        if "max_completion_tokens" in body and spent > 2 * len(replies) * asked["max_tokens"]:
+        if "max_completion_tokens" in body and spent > 2 * len(replies) * request.max_tokens:
             self._lack({"max_completion_tokens"})
         return [
-            replace(r, text=_spaced(prefix, _cut(r, asked["stop"])) if not r.whole else r.text)
+            replace(r, text=_spaced(prefix, _cut(r, request.stop)) if not r.whole else r.text)
             for r in replies
         ]
 

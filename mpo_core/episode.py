@@ -12,10 +12,11 @@ from itertools import chain, islice, zip_longest
 from random import Random
 from typing import Any
 
+from mpo_core.chat import ChatModel, ChatRequest
 from mpo_core.config import AgentConfig
 from mpo_core.envs.base import Environment, Suite
 from mpo_core.errors import ContextFull, InputError
-from mpo_core.models import ChatModel, request_seed
+from mpo_core.models import request_seed
 from mpo_core.prompts import Prompts
 from mpo_core.reading import read_action
 from mpo_core.types import (
@@ -39,7 +40,7 @@ STOP = ("\nObservation:",)
 STOP_ACTING = ("\n",)
 
 
-class Protocol(Record):
+class EpisodeProtocol(Record):
     """How an episode is played: all of it is part of the episode's key."""
 
     plan_mode: PlanMode
@@ -65,12 +66,12 @@ class EpisodeRequest:
     task: Task
     plan: Plan | None
     model: str
-    protocol: Protocol
+    protocol: EpisodeProtocol
     repetition: int
 
     @classmethod
     def of(
-        cls, task: Task, plan: Plan | None, model: str, protocol: Protocol, repetition: int
+        cls, task: Task, plan: Plan | None, model: str, protocol: EpisodeProtocol, repetition: int
     ) -> "EpisodeRequest":
         if plan is not None and plan.task_id != task.id:
             raise ValueError(f"plan of {plan.task_id} given to {task.id}")
@@ -89,9 +90,9 @@ def protocol_of(
     *,
     temperature: float,
     seed: int,
-) -> Protocol:
+) -> EpisodeProtocol:
     """How an agent of these settings plays a task of the suite."""
-    return Protocol(
+    return EpisodeProtocol(
         plan_mode=agent.plan_mode,
         temperature=temperature,
         max_tokens=agent.max_tokens,
@@ -111,7 +112,7 @@ def requests_of(
     plans: Sequence[Plan] | None,
     repetitions: int | Mapping[str, int],
     model: str,
-    told: Callable[[Task], Protocol],
+    told: Callable[[Task], EpisodeProtocol],
 ) -> list[EpisodeRequest]:
     """Every plan `repetitions` times, or as often as is given by its id; without plans, every task.
 
@@ -203,12 +204,14 @@ async def run_episode(
         asked = [*messages, {"role": "assistant", "content": prefix}] if prefix else messages
         try:
             [reply] = await model.chat(
-                asked,
-                temperature=protocol.temperature,
-                max_tokens=protocol.max_tokens,
-                seed=request_seed(request.key, len(turns)),
-                stop=STOP if protocol.thoughts else STOP_ACTING,
-                session=request.key,
+                ChatRequest(
+                    asked,
+                    temperature=protocol.temperature,
+                    max_tokens=protocol.max_tokens,
+                    seed=request_seed(request.key, len(turns)),
+                    stop=STOP if protocol.thoughts else STOP_ACTING,
+                    session=request.key,
+                )
             )
         except ContextFull as error:
             if not turns:

@@ -157,8 +157,8 @@ def arm_result(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> Arm
         raise ValueError("no results to summarise")
     rewards = _grid({(r.seed, r.task_id): r.reward for r in results})
     return ArmResult(
-        mean_reward=_rounded(rewards.mean()),
-        ci95=tuple(map(_rounded, bootstrap_ci(rewards, resamples))),
+        mean_reward=rounded(rewards.mean()),
+        ci95=tuple(map(rounded, bootstrap_ci(rewards, resamples))),
         success_rate=float(np.mean([result.success for result in results])),
         mean_steps=float(np.mean([result.steps for result in results])),
         n=rewards.shape[1],
@@ -188,8 +188,8 @@ def paired(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> list[di
                 continue
             differences = _grid({cell: ours[cell] - theirs[cell] for cell in shared})
             difference = Difference(
-                diff=_rounded(differences.mean()),
-                ci95=tuple(map(_rounded, bootstrap_ci(differences, resamples))),
+                diff=rounded(differences.mean()),
+                ci95=tuple(map(rounded, bootstrap_ci(differences, resamples))),
                 n=differences.shape[1],
                 n_seeds=differences.shape[0],
             )
@@ -259,5 +259,6 @@ def _grid(cells: Mapping[tuple[int, str], float]) -> np.ndarray:
     return np.array([[cells[seed, task] for task in tasks] for seed in seeds])
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """A figure as reports have it."""
     return round(float(value), 6) + 0.0  # Never -0.0.

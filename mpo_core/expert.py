@@ -7,9 +7,10 @@ are made of.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from mpo_core.episode import EpisodeRequest, Protocol
-from mpo_core.models import Reply
-from mpo_core.types import Message, Task
+from mpo_core.chat import ChatRequest
+from mpo_core.completions import Reply
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest
+from mpo_core.types import Task
 
 EXPERT: Final = "expert"
 # Some solutions are far longer than what an agent is allowed: the bound is the environment's.
@@ -17,7 +18,7 @@ STEP_LIMIT = 1000
 
 
 def expert_request(
-    task: Task, env_protocol: dict[str, Any], told: Protocol | None = None
+    task: Task, env_protocol: dict[str, Any], told: EpisodeProtocol | None = None
 ) -> EpisodeRequest:
     """The expert's one episode of a task, the same in every run: nothing of it is drawn.
 
@@ -25,7 +26,7 @@ def expert_request(
         told: an agent's protocol, for an episode with the messages of that agent; by default the
             messages hold nothing but actions and observations.
     """
-    bare = Protocol(
+    bare = EpisodeProtocol(
         plan_mode="query",
         temperature=0,
         max_tokens=1,
@@ -46,12 +47,12 @@ def expert_request(
 class Recital:
     """A chat model that answers with the actions of a list, one after the other."""
 
-    fingerprint = EXPERT
+    name = fingerprint = EXPERT
 
     def __init__(self, actions: Sequence[str]) -> None:
         self._actions = iter(actions)
 
-    async def chat(self, messages: Sequence[Message], **_: Any) -> list[Reply]:
+    async def chat(self, request: ChatRequest) -> list[Reply]:
         """The next action; an empty reply when there is none left."""
         return [Reply(f" {next(self._actions, '')}")]
 

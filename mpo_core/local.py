@@ -1,17 +1,22 @@
 """The loop up to the pairs in this one process: endpoints and scripted models, no Ray."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
+from mpo_core.chat import ChatModel
 from mpo_core.config import Config
 from mpo_core.envs.base import Suite
-from mpo_core.models import ChatModel, client_fingerprint, connect
+from mpo_core.errors import InputError
+from mpo_core.models import client_fingerprint, connect, weights_version
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play, Player
+from mpo_core.training.settings import TrainingJob
 
 
 class LocalBackend:
-    """Models and players of this process."""
+    """A `mpo_core.backend.Backend` without weights: models answer elsewhere, nothing is trained."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -20,17 +25,27 @@ class LocalBackend:
         """Nothing to start."""
 
     def fingerprint(self, name: str) -> str:
-        """Identity of a model of the config; needs no connection."""
         return client_fingerprint(name, self._config.models[name])
+
+    def source(self, name: str) -> str:
+        raise _needs_cluster(f"models.{name} is not served")
 
     def model(self, name: str) -> ChatModel:
         return connect(name, self._config.models[name])
+
+    def trained_fingerprint(self, base: str, folder: Path) -> str:
+        return f"{self.fingerprint(base)}+{weights_version(folder)}"
+
+    def trained_model(self, base: str, folder: Path, *, own_engine: bool) -> ChatModel:
+        raise _needs_cluster(f"models.{base} is not served, trained as in {folder},")
+
+    def train(self, job: TrainingJob, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        raise _needs_cluster(f"{job.out} is not trained")
 
     @asynccontextmanager
     async def players(
         self, suites: Mapping[str, Suite], prompts: Mapping[str, Prompts], model: ChatModel
     ) -> AsyncIterator[tuple[Play, int]]:
-        """How to play an episode, and how many at a time."""
         player = Player(suites, prompts, model)
         try:
             yield player.play, self._config.cluster.episodes_in_flight
@@ -38,4 +53,8 @@ class LocalBackend:
             await player.close()
 
     def close(self) -> None:
-        pass
+        """Nothing was started."""
+
+
+def _needs_cluster(what: str) -> InputError:
+    return InputError(f"{what} with cluster.enabled: false; set it to true")

@@ -15,12 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from mpo_core import aio, planning, scoring
+from mpo_core.completions import Reply
 from mpo_core.config import ClusterConfig, PlannerConfig, ScoringConfig, validated
 from mpo_core.episode import EpisodeRequest, requests_of
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
-from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger
 from mpo_core.progress import Progress
 from mpo_core.rollout import Player, play_owed

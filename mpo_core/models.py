@@ -1,16 +1,16 @@
-"""Chat models behind one async interface: an OpenAI-compatible server, or a scripted stand-in.
+"""Chat models (`mpo_core.chat`) that need no cluster, and the identity of every model's weights.
 
-The cluster adds a third, a Ray Serve handle (`cluster.serving`). A conversation that ends with an
-assistant message is continued: the reply is what follows that message.
+A model is an OpenAI-compatible server's, or a scripted stand-in; the cluster adds a third, a Ray
+Serve handle (`cluster.serving`).
 """
 
 import hashlib
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
 
+from mpo_core.chat import ChatModel, ChatRequest
 from mpo_core.completions import Reply, reply_of
 from mpo_core.config import ModelConfig
 from mpo_core.endpoint import EndpointModel
@@ -21,54 +21,18 @@ Answer = Callable[[list[Message], int], str | Awaitable[str]]
 """What a scripted model is: the conversation and a seed (0 at temperature 0) -> its reply."""
 
 
-class ChatModel(Protocol):
-    fingerprint: str
-    """Names the weights, not the server: equal on every machine that serves the same model."""
-
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int = 512,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        session: str = "",
-    ) -> list[Reply]:
-        """`n` samples. Requests of one `session` go to one replica, whose prefix cache they share.
-
-        Raises:
-            ContextFull: the conversation does not fit the model's context.
-            InputError: the request is refused, and would be again.
-            ModelUnavailable: no answer within the retries.
-        """
-        ...
-
-    async def close(self) -> None: ...
-
-
 class ScriptedModel:
     """A deterministic function in a model's place: `function(messages, seed) -> text`."""
 
     def __init__(self, fingerprint: str, function: Answer) -> None:
-        self.fingerprint = fingerprint
+        self.name = self.fingerprint = fingerprint
         self._function = function
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int = 512,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        session: str = "",
-    ) -> list[Reply]:
+    async def chat(self, request: ChatRequest) -> list[Reply]:
         texts = []
-        for sample in range(n):
-            text = self._function(list(messages), (seed or 0) + sample if temperature else 0)
+        for sample in range(request.n):
+            seed = (request.seed or 0) + sample if request.temperature else 0
+            text = self._function(list(request.messages), seed)
             texts.append(await text if inspect.isawaitable(text) else text)
         return [reply_of(text, completion_tokens=len(text.split())) for text in texts]
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from mpo_core.aio import together
+from mpo_core.chat import ChatModel, ChatRequest
+from mpo_core.completions import Reply
 from mpo_core.envs.base import Host, Suite
 from mpo_core.errors import ContextFull, EnvironmentLost, InputError
 from mpo_core.ledger import Ledger
-from mpo_core.models import ChatModel, Reply, request_seed
+from mpo_core.models import request_seed
 from mpo_core.plan_text import PlanReading, read_plan
 from mpo_core.prompts import Prompts
 from mpo_core.types import Message, Plan, Task, content_hash
@@ -212,12 +214,14 @@ async def draw_plans(
         # A greedy answer without a plan would only come again.
         again = len(replies) > len(plans)
         drawn = await model.chat(
-            messages,
-            n=count - len(plans),
-            temperature=max(sampling.temperature, 0.7) if again else sampling.temperature,
-            max_tokens=sampling.max_tokens,
-            seed=request_seed(origin, task_id, draws, *([first] if first else [])),
-            session=task_id,
+            ChatRequest(
+                messages,
+                n=count - len(plans),
+                temperature=max(sampling.temperature, 0.7) if again else sampling.temperature,
+                max_tokens=sampling.max_tokens,
+                seed=request_seed(origin, task_id, draws, *([first] if first else [])),
+                session=task_id,
+            )
         )
         found = [(text, reply.reasoning) for reply in drawn if (text := plan_of(reply).text)]
         plans += found[: count - len(plans)]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mpo_core.chat import ChatRequest
 from mpo_core.config import Config
 from mpo_core.endpoint import EndpointModel
 from mpo_core.episode import STOP, STOP_ACTING
@@ -23,20 +24,8 @@ FIRST_THOUGHT = "Thought: I look at the door first.\n"
 PLAN = "Write a plan of two steps, one a line, for making tea."
 
 
-@dataclass(frozen=True)
-class Need:
-    """A request as the config's planner, agent or teacher will make it."""
-
-    messages: tuple[Message, ...]
-    n: int
-    temperature: float
-    stop: tuple[str, ...]
-    max_tokens: int
-    """Of the later answers; the probe's own are cut at `TOKENS`."""
-
-
 # Of an endpoint that the loop does not ask, such as a teacher without SFT.
-ANY = Need(({"role": "user", "content": PLAN},), 1, 0.7, (), TOKENS)
+ANY = ChatRequest([{"role": "user", "content": PLAN}], temperature=0.7, max_tokens=TOKENS)
 
 
 @dataclass(frozen=True)
@@ -65,12 +54,13 @@ class Finding:
         return "; ".join(parts)
 
 
-def needs_of(config: Config) -> dict[str, list[Need]]:
-    """Key in `models` of every endpoint that the config's loop asks -> what it will be asked."""
+def needs_of(config: Config) -> dict[str, list[ChatRequest]]:
+    """Key in `models` of every endpoint that the config's loop asks -> requests like those that
+    its planner, agent or teacher will make."""
     planner, agent, seeds = config.planner, config.agent, config.seeds
-    plan, samples = ({"role": "user", "content": PLAN},), config.evaluation.plan_samples
+    plan, samples = ANY.messages, config.evaluation.plan_samples
     at_once = max(planner.per_task, samples)
-    draws = Need(plan, at_once, planner.temperature, (), planner.max_tokens)
+    draws = ChatRequest(plan, at_once, planner.temperature, planner.max_tokens)
     plays = _agents_need(config)
     needs = [
         (planner.model, draws),
@@ -81,24 +71,25 @@ def needs_of(config: Config) -> dict[str, list[Need]]:
     ]
     if seeds.teacher and (planner.sft or "teacher" in config.evaluation.arms):
         at_once = max(seeds.per_task, samples)
-        teach = Need(plan, at_once, seeds.temperature, (), seeds.max_tokens)
+        teach = ChatRequest(plan, at_once, seeds.temperature, seeds.max_tokens)
         needs.append((seeds.teacher, teach))
-    found: dict[str, list[Need]] = {}
+    found: dict[str, list[ChatRequest]] = {}
     for name, need in needs:
         if config.models[name].endpoint:
             found.setdefault(name, []).append(need)
     return found
 
 
-def _otherwise(name: str, need: Need, temperature: float) -> list[tuple[str, Need]]:
+def _otherwise(name: str, need: ChatRequest, temperature: float) -> list[tuple[str, ChatRequest]]:
     """The same need with the evaluation's temperature, where one of both is 0."""
     if bool(temperature) == bool(need.temperature):
         return []
     return [(name, replace(need, n=1, temperature=temperature))]
 
 
-async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
-    """Ask an endpoint what it will be asked; the model has then learnt what its server lacks.
+async def probe(model: EndpointModel, needs: Sequence[ChatRequest]) -> Finding:
+    """Ask an endpoint what it will be asked, for the first `TOKENS` of each answer; the model has
+    then learnt what its server lacks.
 
     Raises:
         InputError: the endpoint cannot be reached, refuses what it must take, or has too short a
@@ -109,18 +100,12 @@ async def probe(model: EndpointModel, needs: Sequence[Need]) -> Finding:
     thinks = False
     try:
         for need in needs:
-            replies = await model.chat(
-                need.messages,
-                n=need.n,
-                temperature=need.temperature,
-                max_tokens=min(TOKENS, need.max_tokens),
-                seed=1,
-                stop=need.stop,
-            )
+            short = min(TOKENS, need.max_tokens)
+            replies = await model.chat(replace(need, max_tokens=short, seed=1))
             thinks = thinks or any(r.reasoning or r.fault == "only reasoning" for r in replies)
             asked |= {"seed"} | ({"n"} if need.n > 1 else set())
             asked |= {"stop"} if need.stop else set()
-            asked |= {"prefill"} if need.messages[-1]["role"] == "assistant" else set()
+            asked |= {"prefill"} if need.beginning is not None else set()
     except InputError as error:
         rows = await _models(model) if "HTTP 404" in str(error) else []
         names = [row["id"] for row in rows if isinstance(row.get("id"), str)]
@@ -171,13 +156,13 @@ async def _models(model: EndpointModel) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _agents_need(config: Config) -> Need:
+def _agents_need(config: Config) -> ChatRequest:
     agent = config.agent
     told = THINK_AND_ACT if agent.thoughts else ACT
-    messages = [{"role": "user", "content": f"{SITUATION}\n\n{told}"}]
+    messages: list[Message] = [{"role": "user", "content": f"{SITUATION}\n\n{told}"}]
     begins = FIRST_THOUGHT if agent.plan_mode == "thought" else ""
     begins += "" if agent.thoughts else "Action:"
     if begins:
         messages.append({"role": "assistant", "content": begins})
     stop = STOP if agent.thoughts else STOP_ACTING
-    return Need(tuple(messages), 1, config.scoring.temperature, stop, agent.max_tokens)
+    return ChatRequest(messages, 1, config.scoring.temperature, agent.max_tokens, stop=stop)

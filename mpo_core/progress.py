@@ -8,9 +8,25 @@ from tqdm import tqdm
 from mpo_core.types import Episode
 
 
-def bar(name: str, total: int | None, done: int, unit: str) -> tqdm:
-    """A bar that moves in a terminal and in a notebook; a log file gets a line now and then."""
-    interval = 0.2 if sys.stderr.isatty() or "ipykernel" in sys.modules else 15
+def bar(
+    name: str,
+    total: int | None,
+    done: int,
+    unit: str,
+    *,
+    bar_format: str | None = None,
+    log_interval_s: float = 15,
+) -> tqdm:
+    """A bar that moves in a terminal and in a notebook; a log file gets a line now and then.
+
+    Args:
+        total: units in all; None where that is not known yet.
+        done: units that were done before.
+        bar_format: tqdm's; by default tqdm's own.
+        log_interval_s: between two lines of a log file.
+    """
+    moves = sys.stderr.isatty() or "ipykernel" in sys.modules
+    interval = 0.2 if moves else log_interval_s
     return tqdm(
         total=total,
         initial=done,
@@ -19,6 +35,7 @@ def bar(name: str, total: int | None, done: int, unit: str) -> tqdm:
         mininterval=interval,
         maxinterval=2 * interval,
         dynamic_ncols=True,
+        bar_format=bar_format,
     )
 
 

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from mpo_core.aio import together
+from mpo_core.chat import ChatModel
 from mpo_core.completions import UNUSABLE
 from mpo_core.envs.base import Host, Suite
 from mpo_core.episode import EpisodeRequest, run_episode
 from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
 from mpo_core.expert import EXPERT, Recital
 from mpo_core.ledger import Ledger
-from mpo_core.models import ChatModel
 from mpo_core.prompts import Prompts
 from mpo_core.types import Episode
 

@@ -15,13 +15,13 @@ from pydantic import BaseModel
 
 from mpo_core import aio
 from mpo_core.builtin_models import resolve_source
+from mpo_core.chat import ChatModel
 from mpo_core.config import AgentConfig, Config, ModelConfig, PlannerConfig, load_config, validated
 from mpo_core.envs.base import Suite, suite_class
-from mpo_core.episode import Protocol, protocol_of
+from mpo_core.episode import EpisodeProtocol, protocol_of
 from mpo_core.errors import InputError
 from mpo_core.models import (
     Answer,
-    ChatModel,
     ScriptedModel,
     client_fingerprint,
     connect,
@@ -222,7 +222,7 @@ class Agent:
     settings: AgentConfig
     seed: int = 42
 
-    def protocol(self, envs: Environments, task: Task, temperature: float) -> Protocol:
+    def protocol(self, envs: Environments, task: Task, temperature: float) -> EpisodeProtocol:
         """How it plays a task, all of which is part of the episode's key."""
         suite, prompts = envs.of(task)
         return protocol_of(

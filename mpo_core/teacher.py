@@ -17,10 +17,11 @@ from typing import Protocol
 
 from mpo_core.abstraction import RULES, abstract
 from mpo_core.aio import together
+from mpo_core.chat import ChatModel
+from mpo_core.completions import Reply
 from mpo_core.envs.base import Suite
 from mpo_core.errors import ContextFull, InputError
 from mpo_core.ledger import Ledger
-from mpo_core.models import ChatModel, Reply
 from mpo_core.planning import NoPlan, Sampling, Unread, draw_plans, sample_key
 from mpo_core.prompts import Prompts
 from mpo_core.types import Episode, Plan, Task, content_hash

@@ -21,6 +21,7 @@ from mpo_core.errors import InputError, remedy
 from mpo_core.files import write_text
 from mpo_core.locks import lock_file
 from mpo_core.paths import homes_filled_in
+from mpo_core.run_folder import RunFolder
 from mpo_core.tracking_store import ARTIFACTS, DATABASE, prepare, sqlite_uri
 
 log = logging.getLogger(__name__)
@@ -214,7 +215,7 @@ class MlflowTracker:
 
     def _resume(self, experiment_id: str) -> str | None:
         """The MLflow run to go on in, set running again; None where a new one must be made."""
-        id_file = self._run_dir / "mlflow_run_id"
+        id_file = RunFolder(self._run_dir).mlflow_run
         run_id = id_file.read_text("utf-8", "replace").strip() if id_file.is_file() else ""
         state = self._state(run_id) if run_id else None
         if state == "deleted":
@@ -255,7 +256,7 @@ class MlflowTracker:
         entries = [Param(key, str(value)[:6000]) for key, value in self._params.items()]
         for start in range(0, len(entries), 100):  # MLflow's limit for one batch.
             self._client.log_batch(run_id, params=entries[start : start + 100])
-        write_text(self._run_dir / "mlflow_run_id", run_id)
+        write_text(RunFolder(self._run_dir).mlflow_run, run_id)
         return run_id
 
 

@@ -15,7 +15,7 @@ def bare_run(folder: Path, monkeypatch: pytest.MonkeyPatch, tasks: int, *overrid
     run = object.__new__(Run)
     run.config = named_config("demo", overrides)
     run.dir, run.suites = folder, {}
-    run.fingerprint = lambda version: "agent"
+    run.agent_fingerprint = lambda: "agent"
     write_records(run.dir / "tasks" / "train.jsonl", [task(k) for k in range(tasks)])
     monkeypatch.setattr(
         "jobs.rollout.agent_protocol",

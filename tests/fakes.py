@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from mpo_core.completions import Reply
 from mpo_core.config import Section
 from mpo_core.envs.base import Reset, Step, Suite, suite_class
-from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest
 from mpo_core.errors import EnvironmentLost
-from mpo_core.models import Reply
 from mpo_core.prompts import Prompts
 from mpo_core.types import Episode, Plan, Task
 
@@ -35,7 +35,7 @@ def task(number: int = 0, split: str = "train") -> Task:
     )
 
 
-def protocol(**changes) -> Protocol:
+def protocol(**changes) -> EpisodeProtocol:
     settings = {
         "plan_mode": "query",
         "temperature": 0.0,
@@ -49,7 +49,7 @@ def protocol(**changes) -> Protocol:
         "prompts": PROMPTS.fingerprint,
         "env": {},
     }
-    return Protocol(**settings | changes)
+    return EpisodeProtocol(**settings | changes)
 
 
 def request(number: int = 0, plan: str | None = "Step 1: Knock.", repetition: int = 0, **changes):
@@ -150,9 +150,10 @@ class Replies:
     fingerprint: str = "replies"
     asked: list[list[dict]] = field(default_factory=list)
 
-    async def chat(self, messages, *, n=1, **_) -> list[Reply]:
-        self.asked.append(list(messages))
-        texts = [self.texts[(len(self.asked) - 1 + k) % len(self.texts)] for k in range(n)]
+    async def chat(self, request) -> list[Reply]:
+        self.asked.append(list(request.messages))
+        first = len(self.asked) - 1
+        texts = [self.texts[(first + k) % len(self.texts)] for k in range(request.n)]
         return [Reply(text, completion_tokens=1) for text in texts]
 
     async def close(self) -> None:

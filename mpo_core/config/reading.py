@@ -6,6 +6,7 @@ over all; a list or a value is replaced whole.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,8 @@ from mpo_core.paths import at_home
 
 S = TypeVar("S", bound=BaseModel)
 EXTENDS = "extends"
+COMMAND_LINE = "command line"
+"""Where the faults of overrides are, in a file without any."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -31,9 +34,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         InputError: naming the key at fault, for an unreadable file, an unknown key, a wrong type.
     """
     tree = _read(path)
+    if not overrides:
+        return parse_config(tree, where=str(path))
+    own = deepcopy(tree)
     for override in overrides:
         apply_override(tree, override, Config)
-    return parse_config(tree, where=str(path))
+    return parse_config(tree, where=COMMAND_LINE if _is_whole(own) else str(path))
 
 
 def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
@@ -57,6 +63,15 @@ def save_config(config: Config, path: Path) -> None:
         InputError: the file cannot be written.
     """
     write_text(path, strict_yaml.dump(config.model_dump(mode="json")))
+
+
+def _is_whole(tree: dict[str, Any]) -> bool:
+    """Whether a tree is a config without a fault."""
+    try:
+        Config.model_validate(tree)
+    except ValidationError:
+        return False
+    return True
 
 
 def _read(path: Path, extending: Sequence[Path] = ()) -> dict[str, Any]:

@@ -14,6 +14,7 @@ a config names it, no sooner. `examples/cooking` is such a package.
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -174,7 +175,9 @@ def suite_class(name: str) -> type[Suite]:
     points = _registered()
     if name not in points:
         known = ", ".join(sorted(points)) or "none (is the package installed?)"
-        raise InputError(f"envs.{name}: no such environment; installed: {known}")
+        meant = get_close_matches(name, points, 1)
+        hint = f" (did you mean {meant[0]}?)" if meant else ""
+        raise InputError(f"envs.{name}: no such environment{hint}; installed: {known}")
     places = sorted({point.value for point in points[name]})
     if len(places) > 1:
         raise InputError(

@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 def gains(summary: Mapping[str, Any]) -> list[str]:
     """A sentence for each environment: the trained planner's plans against the reference arm's, on
     the unseen tasks where these were played. None where no trained planner was."""
-    compared = _compared(list(summary["arms"]))
+    compared = compared_arms(list(summary["arms"]))
     if compared is None:
         return []
     single = _rows(summary["paired"], compared)
@@ -67,7 +67,7 @@ def example(attempts: Sequence[Attempt], seed: int) -> dict[str, Any] | None:
         `lost` so; then the task (`task_id` None where none was won so), plans and rewards. None
         where there are no two such arms.
     """
-    compared = _compared(list(dict.fromkeys(attempt.arm for attempt in attempts)))
+    compared = compared_arms(list(dict.fromkeys(attempt.arm for attempt in attempts)))
     if compared is None:
         return None
     split = _split([attempt.task.split for attempt in attempts])
@@ -125,7 +125,7 @@ def single_plan(summary: Mapping[str, Any]) -> str:
     return "one plan" if warm else "one greedy plan"
 
 
-def _compared(arms: Sequence[str]) -> tuple[str, str] | None:
+def compared_arms(arms: Sequence[str]) -> tuple[str, str] | None:
     """The trained planner's arm and the reference arm."""
     trained = next((arm for arm in TRAINED if arm in arms), None)
     reference = reference_arm(arms)

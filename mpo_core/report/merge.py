@@ -11,9 +11,11 @@ from typing import Any
 from mpo_core.errors import InputError
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
-from mpo_core.report import RESULTS, SUMMARY, write_report
+from mpo_core.report import DETAILS, RESULTS, SUMMARY, write_report
 from mpo_core.report.gain import merged_example
 from mpo_core.report.spending import spent_together
+from mpo_core.run_folder import RunFolder
+from mpo_core.textfile import read_notes
 from mpo_core.tracking import flat
 from mpo_core.types import TaskResult
 
@@ -42,7 +44,7 @@ def report_runs(run_dirs: Sequence[Path], out: Path | None) -> tuple[Path, dict[
             one of theirs.
     """
     runs = [read_report(run_dir) for run_dir in run_dirs]
-    own = [run.dir / "report" for run in runs]
+    own = [RunFolder(run.dir).report for run in runs]
     if len(runs) == 1:
         folder = out or own[0]
     elif out is None:
@@ -52,13 +54,14 @@ def report_runs(run_dirs: Sequence[Path], out: Path | None) -> tuple[Path, dict[
     else:
         folder = out
     summary, results = merge(runs, folder.name)
-    write_report(folder, summary, results)
+    details = read_notes(own[0] / DETAILS) if len(runs) == 1 else None
+    write_report(folder, summary, results, details or None)
     return folder, summary
 
 
 def read_report(run_dir: Path) -> Finished:
     """A run's report. Raises InputError where it is not there, damaged or not whole."""
-    folder, again = run_dir / "report", f"`mpo evaluate {run_dir}` writes it anew"
+    folder, again = RunFolder(run_dir).report, f"`mpo evaluate {run_dir}` writes it anew"
     for name in (RESULTS, SUMMARY):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: no such file; {again}")

@@ -203,15 +203,28 @@ def _spending(summary: Mapping[str, Any]) -> list[str]:
     return ["", "## Attempts of the scoring", "", spending_words(spent), "", *table]
 
 
-def _sampled(summary: Mapping[str, Any]) -> list[str]:
-    """The page's part on sampled plans; nothing where none were played."""
+def sampled_words(summary: Mapping[str, Any]) -> str:
+    """What the figures of sampled plans are; nothing where none were played."""
     if "sampled" not in summary:
-        return []
+        return ""
     settings = summary["settings"]
     said = SAMPLED.format(
         count=settings["evaluation.plan_samples"], temperature=settings["planner.temperature"]
     )
-    said = f"{said} {TAUGHT}" if "teacher" in summary["sampled"]["arms"] else said
+    return f"{said} {TAUGHT}" if "teacher" in summary["sampled"]["arms"] else said
+
+
+def shuffled_words(summary: Mapping[str, Any]) -> str:
+    """What the shuffled control is; nothing where there is none."""
+    seeds = summary["shuffled"]
+    return SHUFFLED.format(n=_planners(seeds)) if seeds else ""
+
+
+def _sampled(summary: Mapping[str, Any]) -> list[str]:
+    """The page's part on sampled plans; nothing where none were played."""
+    said = sampled_words(summary)
+    if not said:
+        return []
     return ["", "## Sampled plans", "", *_table(table_rows(headline(summary["sampled"]))), "", said]
 
 
@@ -234,7 +247,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         *_table(table_rows(headline(summary))),
         "",
         INTERVAL.format(single=single_plan(summary)),
-        *(["", SHUFFLED.format(n=_planners(summary["shuffled"]))] if summary["shuffled"] else []),
+        *(["", control] if (control := shuffled_words(summary)) else []),
         *(["", SEEDS] if runs else []),
         *_sampled(summary),
         "",

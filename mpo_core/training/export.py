@@ -32,5 +32,4 @@ def merged(base: str, planner: Path) -> Path:
     with whole_folder(folder) as partial:
         whole.save_pretrained(partial)
         AutoTokenizer.from_pretrained(base).save_pretrained(partial)
-        partial.chmod(0o755)
     return folder

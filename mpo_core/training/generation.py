@@ -16,12 +16,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from mpo_core.chat import ChatRequest
 from mpo_core.chat_templates import ChatTemplate, given_template, of_tokenizer, template_settings
 from mpo_core.completions import Reply, reply_of
 from mpo_core.config import ModelConfig
 from mpo_core.errors import ContextFull
 from mpo_core.hardware import multiplies_bf16
-from mpo_core.types import Message
 
 LOADING = Lock()
 LAST_TOKENS = 16
@@ -56,7 +56,7 @@ class Weights(NamedTuple):
 
 
 class LocalModel:
-    """A chat model (`mpo_core.models.ChatModel`) in this process."""
+    """A chat model (`mpo_core.chat.ChatModel`) in this process."""
 
     def __init__(
         self,
@@ -72,37 +72,28 @@ class LocalModel:
             trained: an adapter of it, or a whole model in its place.
         """
         self.fingerprint = fingerprint
-        self._name, self._config = name, config
+        self.name, self._config = name, config
         self._source, self._trained = str(source), str(trained) if trained else None
         self._template: ChatTemplate | None = None
         self._waiting: list[tuple[Sample, asyncio.Future[Drawn]]] = []
         self._worker: asyncio.Task[None] | None = None
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        n: int = 1,
-        temperature: float = 0.0,
-        max_tokens: int = 512,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        session: str = "",
-    ) -> list[Reply]:
+    async def chat(self, request: ChatRequest) -> list[Reply]:
         weights = await asyncio.to_thread(self._weights)
         if self._template is None:
             settings, given = template_settings(self._config), given_template(self._config)
-            self._template = of_tokenizer(weights.tokenizer, self._name, settings, given)
-        extend = messages[-1]["role"] == "assistant"
-        text = self._template.render(messages, ask=not extend, extend=extend)
+            self._template = of_tokenizer(weights.tokenizer, self.name, settings, given)
+        extend = request.beginning is not None
+        text = self._template.render(request.messages, ask=not extend, extend=extend)
         tokens = tuple(weights.tokenizer(text, add_special_tokens=False)["input_ids"])
         longest = min(weights.context, self._config.max_model_len)
-        if len(tokens) + max_tokens > longest:
+        most, stop = request.max_tokens, tuple(request.stop)
+        if len(tokens) + most > longest:
             raise ContextFull(
-                f"{len(tokens)} tokens and an answer of {max_tokens} are more than {longest}"
+                f"{len(tokens)} tokens and an answer of {most} are more than {longest}"
             )
-        first = seed or 0
-        asked = [Sample(tokens, temperature, first + k, max_tokens, tuple(stop)) for k in range(n)]
+        seeds = range(request.seed or 0, (request.seed or 0) + request.n)
+        asked = [Sample(tokens, request.temperature, seed, most, stop) for seed in seeds]
         drawn = await asyncio.gather(*map(self._draw, asked))
         return [
             reply_of(

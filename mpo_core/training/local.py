@@ -23,8 +23,8 @@ from mpo_core.files import write_records, write_text
 from mpo_core.progress import bar
 from mpo_core.setup import Planner, trained_model
 from mpo_core.textfile import read_notes
-from mpo_core.training.run import SUMMARY_FILE, TrainingSummary
-from mpo_core.training.settings import CONFIGS, Method, TrainingJob
+from mpo_core.training.run import TrainingSummary
+from mpo_core.training.settings import CONFIGS, SUMMARY_FILE, Method, TrainingJob
 from mpo_core.types import Demonstration, PreferencePair, ScoredAnswer, content_hash
 
 Row = PreferencePair | Demonstration | ScoredAnswer

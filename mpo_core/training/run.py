@@ -22,6 +22,7 @@ from mpo_core.training.adapter import REFERENCE
 from mpo_core.training.engine import prepare_process, require_deepspeed
 from mpo_core.training.rows import mean_of_last
 from mpo_core.training.settings import (
+    SUMMARY_FILE,
     TrainingJob,
     accumulation_steps,
     deepspeed_config,
@@ -29,7 +30,6 @@ from mpo_core.training.settings import (
 )
 
 METHODS = {"sft": sft, "dpo": dpo, "pg": pg}
-SUMMARY_FILE = "training.json"
 COMPLETE = "COMPLETE"
 STOP = "STOP"
 """A file of this name in `TrainingJob.work` asks for a checkpoint after the step, and the end; it

@@ -1,7 +1,7 @@
 """What a training is decided by, and the DeepSpeed config that follows. No torch here."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from mpo_core.types import content_hash
 
 Method = Literal["sft", "dpo", "pg"]
 CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig, "pg": PgConfig}
+
+SUMMARY_FILE = "training.json"
+"""Beside the weights of a training that has ended: what it came to."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class TrainingJob:
     config: TrainingConfig
     """Of the method's kind in `CONFIGS`."""
     seed: int
+    """Of the order of the rows and of new weights; the config's own where it has one."""
     method: Method = "dpo"
     start: Path | None = None
     """What the training continues and, but for SFT, is measured against: a LoRA adapter of `model`
@@ -47,6 +51,10 @@ class TrainingJob:
     """What the chat template is given besides by the server, such as `enable_thinking`."""
     continued: bool = False
     """Every answer is begun for the model when it is asked, as an agent's without thoughts is."""
+
+    def __post_init__(self) -> None:
+        if self.config.seed is not None:
+            object.__setattr__(self, "seed", self.config.seed)
 
     @property
     def weights(self) -> str:
@@ -65,6 +73,17 @@ class TrainingJob:
         asked = asked if any(asked) else []
         layout = deepspeed_config(self.config)
         return content_hash(self.method, rows, model, settings, layout, *start, *asked, length=12)
+
+    def with_whole_paths(self) -> "TrainingJob":
+        """The same job for workers that start in other folders."""
+        return replace(
+            self,
+            rows=self.rows.resolve(),
+            out=self.out.resolve(),
+            work=self.work.resolve(),
+            start=self.start.resolve() if self.start else None,
+            validation=self.validation.resolve() if self.validation else None,
+        )
 
     def check_start(self) -> None:
         """Raises InputError for a `start` that this training cannot continue."""

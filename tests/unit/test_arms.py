@@ -14,6 +14,7 @@ from jobs.tasks import collect_tasks
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
 from mpo_core.report.merge import report_runs
+from mpo_core.run_folder import RunFolder
 from mpo_core.types import Episode, Plan, TaskResult, content_hash
 from tests.doors import config, open_doors
 from tests.unit.test_tally import Kept
@@ -201,7 +202,7 @@ def test_the_arms_of_rounds_are_those_that_trained_a_planner(tmp_path, outcomes,
         rounds=3,
         cluster={},
     )
-    run = SimpleNamespace(config=asked, dir=tmp_path)
+    run = SimpleNamespace(config=asked, files=RunFolder(tmp_path))
     if outcomes:
         rounds = [{"planner": version, "pairs": n, "kept": True} for version, n in outcomes]
         (tmp_path / "rounds.json").write_text(json.dumps(rounds))

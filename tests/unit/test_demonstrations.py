@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.configs import named_config
-from jobs.run import Round, in_round
+from jobs.run import Round
 from jobs.tasks import set_apart
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.pairs import make_pairs
 from mpo_core.prompts import load_prompts
+from mpo_core.run_folder import in_round
 from mpo_core.types import Plan, PlanScore, Task, Turn
 from tests.fakes import PROMPTS, episode, request
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from mpo_core import endpoint
+from mpo_core.chat import ChatRequest
 from mpo_core.config import ModelConfig
 from mpo_core.connection import address_of
 from mpo_core.endpoint import BEGIN_WITH
@@ -41,7 +42,7 @@ def chat(server, messages=ASKED, *, config=None, calls=1, **options):
 
     async def run():
         try:
-            return [await model.chat(messages, **options) for _ in range(calls)]
+            return [await model.chat(ChatRequest(messages, **options)) for _ in range(calls)]
         finally:
             await model.close()
 
@@ -130,9 +131,9 @@ def test_a_server_once_seen_to_go_on_is_not_doubted_again():
         model = connect("llm", ModelConfig(endpoint=server.url))
 
         async def run():
-            await model.chat(GIVEN)
+            await model.chat(ChatRequest(GIVEN))
             server.mode = replace(server.mode, action="Action: Thought: hm")
-            [reply] = await model.chat(GIVEN)
+            [reply] = await model.chat(ChatRequest(GIVEN))
             await model.close()
             return reply
 
@@ -227,9 +228,9 @@ def test_a_refusal_for_another_reason_costs_nothing_that_worked():
         model = connect("llm", ModelConfig(endpoint=server.url))
 
         async def run():
-            await model.chat(ASKED, n=2, seed=1, stop=["x"])
+            await model.chat(ChatRequest(ASKED, n=2, seed=1, stop=["x"]))
             with pytest.raises(InputError, match="Bad"):
-                await model.chat(ASKED, n=2, seed=1, stop=["x"])
+                await model.chat(ChatRequest(ASKED, n=2, seed=1, stop=["x"]))
             await model.close()
 
         asyncio.run(run())
@@ -250,7 +251,7 @@ def test_an_address_with_a_query_keeps_it_behind_every_path(monkeypatch):
         model = connect("llm", ModelConfig(endpoint=url, api_key_env="AZURE_KEY"))
 
         async def run():
-            await model.chat(ASKED)
+            await model.chat(ChatRequest(ASKED))
             await model.close()
 
         asyncio.run(run())
@@ -262,7 +263,7 @@ def test_an_address_with_a_query_keeps_it_behind_every_path(monkeypatch):
 def test_a_whole_path_is_taken_for_the_base_url(path):
     with fake_server() as server:
         model = connect("llm", ModelConfig(endpoint=f"{server.url}{path}"))
-        asyncio.run(model.chat(ASKED))
+        asyncio.run(model.chat(ChatRequest(ASKED)))
     assert server.paths == ["/v1/chat/completions"]
 
 
@@ -274,7 +275,7 @@ def test_a_model_can_be_sent_to_an_actor_with_its_key_and_what_it_has_learnt(mon
         monkeypatch.delenv("OPENAI_API_KEY")
         arrived = pickle.loads(sent)
         assert arrived.lacks == {"n"} and arrived.fingerprint == model.fingerprint
-        asyncio.run(arrived.chat(ASKED))
+        asyncio.run(arrived.chat(ChatRequest(ASKED)))
     assert server.seen_headers[-1]["authorization"] == "Bearer secret"
     assert "secret" not in repr(vars(arrived))
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpo_core.completions import Reply
 from mpo_core.episode import draw_actions, run_episode
 from mpo_core.errors import ContextFull, EnvironmentLost, InputError
-from mpo_core.models import Reply
 from mpo_core.prompts import plan_block
 from tests.fakes import PROMPTS, Replies, ToyEnvironment, request
 
@@ -87,10 +87,10 @@ def test_the_score_never_falls_whatever_the_agent_says(texts):
 
 def test_a_full_context_ends_the_episode_as_data():
     class Full(Replies):
-        async def chat(self, messages, **options):
+        async def chat(self, request):
             if len(self.asked) == 2:
                 raise ContextFull("too long")
-            return await super().chat(messages, **options)
+            return await super().chat(request)
 
     model = Full(["Action: knock"])
     episode = asyncio.run(run_episode(request(), ToyEnvironment(), model, PROMPTS))
@@ -99,7 +99,7 @@ def test_a_full_context_ends_the_episode_as_data():
 
 def test_a_first_prompt_that_does_not_fit_is_bad_input():
     class Small(Replies):
-        async def chat(self, messages, **options):
+        async def chat(self, request):
             raise ContextFull("maximum context length is 4 tokens")
 
     with pytest.raises(InputError, match=r"toy/door/0: the agent's first prompt .* 4 tokens"):
@@ -109,8 +109,8 @@ def test_a_first_prompt_that_does_not_fit_is_bad_input():
 class Samples(Replies):
     """Gives its replies as they are."""
 
-    async def chat(self, messages, *, n=1, **_) -> list[Reply]:
-        self.asked.append(list(messages))
+    async def chat(self, request) -> list[Reply]:
+        self.asked.append(list(request.messages))
         return [self.texts[(len(self.asked) - 1) % len(self.texts)]]
 
 

@@ -9,7 +9,7 @@ from tests.fakes import PROMPTS, Doors, task
 class NoModel:
     fingerprint = "none"
 
-    async def chat(self, *_, **__):
+    async def chat(self, request):
         raise AssertionError("the expert asks no model")
 
     async def close(self):

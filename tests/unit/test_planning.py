@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpo_core.completions import Reply
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
-from mpo_core.models import Reply
 from mpo_core.plan_text import read_plan
 from mpo_core.planning import Sampling, plan_ledger, sample_plans
 from tests.fakes import PROMPTS, Replies, task
@@ -84,8 +84,8 @@ class Gives(Replies):
         super().__init__([])
         self.replies, self.at_once, self.seeds = list(replies), at_once, []
 
-    async def chat(self, messages, *, seed=None, **options):
-        self.seeds.append(seed)
+    async def chat(self, request):
+        self.seeds.append(request.seed)
         first = self.at_once * (len(self.seeds) - 1)
         return [self.replies[(first + k) % len(self.replies)] for k in range(self.at_once)]
 
@@ -153,7 +153,7 @@ def test_unreadable_answers_of_a_run_that_goes_on_are_counted_in_one_line(tmp_pa
 
 def test_a_prompt_that_does_not_fit_the_planner_is_one_clear_line(tmp_path):
     class Short(Replies):
-        async def chat(self, messages, **options):
+        async def chat(self, request):
             raise ContextFull("maximum context length is 64 tokens,\nyou asked for 99")
 
     with pytest.raises(
@@ -167,7 +167,7 @@ def test_a_prompt_that_does_not_fit_the_planner_is_one_clear_line(tmp_path):
 
 def test_a_failed_request_never_becomes_a_plan(tmp_path):
     class Down(Replies):
-        async def chat(self, messages, **options):
+        async def chat(self, request):
             raise ModelUnavailable("down")
 
     with pytest.raises(ModelUnavailable):

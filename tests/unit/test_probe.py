@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mpo_core.chat import ChatRequest
 from mpo_core.config import ModelConfig, load_config
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.models import connect
-from mpo_core.probe import Need, needs_of, probe
+from mpo_core.probe import needs_of, probe
 from tests.fake_server import Mode, fake_server
 
 PRESETS = Path(__file__).parents[2] / "jobs" / "presets"
@@ -34,12 +35,12 @@ def test_a_server_without_a_list_of_models_can_be_used():
     async def broken(path):
         raise ModelUnavailable("HTTP 500: boom")
 
-    finding = found(Mode(), Need(ASKED, 2, 0.8, (), 64), get=broken)
+    finding = found(Mode(), ChatRequest(ASKED, 2, 0.8, 64), get=broken)
     assert finding.context is None and finding.asked == {"seed", "n"}
 
 
 def test_a_context_shorter_than_the_longest_answer_is_told():
-    needs = [Need(ASKED, 1, 0.8, (), 32), Need(ASKED, 1, 0.8, (), 64)]
+    needs = [ChatRequest(ASKED, 1, 0.8, 32), ChatRequest(ASKED, 1, 0.8, 64)]
     with pytest.raises(InputError, match="an answer of 64 tokens"):
         found(Mode(context=48), *needs)
 
@@ -83,4 +84,4 @@ def test_an_endpoint_is_asked_for_as_many_plans_as_the_evaluation_samples(sample
 def test_a_model_that_the_server_does_not_know_is_met_with_its_list():
     unknown = (404, {"error": {"message": "The model does not exist."}})
     with pytest.raises(InputError, match=r"does not exist.*the server lists fake"):
-        found(Mode(fails=unknown), Need(ASKED, 1, 0.8, (), 64))
+        found(Mode(fails=unknown), ChatRequest(ASKED, 1, 0.8, 64))

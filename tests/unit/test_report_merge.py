@@ -85,7 +85,9 @@ def test_a_report_of_one_run_is_written_anew_in_its_place(tmp_path):
     folder, first = report_runs([run], None)
     written = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert folder == run / "report"
-    assert written.keys() == {"summary.json", "results.jsonl", "report.md", "arms.png"}
+    assert written.keys() == {
+        *("summary.json", "results.jsonl", "report.md", "index.html", "arms.png"),
+    }
     assert report_runs([run], None)[1] == first
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
     assert first["tokens_per_s"] == 9.5

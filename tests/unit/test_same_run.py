@@ -200,20 +200,21 @@ def trainer(tmp_path, monkeypatch):
     """Trains by name alone: says how often, and leaves the summary of a training."""
     done = []
 
-    def trained(method, rows, model, asked, out, *, tag, **_):
-        done.append(asked)
-        out.mkdir(parents=True, exist_ok=True)
-        summary = {"tag": tag, "curve": [], "validation": []}
-        (out / "training.json").write_text(json.dumps(summary))
+    def trained(job, _):
+        done.append(job.config)
+        job.out.mkdir(parents=True, exist_ok=True)
+        summary = {"tag": job.tag, "curve": [], "validation": []}
+        (job.out / "training.json").write_text(json.dumps(summary))
         return summary
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}\n")
     asked = with_changes(config(tmp_path), tracking={"enabled": False})
     with Run(asked) as run:
-        monkeypatch.setattr(run.backend, "train", trained, raising=False)
-        monkeypatch.setattr(run.backend, "fingerprint", lambda name: name)
-        yield lambda settings: train(run, "sft", "sft", rows, settings), done
+        monkeypatch.setattr(run.backend, "train", trained)
+        for told in ("fingerprint", "source"):
+            monkeypatch.setattr(run.backend, told, lambda name: name)
+        yield lambda settings: train(run, run.trainee("sft"), "sft", rows, settings), done
 
 
 # A value of another kind is told apart as well as any, and written down with a warning.

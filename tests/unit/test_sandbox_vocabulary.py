@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mpo_core.chat_templates import of_folder, turn
 from mpo_core.completions import Reply
 from mpo_core.envs.base import Reset, Step
-from mpo_core.episode import EpisodeRequest, Protocol, run_episode
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest, run_episode
 from mpo_core.reading import read_action
 from mpo_core.sandbox.faults import drawn
 from mpo_core.sandbox.follower import Follower
@@ -49,8 +49,8 @@ class Following:
         self.follower = Follower(start.instruction, start.observation, plan)
         self.last, self.thoughts, self.asked = "", thoughts, []
 
-    async def chat(self, messages, **_) -> list[Reply]:
-        begun = messages[-1]["role"] == "assistant"
+    async def chat(self, request) -> list[Reply]:
+        messages, begun = request.messages, request.beginning is not None
         asked = pretrained().apply_chat_template(
             messages, add_generation_prompt=not begun, continue_final_message=begun, tokenize=False
         )
@@ -65,7 +65,7 @@ class Following:
 
 def played(game: Game, plan, text: str | None, *, mode: str, thoughts: bool, listed: int = 0):
     """What a model is asked in an episode, as tokens, and the episode."""
-    protocol = Protocol(
+    protocol = EpisodeProtocol(
         plan_mode=mode, temperature=0, max_tokens=32, invalid_limit=3, max_steps=14, example=False,
         thoughts=thoughts, list_actions=listed, seed=0, prompts=prompts().fingerprint, env={},
     )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from cluster import serving
+from mpo_core.chat import ChatRequest
 from mpo_core.config import ModelConfig
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
 
@@ -54,7 +55,7 @@ def client(monkeypatch):
 
 def chat(model, *sessions):
     async def ask():
-        asked = (model.chat(HELLO, session=session) for session in sessions)
+        asked = (model.chat(ChatRequest(HELLO, session=session)) for session in sessions)
         return [reply.text for [reply] in await asyncio.gather(*asked)]
 
     return asyncio.run(ask())

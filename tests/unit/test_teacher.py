@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from mpo_core.abstraction import RULES
+from mpo_core.completions import Reply
 from mpo_core.config import Section
 from mpo_core.envs.alfworld import ALFWorld
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
-from mpo_core.models import Reply
 from mpo_core.planning import Sampling, plan_ledger
 from mpo_core.prompts import Prompts
 from mpo_core.teacher import ModelTeacher, RuleTeacher, make_seeds, seeds_of, trajectory
@@ -104,11 +104,11 @@ def test_unparseable_answers_are_drawn_again_and_then_fail_their_task_only(tmp_p
 
         draws: dict[str, int] = field(default_factory=dict)
 
-        async def chat(self, messages, *, session="", **options):
-            self.draws[session] = self.draws.get(session, 0) + 1
-            good = "door 1." not in messages[0]["content"] and self.draws[session] > 1
+        async def chat(self, request):
+            draws = self.draws[request.session] = self.draws.get(request.session, 0) + 1
+            good = "door 1." not in request.messages[0]["content"] and draws > 1
             self.texts = [GOOD if good else "I cannot."]
-            return await super().chat(messages, **options)
+            return await super().chat(request)
 
     model, lessons = Picky([]), []
     plans, faults = seeds(
@@ -136,8 +136,8 @@ def test_a_tasks_failure_names_reason_and_remedy_and_the_log_counts_them(
     tmp_path, caplog, reply, reason, remedy
 ):
     class Same(Replies):
-        async def chat(self, messages, *, n=1, **options):
-            return [reply] * n
+        async def chat(self, request):
+            return [reply] * request.n
 
     _, faults = seeds(tmp_path / "p", [task(0), task(1)], teacher(Same([])))
     assert list(faults) == ["toy/door/0", "toy/door/1"]
@@ -150,10 +150,10 @@ def test_a_tasks_failure_names_reason_and_remedy_and_the_log_counts_them(
 
 def test_an_episode_too_long_for_the_teacher_fails_its_task_only(tmp_path):
     class Short(Replies):
-        async def chat(self, messages, **options):
-            if "door 0" in messages[0]["content"]:
+        async def chat(self, request):
+            if "door 0" in request.messages[0]["content"]:
                 raise ContextFull("too long")
-            return await super().chat(messages, **options)
+            return await super().chat(request)
 
     plans, faults = seeds(tmp_path / "p", [task(0), task(1)], teacher(Short([GOOD])))
     assert {plan.task_id for plan in plans} == {"toy/door/1"}
@@ -162,7 +162,7 @@ def test_an_episode_too_long_for_the_teacher_fails_its_task_only(tmp_path):
 
 def test_a_teacher_that_is_down_stops_the_run_and_is_no_failure_of_a_task(tmp_path):
     class Down(Replies):
-        async def chat(self, messages, **options):
+        async def chat(self, request):
             raise ModelUnavailable("down")
 
     with pytest.raises(ModelUnavailable):

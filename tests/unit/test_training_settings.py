@@ -69,6 +69,13 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
+def test_a_configs_own_seed_goes_before_the_runs(tmp_path):
+    assert make_job(tmp_path).seed == 1
+    assert make_job(tmp_path, seed=0).seed == 0
+    assert make_job(tmp_path, seed=1).identity() == make_job(tmp_path).identity()
+    assert make_job(tmp_path, seed=0).identity() != make_job(tmp_path).identity()
+
+
 def test_identity_changes_with_what_decides_the_result(tmp_path):
     one = make_job(tmp_path).identity()
     assert make_job(tmp_path, rows="b").identity() != one

@@ -10,7 +10,6 @@ import pytest
 from jobs.arms import asked_of, planners
 from jobs.configs import named_config
 from jobs.pipeline import run_pipeline
-from jobs.rollout import scores_path
 from jobs.run import Run
 from jobs.train import train_controls, train_method, train_pg, train_rft
 from mpo_core.config import SftConfig
@@ -52,7 +51,7 @@ def run(tmp_path, monkeypatch):
         for plan in plans
     ]
     write_records(run.dir / "tasks" / "train.jsonl", tasks)
-    save_scores(scores, scores_path(run))
+    save_scores(scores, run.files.scores())
     monkeypatch.setattr("jobs.train.load_plans", lambda run, version, split: plans)
     run.all_pairs = make_pairs("best_worst", tasks, plans, scores, run.prompts)
     return run
@@ -63,12 +62,12 @@ def trained(monkeypatch):
     """What was to be trained: a tuple a training, its rows and settings by name."""
     asked = []
 
-    def note(run, version, method, rows, config, *, start=None, validation=None):
+    def note(run, trainee, method, rows, config, *, start=None, validation=None):
         asked.append(
-            {"version": version, "method": method, "rows": rows, "config": config}
+            {"version": trainee.name, "method": method, "rows": rows, "config": config}
             | {"start": start, "validation": validation}
         )
-        return {"version": version}
+        return {"version": trainee.name}
 
     monkeypatch.setattr("jobs.train.train", note)
     return asked
@@ -130,7 +129,7 @@ def test_policy_gradient_learns_from_all_scored_plans_but_the_validation_tasks(r
 
 def test_policy_gradient_without_a_difference_is_refused_with_advice(run, trained):
     one = [PlanScore.of(s.task_id, s.plan_id, [0.5]) for s in scores_of(run)]
-    save_scores(one, scores_path(run))
+    save_scores(one, run.files.scores())
     with pytest.raises(InputError, match=r"answers\.jsonl: the plans of every task tie"):
         train_pg(run)
     assert trained == []
@@ -139,7 +138,7 @@ def test_policy_gradient_without_a_difference_is_refused_with_advice(run, traine
 def scores_of(run):
     from mpo_core.scoring import load_scores
 
-    return load_scores(scores_path(run))
+    return load_scores(run.files.scores())
 
 
 @pytest.mark.parametrize(("pick", "per_task"), [("best", 1), ("above_mean", 2)])
@@ -162,7 +161,7 @@ def test_rft_imitates_the_best_plan_or_all_above_the_mean(run, trained, pick, pe
 
 def test_rft_above_the_mean_where_all_tie_is_refused_with_advice(run, trained):
     one = [PlanScore.of(s.task_id, s.plan_id, [0.5]) for s in scores_of(run)]
-    save_scores(one, scores_path(run))
+    save_scores(one, run.files.scores())
     run.config.planner.rft.pick = "above_mean"
     with pytest.raises(InputError, match=r"rft\.jsonl: the plans of every task tie"):
         train_rft(run)
@@ -201,7 +200,7 @@ def test_the_shuffled_arms_result_on_a_task_is_the_mean_over_its_planners(run, m
             for one, text in zip(held_out, said[version], strict=True)
         ],
     )
-    run.fingerprint = lambda version: "agent"
+    run.agent_fingerprint = lambda: "agent"
     monkeypatch.setattr(
         "jobs.rollout.agent_protocol",
         lambda run, task, temperature: protocol(temperature=temperature),

@@ -6,7 +6,6 @@ the real engine (`engine.py`) in a few processes.
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveInt, field_validator, model_validator
-from tqdm import tqdm
 
 from mpo_core.cache import default_cache, unwritable
 from mpo_core.checks import Check, package
@@ -27,6 +25,7 @@ from mpo_core.envs.base import Suite
 from mpo_core.envs.draw import TaskLimits, draw
 from mpo_core.errors import InputError
 from mpo_core.paths import at_home
+from mpo_core.progress import bar
 from mpo_core.types import Split, Task, content_hash
 
 __all__ = ["ALFWorld", "ALFWorldEnvironment", "ALFWorldHost"]
@@ -184,10 +183,9 @@ def generated_games(wanted: Generated) -> Path:
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
     except OSError as error:
         raise unwritable(folder.parent, error) from error
-    total, interval = sum(wanted.counts.values()), 0.2 if sys.stderr.isatty() else 15
-    with tqdm(total=total, desc="ALFWorld games", unit=" games", mininterval=interval) as bar:
+    with bar("ALFWorld games", sum(wanted.counts.values()), 0, "games") as shown:
         try:
-            generate(folder, wanted.counts, wanted.seed, wanted.prior_power, on_game=bar.update)
+            generate(folder, wanted.counts, wanted.seed, wanted.prior_power, on_game=shown.update)
         except InputError:
             # Another process may have been first.
             if not folder.is_dir():

@@ -73,8 +73,8 @@ class GameProcess(LineProcess):
             self.stop()
             raise
 
-    def call(self, method: str, number: int, *arguments: str) -> Any:
-        """Call a method of the worker's `Player` for a session.
+    def call(self, name: str, number: int, *arguments: str) -> Any:
+        """Call a method of the worker's `Sessions` for one of them.
 
         Raises:
             InputError: the game is at fault.
@@ -82,7 +82,7 @@ class GameProcess(LineProcess):
             EnvironmentLost: the process died, or did not answer in time and was killed.
         """
         calls = [["close", forgotten] for forgotten in self._take_forgotten()]
-        calls.append([method, number, *arguments])
+        calls.append([name, number, *arguments])
         lines = "".join(json.dumps(call) + "\n" for call in calls).encode()
         *_, answer = map(json.loads, self._exchange(lines, len(calls)))
         for note in answer["notes"]:
@@ -92,7 +92,7 @@ class GameProcess(LineProcess):
             return answer["result"]
         if fault["input"]:
             raise InputError(fault["text"])
-        raise RuntimeError(f"ALFWorld's engine failed at {method}: {fault['text']}")
+        raise RuntimeError(f"ALFWorld's engine failed at {name}: {fault['text']}")
 
     def forget(self, number: int) -> None:
         """Let go of a session with the next call (from any thread)."""

@@ -2,7 +2,7 @@
 
     python -m mpo_core.envs.alfworld.worker SOCKET [TRANSLATIONS]
 
-A call is a JSON list: the name of a `Player` method, then its arguments. An answer is a JSON
+A call is a JSON list: the name of a method of `Sessions`, then its arguments. An answer is a JSON
 object: `result`, or `fault`, which says whether the input is at fault (`input`) and what is wrong
 (`text`); and `notes`, what was logged meanwhile. The first line says that the process is ready.
 
@@ -23,7 +23,7 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from mpo_core.envs.alfworld.player import Player
+from mpo_core.envs.alfworld.sessions import Sessions
 from mpo_core.errors import InputError
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     notes = Notes()
     logging.basicConfig(level=logging.WARNING, handlers=[notes])
     number, *folder = sys.argv[1:]
-    player = Player(Path(*folder) if folder else None)
+    sessions = Sessions(Path(*folder) if folder else None)
     parent = socket.socket(fileno=int(number))
     # Two files: one for both would forget, at each answer, the calls that it has read ahead.
     calls = parent.makefile("r", encoding="utf-8")
@@ -57,14 +57,14 @@ def main() -> None:
     for line in calls:
         name, session, *arguments = json.loads(line)
         try:
-            answer = {"result": getattr(player, name)(session, *arguments)}
+            answer = {"result": getattr(sessions, name)(session, *arguments)}
         except InputError as error:
-            player.close(session)
+            sessions.close(session)
             answer = {"fault": {"input": True, "text": str(error)}}
         except MemoryError:
             raise
         except Exception:
-            player.close(session)
+            sessions.close(session)
             answer = {"fault": {"input": False, "text": traceback.format_exc()}}
         write(answers, answer | {"notes": notes.take()})
 

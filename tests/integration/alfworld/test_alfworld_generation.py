@@ -21,7 +21,7 @@ from mpo_core.envs.alfworld import generation
 from mpo_core.envs.alfworld.games import SPLIT_FOLDERS, TASK_TYPES
 from mpo_core.envs.alfworld.generation import generate, proof
 from mpo_core.envs.alfworld.generation.play import fault_of
-from mpo_core.envs.alfworld.generation.proof import Player, Players
+from mpo_core.envs.alfworld.generation.proof import Prover, Provers
 from mpo_core.envs.alfworld.generation.rooms import draw
 from mpo_core.envs.alfworld.generation.tables import tables
 from mpo_core.errors import InputError
@@ -181,7 +181,7 @@ def test_the_stock_environment_plays_every_game_to_its_end(games, split):
 def test_killed_and_hung_players_change_nothing(tmp_path, monkeypatch):
     """There are more games than workers, so whoever is stopped or killed holds one."""
     limit_s = 25
-    monkeypatch.setattr(generation, "Players", partial(Players, limit_s=limit_s))
+    monkeypatch.setattr(generation, "Provers", partial(Provers, limit_s=limit_s))
     disturbed = []
 
     def disturb() -> None:
@@ -212,13 +212,13 @@ def test_a_killed_generation_leaves_nothing_in_its_place(tmp_path):
         while len(list(tmp_path.glob(".games.*.part/train/*/*/game.tw-pddl"))) < 3:
             assert process.poll() is None
             time.sleep(0.05)
-        while not (players := players_of(process.pid)):
+        while not (provers := players_of(process.pid)):
             time.sleep(0.05)
     finally:
         process.kill()
         process.wait()
     assert not out.exists()
-    _, alive = psutil.wait_procs(players, timeout=60)
+    _, alive = psutil.wait_procs(provers, timeout=60)
     assert not alive
     # What it left does not stand in the way of the next.
     generate(out, {"train": 1}, seed=1)
@@ -301,8 +301,8 @@ def test_no_false_proof(tmp_path):
 
 def test_a_game_that_takes_too_long_is_refused(tmp_path):
     game = generation._write(tmp_path, draw(5, "train", 0, 0, 1.0))
-    with Players(1, limit_s=0.01) as players:
-        ((_, fault),) = players.prove([game], lambda: pytest.fail("it was not proven"))
+    with Provers(1, limit_s=0.01) as provers:
+        ((_, fault),) = provers.prove([game], lambda: pytest.fail("it was not proven"))
     assert fault.startswith("the engine died or took more than 0.01 s")
 
 
@@ -317,10 +317,10 @@ def test_a_player_whose_parent_is_gone_ends_though_the_engine_hangs(tmp_path):
     """The alarm: nothing but the kernel is there to end it."""
     game = tmp_path / "game.tw-pddl"
     os.mkfifo(game)  # reading it never ends
-    player = Player()
+    prover = Prover()
     try:
-        player._process.stdin.write(json.dumps([str(game), -9]).encode() + b"\n")
-        player._process.stdin.flush()
-        assert player._process.wait(120) == -signal.SIGALRM
+        prover._process.stdin.write(json.dumps([str(game), -9]).encode() + b"\n")
+        prover._process.stdin.flush()
+        assert prover._process.wait(120) == -signal.SIGALRM
     finally:
-        player.stop()
+        prover.stop()

@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from cluster.backend import ClusterBackend
 from jobs.configs import named_config
+from mpo_core.chat import ChatRequest
 from mpo_core.envs.scienceworld import ScienceWorld
-from mpo_core.episode import EpisodeRequest, Protocol
+from mpo_core.episode import EpisodeProtocol, EpisodeRequest
 from mpo_core.errors import ContextFull
 from mpo_core.ledger import Ledger, read_records
 from mpo_core.prompts import load_prompts, plan_block
@@ -64,7 +65,7 @@ def suite():
 
 def requests(suite, backend, mode: str, *, repetitions: int = 1, steps: int = 3):
     prompts = load_prompts("scienceworld")
-    protocol = Protocol(
+    protocol = EpisodeProtocol(
         plan_mode=mode,
         temperature=0.8,
         max_tokens=8,
@@ -154,7 +155,9 @@ def answers(model) -> list[str]:
     question = [{"role": "user", "content": "What is water?"}]
 
     async def ask():
-        replies = await asyncio.gather(*(model.chat(question, max_tokens=12) for _ in range(4)))
+        replies = await asyncio.gather(
+            *(model.chat(ChatRequest(question, max_tokens=12)) for _ in range(4))
+        )
         return [reply.text for [reply] in replies]
 
     return asyncio.run(ask())
@@ -180,7 +183,9 @@ def test_a_refused_request_fails_none_that_came_with_it(backend):
     too_long = [{"role": "user", "content": "What is water? " * 3000}]
 
     async def ask():
-        asked = (model.chat(messages, max_tokens=12) for messages in (fits, too_long, fits))
+        asked = (
+            model.chat(ChatRequest(messages, max_tokens=12)) for messages in (fits, too_long, fits)
+        )
         return await asyncio.gather(*asked, return_exceptions=True)
 
     first, refused, last = asyncio.run(ask())

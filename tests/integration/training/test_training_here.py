@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import mpo_core as mpo
+from mpo_core.chat import ChatRequest
 from mpo_core.ledger import read_records
 from mpo_core.training.generation import LocalModel
 
@@ -38,7 +39,7 @@ def ask(model: mpo.Model, *asked: dict):
     async def main():
         client = model.connect()
         assert isinstance(client, LocalModel)
-        return await asyncio.gather(*(client.chat(**one) for one in asked))
+        return await asyncio.gather(*(client.chat(ChatRequest(**one)) for one in asked))
 
     return asyncio.run(main())
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from cluster.training import train
 from mpo_core.config import DpoConfig, TrainingConfig
 from mpo_core.errors import InputError
-from mpo_core.training.settings import CONFIGS, Method
+from mpo_core.training.settings import CONFIGS, Method, TrainingJob
 from tests.integration.training.tiny_planner import make_adapter, make_demonstrations
 from tests.processes import descendants
 
@@ -45,6 +45,11 @@ class Case(NamedTuple):
     rows: Path
     start: Path | None = None
 
+    def job(self, model: Path, out: Path, work: Path) -> TrainingJob:
+        return TrainingJob(
+            self.rows, str(model), out, work, self.config, 7, self.method, self.start
+        )
+
 
 @pytest.fixture(scope="module")
 def cases(model, pairs, tmp_path_factory):
@@ -69,17 +74,7 @@ def undisturbed(request, cluster, model, cases, tmp_path_factory):
     case = cases[request.param]
     folder = tmp_path_factory.mktemp("undisturbed")
     reported = []
-    summary = train(
-        case.method,
-        case.rows,
-        str(model),
-        case.config,
-        folder / "planner",
-        seed=7,
-        start=case.start,
-        storage_path=folder / "work",
-        on_report=reported.append,
-    )
+    summary = train(case.job(model, folder / "planner", folder / "work"), reported.append)
     return summary, folder, reported, case
 
 
@@ -172,16 +167,7 @@ def test_an_ended_driver_continues_from_its_last_checkpoint(end, undisturbed, mo
         said = (tmp_path / "driver.log").read_text()
         assert f"KeyboardInterrupt: stopped after step {last}\n" in said
 
-    summary = train(
-        case.method,
-        case.rows,
-        str(model),
-        case.config,
-        planner,
-        seed=7,
-        start=case.start,
-        storage_path=work,
-    )
+    summary = train(case.job(model, planner, work))
     assert 0 < summary["resumed_from"] == last < STEPS
     assert summary["steps"] == whole["steps"]
     assert len(summary["curve"]) == len(whole["curve"])
@@ -199,17 +185,8 @@ def test_a_killed_worker_is_replaced(cluster, model, pairs, tmp_path):
             worker.kill()
 
     config = DpoConfig(**SETTINGS | {"max_failures": 1})
-    work = tmp_path / "work"
-    summary = train(
-        "dpo",
-        pairs,
-        str(model),
-        config,
-        tmp_path / "p",
-        seed=7,
-        storage_path=work,
-        on_report=kill_one,
-    )
+    job = Case("dpo", config, pairs).job(model, tmp_path / "p", tmp_path / "work")
+    summary = train(job, kill_one)
     assert killed
     assert summary["steps"] == STEPS
     assert 0 < summary["resumed_from"] < STEPS
@@ -227,9 +204,7 @@ def test_a_workers_error_is_one_line(cluster, model, pairs, tmp_path):
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     config = DpoConfig(**SETTINGS | {"max_failures": 0})
     with pytest.raises(RuntimeError, match=r"training worker \d failed: \w*Error") as caught:
-        train(
-            "dpo", pairs, str(broken), config, tmp_path / "p", seed=7, storage_path=tmp_path / "w"
-        )
+        train(Case("dpo", config, pairs).job(broken, tmp_path / "p", tmp_path / "w"))
     assert "\n" not in str(caught.value)
     assert "Traceback" in next((tmp_path / "w").glob("*/failure.txt")).read_text()
     assert not (tmp_path / "p").exists()
@@ -238,4 +213,4 @@ def test_a_workers_error_is_one_line(cluster, model, pairs, tmp_path):
 def test_too_few_cpus_are_refused_at_once(cluster, model, pairs, tmp_path):
     config = DpoConfig(**SETTINGS | {"workers": 4, "cpus_per_worker": 2})
     with pytest.raises(InputError, match="needs 8 CPUs"):
-        train("dpo", pairs, str(model), config, tmp_path / "p", seed=7, storage_path=tmp_path / "w")
+        train(Case("dpo", config, pairs).job(model, tmp_path / "p", tmp_path / "w"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import ray
 
 from cluster.training import train
-from mpo_core.training.settings import CONFIGS
+from mpo_core.training.settings import CONFIGS, TrainingJob
 
 if __name__ == "__main__":
     method, model, rows, config, out, storage, *start = sys.argv[1:]
@@ -17,13 +17,7 @@ if __name__ == "__main__":
         _node_ip_address="127.0.0.1",
         log_to_driver=False,
     )
-    train(
-        method,
-        Path(rows),
-        model,
-        CONFIGS[method].model_validate_json(config),
-        Path(out),
-        seed=7,
-        start=Path(start[0]) if start else None,
-        storage_path=Path(storage),
-    )
+    settings = CONFIGS[method].model_validate_json(config)
+    places = {"rows": Path(rows), "out": Path(out), "work": Path(storage)}
+    begun = Path(start[0]) if start else None
+    train(TrainingJob(**places, model=model, config=settings, seed=7, method=method, start=begun))

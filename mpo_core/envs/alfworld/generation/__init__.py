@@ -29,7 +29,7 @@ from pathlib import Path
 
 from mpo_core.envs.alfworld.games import SPLIT_FOLDERS
 from mpo_core.envs.alfworld.generation import pddl
-from mpo_core.envs.alfworld.generation.proof import Players
+from mpo_core.envs.alfworld.generation.proof import Provers
 from mpo_core.envs.alfworld.generation.rooms import Room, draw
 from mpo_core.envs.alfworld.generation.tables import tables
 from mpo_core.envs.alfworld.generation.walkthrough import walkthrough
@@ -130,10 +130,10 @@ def generate(
     slots = [
         Slot(split, number) for split in SPLIT_FOLDERS for number in range(counts.get(split, 0))
     ]
-    with _built_aside(out) as folder, Players(workers) as players:
+    with _built_aside(out) as folder, Provers(workers) as provers:
         draws = Draws(folder, seed, prior_power)
         while slots:
-            verdicts = players.prove(map(draws.write_next, slots), on_game)
+            verdicts = provers.prove(map(draws.write_next, slots), on_game)
             slots = [slot for slot, (_, fault) in zip(slots, verdicts, strict=True) if fault]
             for game, fault in verdicts:
                 if fault:

@@ -28,11 +28,11 @@ TRIES = 3
 PLAY = "mpo_core.envs.alfworld.generation.play"
 
 
-class PlayerLost(Exception):
+class ProverLost(Exception):
     """The process died, or did not answer in time and was killed."""
 
 
-class Player:
+class Prover:
     """A process with the engine in it."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Player:
         """Why the game's walkthrough does not prove it; None where it does.
 
         Raises:
-            PlayerLost: nothing is known about the game.
+            ProverLost: nothing is known about the game.
             InputError: the engine does not start at all.
         """
         try:
@@ -61,7 +61,7 @@ class Player:
             self._process.stdin.flush()
             return json.loads(self._answer(time.monotonic() + limit_s))
         except OSError as error:
-            raise PlayerLost from error
+            raise ProverLost from error
 
     def kill(self) -> None:
         self._process.kill()
@@ -80,7 +80,7 @@ class Player:
         while not answer.endswith(b"\n"):
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self._process.stdout], [], [], left)[0]:
-                raise PlayerLost
+                raise ProverLost
             read = os.read(self._process.stdout.fileno(), 1 << 16)
             if not read:
                 raise self._end()
@@ -90,35 +90,35 @@ class Player:
     def _end(self) -> Exception:
         """Why the process ended: by a signal, or by itself, which it does when it cannot start."""
         if self._process.wait() < 0:
-            return PlayerLost()
+            return ProverLost()
         self._log.seek(0)
         last = self._log.read().decode(errors="replace").strip().rpartition("\n")[2]
         return InputError(f"the ALFWorld engine does not start ({last}); reinstall alfworld")
 
 
-class Players:
+class Provers:
     """Several processes, each playing one game at a time; a context manager."""
 
     def __init__(self, workers: int, limit_s: float = TIME_LIMIT_S) -> None:
         self._limit_s = limit_s
         self._closing = False
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="prove")
-        self._idle: SimpleQueue[Player | None] = SimpleQueue()
+        self._idle: SimpleQueue[Prover | None] = SimpleQueue()
         for _ in range(workers):
             self._idle.put(None)
-        self._running: set[Player] = set()
+        self._running: set[Prover] = set()
 
-    def __enter__(self) -> "Players":
+    def __enter__(self) -> "Provers":
         return self
 
     def __exit__(self, *_) -> None:
         self._closing = True
         # A thread that waits for a killed process hears of it; only then may its pipes be closed.
-        for player in list(self._running):
-            player.kill()
+        for prover in list(self._running):
+            prover.kill()
         self._pool.shutdown(cancel_futures=True)
-        for player in self._running:
-            player.stop()
+        for prover in self._running:
+            prover.stop()
 
     def prove(
         self, games: Iterable[Path], on_proven: Callable[[], None]
@@ -134,26 +134,26 @@ class Players:
         return [(game, verdict.result()) for verdict, game in verdicts.items()]
 
     def _verdict(self, game: Path) -> str | None:
-        player = self._idle.get()
+        prover = self._idle.get()
         try:
             for _ in range(TRIES):
                 if self._closing:
                     break
-                player = player or self._start()
+                prover = prover or self._start()
                 try:
-                    return player.play(game, self._limit_s)
-                except PlayerLost:
-                    self._drop(player)
-                    player = None
+                    return prover.play(game, self._limit_s)
+                except ProverLost:
+                    self._drop(prover)
+                    prover = None
             return f"the engine died or took more than {self._limit_s:g} s, {TRIES} times"
         finally:
-            self._idle.put(player)
+            self._idle.put(prover)
 
-    def _start(self) -> Player:
-        player = Player()
-        self._running.add(player)
-        return player
+    def _start(self) -> Prover:
+        prover = Prover()
+        self._running.add(prover)
+        return prover
 
-    def _drop(self, player: Player) -> None:
-        self._running.discard(player)
-        player.stop()
+    def _drop(self, prover: Prover) -> None:
+        self._running.discard(prover)
+        prover.stop()

@@ -7,7 +7,6 @@ Every stage leaves its result in the run directory and takes up what it finds th
 command continues an interrupted run.
 """
 
-import sys
 from typing import Any
 
 from jobs.collect import TAUGHT, collect_seeds, taught_plans
@@ -17,6 +16,7 @@ from jobs.rounds import run_rounds
 from jobs.run import Run
 from jobs.tasks import collect_tasks
 from jobs.train import train_agent, train_controls, train_pg, train_rft, train_sft
+from mpo_core.report import SUMMARY
 
 
 def run_pipeline(run: Run) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     # the work, not after.
     run.backend.connect()
     run.tracker  # noqa: B018
-    if not (run.dir / "report" / "summary.json").is_file():
+    if not (run.files.report / SUMMARY).is_file():
         run.probe_endpoints()
     collect_tasks(run)
     if run.config.planner.match_teacher:
@@ -49,9 +49,3 @@ def run_pipeline(run: Run) -> dict[str, Any]:
         train_pg(run)
     train_controls(run)
     return evaluate(run)
-
-
-if __name__ == "__main__":
-    from jobs.cli import main
-
-    main(["run", *sys.argv[1:]])

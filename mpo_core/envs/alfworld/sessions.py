@@ -12,7 +12,7 @@ ARRIVAL = re.compile(r"\AYou arrive at loc \d+\. ")
 """What the grammar of older games says on arrival: a place's number, which nothing else tells."""
 
 
-class Player:
+class Sessions:
     """The sessions of a process, by a number that the parent gives them."""
 
     def __init__(self, translations: Path | None) -> None:

@@ -1,0 +1,30 @@
+"""Arguments and options that several commands take, and the run that they name."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.configs import named_config, preset_names
+
+if TYPE_CHECKING:
+    from jobs.run import Run
+
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help=f"A preset ({', '.join(preset_names())}), a .yaml file, or a run's folder.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as dotted.key=value."),
+]
+RoundOption = Annotated[int, typer.Option("--round", min=1, help="Round of a run of several.")]
+
+
+def opened_run(config: str, overrides: list[str] | None) -> "Run":
+    """The run of a config's name, checked. Raises InputError for whatever it would stumble over."""
+    from jobs.run import Run
+
+    return Run(named_config(config, overrides or []))

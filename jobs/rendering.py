@@ -1,0 +1,128 @@
+"""What commands show: a run's work ahead, its results as tables, its report in a few lines."""
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mpo_core.attempts import least_attempts, total_attempts
+from mpo_core.config import Config
+from mpo_core.inert import inert, shortened
+
+if TYPE_CHECKING:
+    from jobs.run import Run
+
+console = Console()
+
+
+def print_work(run: "Run") -> None:
+    """What a run would do, and with what."""
+    from jobs.arms import plans_a_task
+
+    config: Config = run.config
+    tasks = {split: len(run.tasks(split)) for split in run.splits}
+    plans = tasks["train"] * config.planner.per_task
+    trainings = list(config.trainings)
+    if "rft" in config.evaluation.arms and not config.planner.rft.training:
+        trainings.append("RFT")
+    trainings += list(run.controls)
+    held_out = sum(tasks[split] for split in config.evaluation.splits)
+    played = sum(plans_a_task(run, arm) for arm in config.evaluation.arms)
+    evaluation = held_out * played * config.evaluation.repetitions
+    console.print(f"run        {run.dir}")
+    console.print(f"tasks      {', '.join(f'{n} {split}' for split, n in tasks.items())}")
+    console.print(f"rounds     {config.rounds}, each of")
+    console.print(f"plans      {plans} to score")
+    console.print(f"episodes   {_scoring_work(config, plans)}", soft_wrap=True)
+    console.print(f"evaluation {evaluation} episodes: {', '.join(config.evaluation.arms)}")
+    console.print(f"trainings  {', '.join(trainings) or 'none'}")
+    if config.cluster.enabled:
+        from cluster.address import cluster_address
+        from cluster.resources import resource_plan
+
+        plan, address = resource_plan(config), cluster_address(config.cluster.address)
+        console.print(f"cluster    {address or 'a private one on this machine'}", soft_wrap=True)
+        console.print(f"serving    {plan.serving}")
+        console.print(f"rollouts   {plan.rollout}")
+        console.print(f"training   {plan.training}")
+
+
+def _scoring_work(config: Config, plans: int) -> str:
+    """How many episodes a round's scoring is."""
+    scoring = config.scoring
+    if scoring.repetitions != "auto":
+        return f"{plans * scoring.repetitions} scoring"
+    least, most = (of(plans, scoring.mean_repetitions) for of in (least_attempts, total_attempts))
+    uniform = plans * scoring.max_repetitions
+    return f"{least} to {most} scoring (auto; {scoring.max_repetitions} a plan would be {uniform})"
+
+
+def _print_results(heading: str, found: dict[str, Any]) -> None:
+    """A table a place of the means and differences that `found` holds."""
+    from mpo_core.report.page import headline, table_rows
+
+    header, *rows = table_rows(headline(found), found["paired"])
+    tasks = header.index("tasks")
+    # What is the same for all arms stands in the title, so that the rest fits a terminal.
+    shown = [k for k, name in enumerate(header) if name not in ("environment", "tasks", "episodes")]
+    for place, of_place in groupby(rows, key=lambda row: f"{row[0]}, {row[tasks]} tasks"):
+        table = Table(
+            title=f"{heading}: {place}",
+            title_justify="left",
+            box=box.SIMPLE,
+            pad_edge=False,
+        )
+        for k in shown:
+            table.add_column(header[k].removesuffix(" [95% CI]"), overflow="fold")
+        for row in of_place:
+            table.add_row(*(row[k] for k in shown))
+        console.print(table)
+
+
+def print_report(folder: Path, summary: dict[str, Any]) -> None:
+    """What a run has shown, and where its report (`summary`, in `folder`) lies."""
+    from mpo_core.report.conduct import conduct_warnings
+    from mpo_core.report.gain import gains, imitation
+    from mpo_core.report.page import title
+
+    for sentence in [*gains(summary), *imitation(summary)]:
+        console.print(sentence, markup=False, soft_wrap=True)
+    _print_results(title(summary), summary)
+    if "sampled" in summary:
+        _print_results(f"{title(summary)}, sampled plans", summary["sampled"])
+    speed = (
+        f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
+        if "tokens_per_s" in summary
+        else ""
+    )
+    console.print(
+        f"{summary['plans']} plans, {summary['episodes']} episodes, {summary['pairs']} pairs{speed}"
+    )
+    if summary["pair_rules"] and not summary["pairs"]:
+        console.print(
+            "[yellow]no pairs: the plans of every task earned the same; more plans a task, a "
+            "higher planner.temperature, more attempts or more tasks may tell them apart[/]",
+            soft_wrap=True,
+        )
+    for warning in conduct_warnings(summary.get("conduct", [])):
+        console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+    console.print(f"report: {folder}", soft_wrap=True)
+
+
+def print_cells(heading: str, cells: list[list[str]]) -> None:
+    """A table, its header first; what is the same in the first column of all rows stands in its
+    title."""
+    header, *rows = cells
+    if len(rows) > 1 and len({row[0] for row in rows}) == 1:
+        heading = f"{heading}: {rows[0][0]}"
+        header, rows = header[1:], [row[1:] for row in rows]
+    table = Table(title=Text(inert(heading)), title_justify="left", box=box.SIMPLE, pad_edge=False)
+    for name in header:
+        table.add_column(Text(inert(name)), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(inert(shortened(cell, 300))) for cell in row))
+    console.print(table)

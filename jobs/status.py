@@ -1,0 +1,127 @@
+"""How far a run has come, by its folder alone: also of one that goes on elsewhere."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from jobs.view.index import FILE, RunIndex
+from mpo_core.config import Config, load_config
+from mpo_core.run_folder import RunFolder
+from mpo_core.textfile import read_notes
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """
+    Returns:
+        `name`, `seconds_ago` (since something was last written), `tasks` (split -> number),
+        `plans` (planner -> number), `stages` (stage -> `episodes`, `of` (at most; None where that
+        is not known), `mean_reward`, `stderr`, `ends`), `pairs` (file -> number), `trained`
+        (version -> `steps`, `loss_first`, `loss_last`), `report` (whether it is written),
+        `wall_seconds` (stage -> seconds).
+
+    Raises:
+        InputError: the folder's config is damaged.
+    """
+    files = RunFolder(folder)
+    config = load_config(files.config)
+    with closing(RunIndex(folder)) as index:
+        for _ in index.refresh():
+            pass
+        found = _of_index(index)
+    trained = {
+        path.parent.name: read_notes(path)
+        for path in sorted(files.planners.glob("*/training.json"))
+    }
+    for stage, of_stage in found["stages"].items():
+        of_stage["of"] = _expected(config, stage, found["tasks"])
+    return {
+        "name": config.name,
+        "seconds_ago": round(time.time() - _last_written(folder), 1),
+        **found,
+        "trained": {
+            version: {key: notes.get(key) for key in ("steps", "loss_first", "loss_last")}
+            for version, notes in trained.items()
+            if notes
+        },
+        "report": (files.report / "summary.json").is_file(),
+        "wall_seconds": {
+            stage: amounts["seconds"] for stage, amounts in read_notes(files.timings).items()
+        },
+    }
+
+
+def status_lines(found: dict[str, Any]) -> Iterator[str]:
+    """The status for a terminal."""
+    done = "finished" if found["report"] else "no report yet"
+    yield f"{found['name']}: {done}, last written {_ago(found['seconds_ago'])} ago"
+    yield from _counted("tasks", found["tasks"])
+    yield from _counted("plans", found["plans"])
+    for stage, of_stage in found["stages"].items():
+        whole = "" if of_stage["of"] is None else f" of at most {of_stage['of']:,}"
+        ends = ", ".join(f"{n:,} {end.replace('_', ' ')}" for end, n in of_stage["ends"].items())
+        yield (
+            f"  {stage:<11}{of_stage['episodes']:,}{whole} episodes, mean reward "
+            f"{of_stage['mean_reward']:.3f} ± {of_stage['stderr']:.3f}; {ends}"
+        )
+    yield from _counted("pairs", found["pairs"])
+    for version, training in found["trained"].items():
+        yield (
+            f"  trained    {version}: {training['steps']} steps, loss "
+            f"{training['loss_first']:.3f} to {training['loss_last']:.3f}"
+        )
+    if found["wall_seconds"]:
+        longest = sorted(found["wall_seconds"].items(), key=lambda item: -item[1])[:5]
+        yield "  time       " + ", ".join(f"{stage} {_ago(s)}" for stage, s in longest)
+
+
+def _of_index(index: RunIndex) -> dict[str, Any]:
+    ask = index.db.execute
+    stages: dict[str, dict[str, Any]] = {}
+    figures = "SELECT stage, count(*), avg(reward), avg(reward * reward) FROM episode GROUP BY 1"
+    for stage, n, mean, square in ask(f"{figures} ORDER BY min(rowid)"):
+        spread = max(0.0, square - mean * mean)
+        stages[stage] = {"episodes": n, "mean_reward": mean, "stderr": math.sqrt(spread / n)}
+    for stage, of_stage in stages.items():
+        ends = ask("SELECT end, count(*) FROM episode WHERE stage = ? GROUP BY 1", (stage,))
+        of_stage["ends"] = dict(Counter(dict(ends.fetchall())).most_common())
+    return {
+        "tasks": _pairs(ask("SELECT split, count(DISTINCT id) FROM task GROUP BY 1")),
+        "plans": _pairs(ask("SELECT planner, count(*) FROM plan GROUP BY 1 ORDER BY min(rowid)")),
+        "stages": stages,
+        "pairs": _pairs(ask("SELECT name, count(*) FROM pair GROUP BY 1")),
+    }
+
+
+def _pairs(rows: Any) -> dict[str, int]:
+    return {row[0]: row[1] for row in rows}
+
+
+def _expected(config: Config, stage: str, tasks: dict[str, int]) -> int | None:
+    """How many episodes a stage comes to at most, where the settings alone decide it: plans that
+    are the same share theirs, and a round may be the last."""
+    if stage != "scoring" or config.scoring.repetitions == "auto":
+        return None
+    plans = tasks.get("train", 0) * config.planner.per_task * config.rounds
+    return plans * config.scoring.repetitions
+
+
+def _last_written(folder: Path) -> float:
+    written = (path for path in folder.rglob("*") if not path.name.startswith(FILE))
+    return max((path.stat().st_mtime for path in written if path.is_file()), default=0.0)
+
+
+def _counted(what: str, numbers: dict[str, int]) -> Iterator[str]:
+    if numbers:
+        yield f"  {what:<11}" + ", ".join(f"{n:,} {name}" for name, n in numbers.items())
+
+
+def _ago(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

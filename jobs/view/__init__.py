@@ -1,0 +1,1 @@
+"""`mpo view`: a local web page over the records of runs, read only."""

@@ -1,0 +1,256 @@
+"""Where a run's records stand in its files, and their figures, in SQLite beside them.
+
+Invariants:
+- The run's files are the truth and are only read. `view.sqlite` is a copy of some of it that may be
+  deleted at any time; where it cannot be written, it is kept in memory.
+- It grows with the files: what was appended is read, what was read is not read again. A file that
+  is not the one that was read (shorter, or with another line where the last one read stood) is read
+  anew.
+- A line that is torn or damaged is left out, until it is whole.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic import ValidationError
+from xxhash import xxh3_64_hexdigest
+
+from mpo_core.ledger_index import Index
+from mpo_core.teacher import RULES
+from mpo_core.types import Episode, EpisodeFigures, Plan, PreferencePair, Task
+
+VERSION = 1
+FILE = "view.sqlite"
+AT_ONCE = 500
+"""Lines a transaction: what is read shows soon, and costs little to write."""
+SCHEMA = """
+CREATE TABLE source (file TEXT PRIMARY KEY, read INTEGER, last INTEGER, mark TEXT);
+CREATE TABLE task (
+    file TEXT, place INTEGER, length INTEGER,
+    id TEXT, env TEXT, type TEXT, split TEXT, description TEXT
+);
+CREATE TABLE plan (
+    file TEXT, place INTEGER, length INTEGER,
+    id TEXT, task_id TEXT, planner TEXT, sample INTEGER, origin TEXT, text TEXT
+);
+CREATE TABLE episode (
+    file TEXT, place INTEGER, length INTEGER,
+    key TEXT, stage TEXT, task_id TEXT, plan_id TEXT, model TEXT, repetition INTEGER, reward REAL,
+    success INTEGER, end TEXT, steps INTEGER, tokens INTEGER, seconds REAL
+);
+CREATE TABLE pair (
+    file TEXT, place INTEGER, length INTEGER,
+    number INTEGER, name TEXT, task_id TEXT, chosen TEXT, rejected TEXT,
+    chosen_mean REAL, rejected_mean REAL
+);
+CREATE INDEX task_id ON task (id);
+CREATE INDEX plan_id ON plan (id);
+CREATE INDEX plan_task ON plan (task_id);
+CREATE INDEX plan_planner ON plan (planner);
+CREATE INDEX episode_key ON episode (key);
+CREATE INDEX episode_task ON episode (task_id);
+CREATE INDEX episode_plan ON episode (plan_id);
+CREATE INDEX pair_file ON pair (file);
+"""
+TABLES = ("source", "task", "plan", "episode", "pair")
+
+
+class RunIndex:
+    """The index of one run's folder. For one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.db = _opened(folder / FILE)
+
+    def close(self) -> None:
+        self.db.close()
+
+    def refresh(self) -> Iterator[int]:
+        """Reads what the files have got since; gives the lines read so far, every now and then."""
+        read = 0
+        for pattern, note in _KINDS:
+            for path in sorted(self.folder.glob(pattern)):
+                with suppress(FileNotFoundError):
+                    for lines in self._grow(path, note):
+                        read += lines
+                        yield read
+
+    def behind(self) -> int:
+        """Bytes of the run's files that were not yet read."""
+        read = dict(self.db.execute("SELECT file, read FROM source"))
+        return sum(
+            max(0, path.stat().st_size - read.get(self._name(path), 0))
+            for pattern, _ in _KINDS
+            for path in self.folder.glob(pattern)
+        )
+
+    def _grow(self, path: Path, note: "_Note") -> Iterator[int]:
+        name = self._name(path)
+        with path.open("rb", buffering=2**20) as file:
+            start = self._read_before(file, name)
+            lines = _lines(file, path, start)
+            while batch := list(islice(lines, AT_ONCE)):
+                with _writing(self.db):
+                    if self._read(name) != batch[0].place:
+                        return  # Another viewer reads this run too, and was faster.
+                    for line in batch:
+                        with suppress(ValidationError):
+                            note(self.db, name, line)
+                    last = batch[-1]
+                    self.db.execute(
+                        "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?)",
+                        (name, last.place + last.length, last.place, xxh3_64_hexdigest(last.text)),
+                    )
+                yield len(batch)
+
+    def _read_before(self, file: BinaryIO, name: str) -> int:
+        """Where the part of the file ends that is in the index; another file's is thrown out."""
+        row = self.db.execute("SELECT * FROM source WHERE file = ?", (name,)).fetchone()
+        if row is None:
+            return 0
+        file.seek(row["last"])
+        if xxh3_64_hexdigest(file.read(row["read"] - row["last"])) == row["mark"]:
+            return int(row["read"])
+        with _writing(self.db):
+            for table in TABLES:
+                self.db.execute(f"DELETE FROM {table} WHERE file = ?", (name,))
+        return 0
+
+    def _read(self, name: str) -> int:
+        row = self.db.execute("SELECT read FROM source WHERE file = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+@dataclass(frozen=True)
+class _Line:
+    place: int
+    text: bytes
+    figures: EpisodeFigures | None = None
+    """Where the ledger's own index has them."""
+
+    @property
+    def length(self) -> int:
+        return len(self.text)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The index at a path, made anew where this version cannot read it; in memory where nothing can
+    be written there."""
+    try:
+        return _prepared(str(path))
+    except sqlite3.OperationalError:
+        return _prepared(":memory:")
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)
+        return _prepared(str(path))
+
+
+def _prepared(place: str) -> sqlite3.Connection:
+    db = sqlite3.connect(place, timeout=30, isolation_level=None, check_same_thread=False)
+    db.row_factory = sqlite3.Row
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = OFF")
+    with _writing(db):
+        if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            for table in TABLES:
+                db.execute(f"DROP TABLE IF EXISTS {table}")
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+    return db
+
+
+@contextmanager
+def _writing(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and one process at a time."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _lines(file: BinaryIO, path: Path, start: int) -> Iterator[_Line]:
+    """The whole lines from a place on; episodes with their figures as far as the ledger's own index
+    goes."""
+    file.seek(start)
+    if start == 0 and path.parent.name == "episodes":
+        for line, figures in Index(path, EpisodeFigures).fitting(file):
+            yield _Line(start, line, figures)
+            start += len(line)
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        yield _Line(start, line)
+        start += len(line)
+
+
+def _insert(db: sqlite3.Connection, table: str, *values: Any) -> None:
+    db.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+
+
+def _note_task(db: sqlite3.Connection, file: str, line: _Line) -> None:
+    task = Task.model_validate_json(line.text)
+    _insert(
+        db, "task", file, line.place, line.length,
+        task.id, task.env, task.type, task.split, task.description,
+    )  # fmt: skip
+
+
+def _note_plan(db: sqlite3.Connection, file: str, line: _Line) -> None:
+    plan = Plan.model_validate_json(line.text)
+    _insert(
+        db, "plan", file, line.place, line.length,
+        plan.id, plan.task_id, _planner(file, plan), plan.sample, plan.origin, plan.text,
+    )  # fmt: skip
+
+
+def _planner(file: str, plan: Plan) -> str:
+    """Whose plans a file holds, by its name: `plans/sampled/sft-unseen.jsonl` -> `sft sampled`."""
+    path = Path(file)
+    version = path.stem.rpartition("-")[0]
+    if version == "seeds":
+        return "oracle" if plan.origin.startswith(RULES) else "teacher"
+    return f"{version} sampled" if path.parent.name == "sampled" else version
+
+
+def _note_episode(db: sqlite3.Connection, file: str, line: _Line) -> None:
+    one = line.figures or EpisodeFigures.of(Episode.model_validate_json(line.text))
+    _insert(
+        db, "episode", file, line.place, line.length,
+        one.key, Path(file).stem, one.task_id, one.plan_id, one.model, one.repetition, one.reward,
+        one.success, one.end, one.steps, one.prompt_tokens + one.completion_tokens, one.seconds,
+    )  # fmt: skip
+
+
+def _note_pair(db: sqlite3.Connection, file: str, line: _Line) -> None:
+    pair = PreferencePair.model_validate_json(line.text)
+    before = db.execute(
+        "SELECT number FROM pair WHERE file = ? ORDER BY rowid DESC LIMIT 1", (file,)
+    ).fetchone()
+    number = before[0] + 1 if before else 1
+    chosen, rejected = pair.chosen_score, pair.rejected_score
+    _insert(
+        db, "pair", file, line.place, line.length,
+        number, Path(file).stem, pair.task_id, chosen.plan_id, rejected.plan_id,
+        chosen.mean, rejected.mean,
+    )  # fmt: skip
+
+
+_Note = Callable[[sqlite3.Connection, str, _Line], None]
+_KINDS: tuple[tuple[str, _Note], ...] = (
+    ("tasks/*.jsonl", _note_task),
+    ("plans/**/*.jsonl", _note_plan),
+    ("episodes/*.jsonl", _note_episode),
+    ("pairs/*.jsonl", _note_pair),
+)

@@ -1,0 +1,263 @@
+"""What the pages ask of a run: its episodes by a filter, an episode, a plan, a task, a pair."""
+
+import json
+import mmap
+import re
+import sqlite3
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.view.index import RunIndex
+from mpo_core.types import Episode, PreferencePair
+
+PAGE = 50
+SEARCH_SECONDS = 2.0
+"""How long a search of the texts may take before it shows what it has found."""
+EPISODES = """
+SELECT episode.*, task.env, task.type, task.split,
+    CASE WHEN episode.model = 'expert' THEN 'expert' WHEN episode.plan_id IS NULL THEN 'none'
+    ELSE (SELECT replace(group_concat(DISTINCT planner), ',', ', ') FROM plan
+        WHERE plan.id = episode.plan_id)
+    END AS planner
+FROM episode
+LEFT JOIN task ON task.rowid = (SELECT min(rowid) FROM task WHERE id = episode.task_id)
+"""
+BY_PLANNER = {
+    "none": "episode.plan_id IS NULL AND episode.model != 'expert'",
+    "expert": "episode.model = 'expert'",
+}
+EQUAL = ("stage", "env", "type", "split", "end", "task_id", "plan_id", "model")
+RANGES = ("reward", "steps", "tokens")
+SORTS = ("newest", "oldest", "reward", "steps", "tokens")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of the episodes that a question has found, and the figures of all of them."""
+
+    rows: list[sqlite3.Row]
+    total: int
+    """With a search of the texts, those found on this page and before."""
+    mean_reward: float | None
+    success_rate: float | None
+    more: bool
+    searched: int | None
+    """Episodes whose texts were read; None where none was asked for."""
+
+
+class Records:
+    """Of one run, by its index."""
+
+    def __init__(self, index: RunIndex) -> None:
+        self._folder = index.folder
+        self._db = index.db
+
+    def count(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM episode").fetchone()[0])
+
+    def episodes(self, asked: dict[str, str], page: int = 1) -> Found:
+        """The episodes that a filter leaves.
+
+        Args:
+            asked: column -> value, `min_` or `max_` and a column of `RANGES` -> number, `planner`,
+                `success` -> 0 or 1, `text` -> what an episode's record holds somewhere,
+                `sort` -> one of `SORTS`.
+
+        Raises:
+            ValueError: a number that is none.
+        """
+        where, values = _conditions(asked)
+        order = _order(asked.get("sort", ""))
+        if asked.get("text"):
+            return self._holding(asked["text"], where, values, order, page)
+        figures = self._db.execute(
+            f"SELECT count(*), avg(reward), avg(success) FROM ({EPISODES}{where})", values
+        ).fetchone()
+        rows = self._db.execute(
+            f"{EPISODES}{where}{order} LIMIT ? OFFSET ?", [*values, PAGE, (page - 1) * PAGE]
+        ).fetchall()
+        return Found(rows, *figures, more=page * PAGE < figures[0], searched=None)
+
+    def _holding(self, text: str, where: str, values: list[Any], order: str, page: int) -> Found:
+        """As far as the pages up to this one need, or the time allows."""
+        pattern = re.compile(re.escape(json.dumps(text, ensure_ascii=False)[1:-1].encode()), re.I)
+        until, found, searched = time.monotonic() + SEARCH_SECONDS, [], 0
+        with _Texts(self._folder) as texts:
+            for row in self._db.execute(f"{EPISODES}{where}{order}", values):
+                if len(found) > page * PAGE or time.monotonic() > until:
+                    break
+                searched += 1
+                if texts.holds(row, pattern):
+                    found.append(row)
+        shown = found[(page - 1) * PAGE : page * PAGE]
+        return Found(shown, len(found), None, None, len(found) > page * PAGE, searched)
+
+    def choices(self) -> dict[str, list[str]]:
+        """Column -> the values there are, to choose among."""
+        queries = {
+            "stage": "SELECT DISTINCT stage FROM episode",
+            "env": "SELECT DISTINCT env FROM task",
+            "type": "SELECT DISTINCT type FROM task",
+            "split": "SELECT DISTINCT split FROM task",
+            "end": "SELECT DISTINCT end FROM episode",
+            "planner": "SELECT DISTINCT planner FROM plan",
+            "model": "SELECT DISTINCT model FROM episode",
+        }
+        values = {
+            name: sorted(row[0] for row in self._db.execute(query) if row[0] is not None)
+            for name, query in queries.items()
+        }
+        return values | {"planner": ["none", "expert", *values["planner"]]}
+
+    def episode_row(self, key: str) -> sqlite3.Row | None:
+        return self._db.execute(f"{EPISODES} WHERE episode.key = ?", (key,)).fetchone()
+
+    def episode(self, row: sqlite3.Row) -> Episode:
+        return Episode.model_validate_json(self._line(row))
+
+    def neighbours(self, row: sqlite3.Row) -> tuple[str | None, str | None]:
+        """The keys of the episodes before and after it in its ledger."""
+        near = "SELECT key FROM episode WHERE file = ? AND place {} ? ORDER BY place {} LIMIT 1"
+        before = self._db.execute(near.format("<", "DESC"), (row["file"], row["place"])).fetchone()
+        after = self._db.execute(near.format(">", "ASC"), (row["file"], row["place"])).fetchone()
+        return before and before[0], after and after[0]
+
+    def named(self, beginning: str) -> list[tuple[str, str]]:
+        """(episode, plan or task) and its key or id: those that are it, else that begin so."""
+        kinds = {"episode": ("episode", "key"), "plan": ("plan", "id"), "task": ("task", "id")}
+        whole, begun = [], []
+        for kind, (table, column) in kinds.items():
+            query = f"SELECT DISTINCT {column} FROM {table} WHERE {column}"
+            whole += [(kind, row[0]) for row in self._db.execute(f"{query} = ?", (beginning,))]
+            like = self._db.execute(f"{query} >= ? AND {column} < ?", _beginning(beginning))
+            begun += [(kind, row[0]) for row in like]
+        given = self._db.execute("SELECT plan_id FROM episode WHERE plan_id = ?", (beginning,))
+        if not whole and given.fetchone():
+            return [("plan", beginning)]
+        return whole or begun
+
+    def task(self, task_id: str) -> sqlite3.Row | None:
+        return self._db.execute("SELECT * FROM task WHERE id = ?", (task_id,)).fetchone()
+
+    def plans(self, task_id: str) -> list[sqlite3.Row]:
+        """A task's plans with what their episodes came to, the best first."""
+        return self._db.execute(
+            """
+            SELECT plan.id, plan.text,
+                replace(group_concat(DISTINCT planner), ',', ', ') AS planner,
+                (SELECT count(*) FROM episode WHERE plan_id = plan.id) AS n,
+                (SELECT avg(reward) FROM episode WHERE plan_id = plan.id) AS mean
+            FROM plan WHERE task_id = ? GROUP BY plan.id ORDER BY mean IS NULL, mean DESC
+            """,
+            (task_id,),
+        ).fetchall()
+
+    def plan(self, plan_id: str) -> sqlite3.Row | None:
+        """A plan: its task, text and planners; one that stands in no file of plans, as its episodes
+        were given it."""
+        row = self._db.execute(
+            "SELECT id, task_id, text, origin, group_concat(DISTINCT planner) AS planner "
+            "FROM plan WHERE id = ? GROUP BY id",
+            (plan_id,),
+        ).fetchone()
+        if row is not None:
+            return row
+        played = self._db.execute("SELECT * FROM episode WHERE plan_id = ?", (plan_id,)).fetchone()
+        if played is None:
+            return None
+        text = self.episode(played).plan
+        return self._db.execute(
+            "SELECT ? AS id, ? AS task_id, ? AS text, 'given' AS origin, NULL AS planner",
+            (plan_id, played["task_id"], text),
+        ).fetchone()
+
+    def pairs(self, name: str, page: int = 1) -> tuple[list[sqlite3.Row], int]:
+        """A page of a file's pairs, and how many it has."""
+        total = self._db.execute("SELECT count(*) FROM pair WHERE name = ?", (name,)).fetchone()[0]
+        rows = self._db.execute(
+            "SELECT pair.*, (SELECT type FROM task WHERE id = pair.task_id) AS type FROM pair "
+            "WHERE name = ? ORDER BY number LIMIT ? OFFSET ?",
+            (name, PAGE, (page - 1) * PAGE),
+        ).fetchall()
+        return rows, int(total)
+
+    def pair_files(self) -> list[str]:
+        return [row[0] for row in self._db.execute("SELECT DISTINCT name FROM pair ORDER BY name")]
+
+    def pair(self, name: str, number: int) -> tuple[sqlite3.Row, PreferencePair] | None:
+        row = self._db.execute(
+            "SELECT * FROM pair WHERE name = ? AND number = ?", (name, number)
+        ).fetchone()
+        return row and (row, PreferencePair.model_validate_json(self._line(row)))
+
+    def _line(self, row: sqlite3.Row) -> bytes:
+        with (self._folder / row["file"]).open("rb") as file:
+            file.seek(row["place"])
+            return file.read(row["length"])
+
+
+class _Texts:
+    """The records' texts, to search in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._maps: dict[str, mmap.mmap] = {}
+
+    def __enter__(self) -> "_Texts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._maps.values():
+            one.close()
+
+    def holds(self, row: sqlite3.Row, pattern: re.Pattern[bytes]) -> bool:
+        if row["file"] not in self._maps:
+            with (self._folder / row["file"]).open("rb") as file:
+                self._maps[row["file"]] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        start = row["place"]
+        return pattern.search(self._maps[row["file"]], start, start + row["length"]) is not None
+
+
+def _conditions(asked: dict[str, str]) -> tuple[str, list[Any]]:
+    """The WHERE of a filter, and its values."""
+    parts: list[str] = []
+    values: list[Any] = []
+
+    def require(part: str, *given: Any) -> None:
+        parts.append(part)
+        values.extend(given)
+
+    for name in EQUAL:
+        if asked.get(name):
+            table = "task" if name in ("env", "type", "split") else "episode"
+            require(f"{table}.{name} = ?", asked[name])
+    for name in RANGES:
+        for bound, sign in (("min", ">="), ("max", "<=")):
+            if asked.get(f"{bound}_{name}"):
+                require(f"episode.{name} {sign} ?", float(asked[f"{bound}_{name}"]))
+    if asked.get("success"):
+        require("episode.success = ?", int(asked["success"]))
+    if planner := asked.get("planner"):
+        if planner in BY_PLANNER:
+            require(BY_PLANNER[planner])
+        else:
+            require("episode.plan_id IN (SELECT id FROM plan WHERE planner = ?)", planner)
+    return (" WHERE " + " AND ".join(parts) if parts else ""), values
+
+
+def _beginning(text: str) -> tuple[str, str]:
+    """The least text that begins so, and the least one after all of those."""
+    return text, text + chr(sys.maxunicode)
+
+
+def _order(sort: str) -> str:
+    by = {
+        "oldest": "episode.rowid",
+        "reward": "episode.reward DESC, episode.rowid",
+        "steps": "episode.steps DESC, episode.rowid",
+        "tokens": "episode.tokens DESC, episode.rowid",
+    }
+    return f" ORDER BY {by.get(sort, 'episode.rowid DESC')}"

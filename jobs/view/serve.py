@@ -1,0 +1,48 @@
+"""`mpo view`: the pages, served on this machine until Ctrl-C."""
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from jobs.view.app import viewer
+from mpo_core.errors import InputError
+
+PORT = 8270
+LOOPBACK = "127.0.0.1"
+
+
+def serve_pages(
+    folders: Sequence[Path], host: str, port: int | None, say: Callable[[str], None]
+) -> None:
+    """Serve the pages of runs until interrupted.
+
+    Args:
+        host: address to listen on; beyond loopback whoever reaches it can read the runs.
+        port: by default `PORT`, or any that is free where that is taken.
+
+    Raises:
+        InputError: the address cannot be listened on.
+    """
+    with _listening(host, port) as listener:
+        at, taken = listener.getsockname()[:2]
+        app = viewer(folders, [] if at == LOOPBACK else ["*"])
+        say(f"http://{f'[{at}]' if ':' in at else at}:{taken}/")
+        say("Ctrl-C stops")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        server.run(sockets=[listener])
+
+
+def _listening(host: str, port: int | None) -> socket.socket:
+    for number in (PORT, 0) if port is None else (port,):
+        try:
+            return socket.create_server(
+                (host, number), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+            )
+        except OSError as error:
+            fault = error
+    raise InputError(
+        f"{host}:{port}: cannot listen there: {fault.strerror or fault}; give another --port or "
+        "--host"
+    )

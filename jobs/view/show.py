@@ -1,0 +1,120 @@
+"""`mpo show`: an episode, a plan or a task in the terminal."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from jobs.view.index import RunIndex
+from jobs.view.records import Records
+from jobs.view.steps import reached, steps_of
+from mpo_core.errors import InputError
+from mpo_core.inert import inert, shortened
+
+LONGEST = 4000
+"""Characters of one text."""
+
+
+def show(what: str, folders: Sequence[Path], console: Console) -> None:
+    """Print what has this key or id, or an unmistakable beginning of it.
+
+    Args:
+        folders: the runs that are searched, in this order.
+
+    Raises:
+        InputError: none of the runs has it, or several things have it in one run.
+    """
+    for folder in folders:
+        with closing(RunIndex(folder)) as index:
+            for _ in index.refresh():
+                pass
+            records = Records(index)
+            found = records.named(what)
+            if len(found) > 1:
+                names = ", ".join(f"{kind} {name}" for kind, name in found[:4])
+                raise InputError(f"{what}: several of {folder.name} begin so: {names}; give more")
+            for kind, name in found:
+                parts = {"episode": _episode, "plan": _plan, "task": _task}[kind](records, name)
+                console.print(Group(Text(f"{folder.name}: {kind} {inert(name)}\n"), *parts))
+                return
+    where = folders[0].name if len(folders) == 1 else f"any of {len(folders)} runs"
+    raise InputError(
+        f"{what}: no episode's key, plan's id or task's id in {where}; `mpo view` lists them"
+    )
+
+
+def _episode(records: Records, key: str) -> list[RenderableType]:
+    row = records.episode_row(key)
+    assert row is not None
+    episode = records.episode(row)
+    steps = steps_of(episode.plan or "")
+    at = reached(steps, [turn.action for turn in episode.turns])
+    marks = {turn: number for number, turn in enumerate(at, start=1) if turn is not None}
+    parts: list[RenderableType] = [
+        Text(
+            f"reward {row['reward']:.2f}, {row['end']}, {row['steps']} steps, {row['tokens']:,} "
+            f"tokens, {row['stage']}, plan of {row['planner'] or 'a given file'}"
+        ),
+        *_described(records, row["task_id"]),
+    ]
+    if episode.plan:
+        parts += [Text(f"plan {episode.plan_id}", style="bold"), _text(episode.plan)]
+    for number, turn in enumerate(episode.turns):
+        step = f", step {marks[number]}" if number in marks else ""
+        said = turn.action or f"(no action: {turn.fault or 'no action line'})"
+        parts += [
+            Text(f"\n{number + 1}{step}, score {turn.score:.2f}", style="dim"),
+            Text(f"> {inert(said)}", style="bold"),
+            _text(turn.observation),
+        ]
+    return parts
+
+
+def _plan(records: Records, plan_id: str) -> list[RenderableType]:
+    plan = records.plan(plan_id)
+    assert plan is not None
+    return [
+        Text(f"of {plan['planner'] or 'a given file'}, {inert(plan['origin'])}"),
+        *_described(records, plan["task_id"]),
+        _text(plan["text"]),
+        _episodes(records, {"plan_id": plan_id, "sort": "oldest"}),
+    ]
+
+
+def _task(records: Records, task_id: str) -> list[RenderableType]:
+    plans = Table("plan", "planner", "mean reward", "episodes", box=box.SIMPLE, pad_edge=False)
+    for plan in records.plans(task_id):
+        mean = "" if plan["mean"] is None else f"{plan['mean']:.2f}"
+        words = Group(Text(plan["id"]), _text(plan["text"]))
+        plans.add_row(words, Text(plan["planner"]), mean, str(plan["n"]))
+    episodes = _episodes(records, {"task_id": task_id, "sort": "reward"})
+    return [*_described(records, task_id), plans, episodes]
+
+
+def _described(records: Records, task_id: str) -> list[RenderableType]:
+    task = records.task(task_id)
+    words = task["description"] if task else ""
+    return [Panel(_text(words), title=Text(inert(task_id)))] if words else [_text(task_id)]
+
+
+def _episodes(records: Records, asked: dict[str, str]) -> Table:
+    found = records.episodes(asked)
+    columns = ("episode", "planner", "stage", "reward", "end", "steps")
+    table = Table(*columns, box=box.SIMPLE, pad_edge=False)
+    for row in found.rows:
+        texts = (row["key"], row["planner"] or "given", row["stage"])
+        figures = (f"{row['reward']:.2f}", row["end"], str(row["steps"]))
+        table.add_row(*(Text(inert(value)) for value in (*texts, *figures)))
+    if found.more:
+        table.caption = f"{found.total} in all"
+    return table
+
+
+def _text(text: str) -> Text:
+    """As it is: no markup, no control characters."""
+    return Text(inert(shortened(text, LONGEST)))

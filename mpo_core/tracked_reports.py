@@ -1,0 +1,62 @@
+"""The reports of runs that MLflow knows, fetched from its store."""
+
+import os
+from pathlib import Path
+
+from mpo_core.errors import InputError
+from mpo_core.paths import homes_filled_in
+from mpo_core.report import SUMMARY
+from mpo_core.tracking_store import DATABASE, sqlite_uri
+
+
+def fetch_reports(
+    experiment: str, where: str, into: Path, uri: str | None = None, runs_dir: Path = Path("runs")
+) -> list[Path]:
+    """Copy the reports of an experiment's runs, the oldest first.
+
+    Args:
+        where: MLflow's filter of runs, such as `params.seed = '1'`; empty for all.
+        into: each run gets a folder of its own here, with `report/` in it.
+        uri: of the store; by default `MLFLOW_TRACKING_URI`, else the database in `runs_dir`.
+
+    Returns:
+        The runs' folders; runs without a whole report are left out.
+
+    Raises:
+        InputError: the store cannot be asked, or has no such experiment or run.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    database = runs_dir / DATABASE
+    store = uri or homes_filled_in(os.environ.get("MLFLOW_TRACKING_URI"))
+    if not store and not database.is_file():
+        raise InputError(f"{database}: no MLflow store there; give --tracking-uri")
+    client = MlflowClient(tracking_uri=store or sqlite_uri(database.resolve()))
+    try:
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            raise InputError(f"--experiment: MLflow has none called {experiment!r}")
+        runs = client.search_runs(
+            [found.experiment_id], where, order_by=["attributes.start_time ASC"]
+        )
+        folders = []
+        for run in runs:
+            artifacts = {
+                artifact.path for artifact in client.list_artifacts(run.info.run_id, "report")
+            }
+            if f"report/{SUMMARY}" not in artifacts:
+                continue
+            folder = into / run.info.run_id
+            folder.mkdir(parents=True)
+            client.download_artifacts(run.info.run_id, "report", str(folder))
+            folders.append(folder)
+    except MlflowException as error:
+        raise InputError(f"MLflow: {str(error).splitlines()[0]}") from error
+    if not folders:
+        raise InputError(
+            f"--experiment: none of the {len(runs)} runs of {experiment!r} that the filter leaves "
+            "has a report"
+        )
+    return folders

@@ -1,0 +1,99 @@
+import json
+import re
+from html import unescape
+
+import pytest
+
+from jobs.cli import main
+from mpo_core.evaluation import Attempt
+from mpo_core.report import write_report
+from mpo_core.report.details import details
+from mpo_core.report.page import paired_rows, table_rows
+from mpo_core.report.web import web_page
+from mpo_core.types import EpisodeFigures
+from tests.reported import RESULTS, summary
+from tests.viewed_run import GOOD, POOR, TASKS, episode, pair, score
+
+HOSTILE = "</style><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31m\u202e{{ 7*7 }}"
+
+
+def attempt(arm: str, number: int, text: str) -> Attempt:
+    task = TASKS[number % len(TASKS)]
+    return Attempt(arm, task, EpisodeFigures.of(episode(number, text)), plan=text)
+
+
+def told(**changes) -> dict:
+    given = {
+        "curves": {"mpo": [{"step": s, "loss": 1 / s, "rewards/accuracies": 0.5} for s in (1, 2)]},
+        "scores": {1: [score(TASKS[0], GOOD, 1.0), score(TASKS[0], POOR, 0.0)]},
+        "pairs": [pair(task) for task in TASKS],
+        "tasks": {task.id: task for task in TASKS},
+        "attempts": [attempt("sft", 0, POOR), attempt("mpo", 0, GOOD), attempt("sft", 1, GOOD)],
+        "compared": ("mpo", "sft"),
+    }
+    # As it is when it has been in its file.
+    return json.loads(json.dumps(details(**given | changes)))
+
+
+def cells(html: str) -> list[str]:
+    return [unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", html)]
+
+
+def test_every_figure_of_the_tables_stands_on_the_page():
+    found = summary()
+    shown = cells(web_page(found, told()))
+    for table in (table_rows(found["table"]), paired_rows(found["paired"])):
+        for row in table[1:]:
+            assert all(cell in shown for cell in row)
+
+
+def test_a_plan_that_the_training_changed_stands_beside_what_it_was():
+    [one] = told()["changed"]
+    assert (one["before"], one["after"]) == (POOR, GOOD)
+    assert (one["before_reward"], one["after_reward"]) == (0.0, 1.0)
+    assert (one["changed"], one["tasks"]) == (1, 1)
+    html = web_page(summary(), told())
+    assert "<del>Wait.</del>" in html and "<ins>" in html
+
+
+def test_scores_and_spread_are_those_of_the_plans():
+    [of_round] = told()["scores"].values()
+    assert of_round == {"counts": [1, *[0] * 9, 1], "tasks": 1, "spread": 1.0}
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_range():
+    rows = [{"step": float(step), "loss": 1.0} for step in range(1, 5001)]
+    [curve] = told(curves={"sft": rows})["curves"].values()
+    assert set(curve) == {"loss"} and 100 < len(curve["loss"]) <= 200
+
+
+def test_hostile_text_is_inert():
+    hostile = TASKS[0].model_copy(update={"id": HOSTILE, "description": HOSTILE})
+    given = told(
+        pairs=[pair(hostile)],
+        tasks={HOSTILE: hostile},
+        attempts=[attempt("sft", 0, POOR), attempt("mpo", 0, HOSTILE)],
+    )
+    html = web_page(summary(name=HOSTILE), given)
+    assert "<script" not in html and "<img" not in html and html.count("</style>") == 1
+    assert not any(c in html for c in "\x1b\u202e") and ">49" not in html
+    assert "default-src 'none'" in html
+
+
+def test_the_page_is_written_with_the_report_and_again_by_mpo_report(tmp_path, capsys):
+    report = tmp_path / "run" / "report"
+    whole = summary(
+        envs={}, models={}, bootstrap=100, settings={"pairs.rule": "nested"}, conduct=[]
+    )
+    write_report(report, whole, RESULTS, told())
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert "Go to the shelf." in page and "pairs.rule" in page
+    (report / "index.html").unlink()
+    main_ends_well(["report", str(tmp_path / "run")])
+    assert "Go to the shelf." in (report / "index.html").read_text(encoding="utf-8")
+
+
+def main_ends_well(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert not end.value.code
