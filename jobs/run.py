@@ -231,7 +231,9 @@ class Run:
                 finally:
                     await model.close()
 
-            found = aio.run(ask(for_probing(self.backend.model(name))))
+            endpoint = self.backend.model(name)
+            assert isinstance(endpoint, EndpointModel), name
+            found = aio.run(ask(for_probing(endpoint)))
             print(f"model {name}: {found}", file=sys.stderr)
             self._findings[name] = found
         return self._findings[name]

@@ -2,14 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jobs.collect import experts_as_agent, load_seeds
-from jobs.pairs import collect_control_pairs
+from jobs.pairs import collect_control_pairs, load_pairs
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
 from jobs.run import Round, Run, Trainee
@@ -22,8 +22,21 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_records, write_text
 from mpo_core.formats import training_rows
 from mpo_core.training.settings import Method, TrainingJob
-from mpo_core.types import Demonstration, content_hash
+from mpo_core.types import (
+    Demonstration,
+    Plan,
+    PlanScore,
+    PreferencePair,
+    Task,
+    content_hash,
+)
 
+Training = Literal["sft", "rft", "dpo", "pg", "shuffled", "agent"]
+"""What is trained, by its name on the command line."""
+TAKES_ROWS: Mapping[str, Method] = {"sft": "sft", "dpo": "dpo", "pg": "pg"}
+"""Of these, those that rows of the user's own are given to -> the method that learns from them."""
+SECTIONS = {"agent": "agent.sft", "sft": "planner.sft", "rft": "planner.sft", "pg": "planner.pg"}
+"""Of these, those that a config may lack the settings of -> where they stand."""
 UNTRACKED = {"step", "max_steps", "seconds"}
 ALL_TIE = (
     "the plans of every task tie, so there is nothing to learn from; raise planner.per_task, "
@@ -39,37 +52,40 @@ NOTHING_SHOWN = {
 """Name -> why its training has nothing to imitate."""
 
 
-def train_agent(run: Run) -> dict[str, Any]:
+def train_agent(run: Run, tasks: Sequence[Task]) -> dict[str, Any]:
     """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
-    shown = [of_episode(e) for e in experts_as_agent(run) if e.success and e.turns]
-    return _imitate(run, run.agent_trainee, shown, run.config.agent.sft)
+    config = _settings(run, "agent.sft", "agent")
+    shown = [of_episode(e) for e in experts_as_agent(run, tasks) if e.success and e.turns]
+    return _imitate(run, run.agent_trainee, tasks, shown, config)
 
 
-def train_sft(run: Run) -> dict[str, Any]:
+def train_sft(run: Run, tasks: Sequence[Task], seeds: Sequence[Plan]) -> dict[str, Any]:
     """SFT of the planner on the seed plans."""
-    tasks = {task.id: task for task in load_tasks(run, "train")}
-    shown = [of_plan(plan, tasks[plan.task_id], run.prompts) for plan in load_seeds(run)]
-    return _imitate(run, run.trainee("sft"), shown, run.config.planner.sft)
+    config = _settings(run, "planner.sft", "sft")
+    by_id = {task.id: task for task in tasks}
+    shown = [of_plan(plan, by_id[plan.task_id], run.prompts) for plan in seeds]
+    return _imitate(run, run.trainee("sft"), tasks, shown, config)
 
 
-def train_rft(run: Run) -> dict[str, Any]:
+def train_rft(
+    run: Run, tasks: Sequence[Task], plans: Sequence[Plan], scores: Sequence[PlanScore]
+) -> dict[str, Any]:
     """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task, or with
     all above the task's mean."""
-    tasks, plans = load_tasks(run, "train"), load_plans(run, "sft", "train")
-    planner = run.config.planner
-    pick = {"best": best_plans, "above_mean": plans_above_mean}[planner.rft.pick]
-    picked = pick(tasks, plans, load_plan_scores(run))
-    shown = [of_plan(plan, task, run.prompts) for task, plan in picked]
-    config = planner.rft.training or planner.sft
-    return _imitate(run, run.trainee("rft"), shown, config, start="sft")
+    rft = run.config.planner.rft
+    config = rft.training or _settings(run, "planner.sft", "rft")
+    pick = {"best": best_plans, "above_mean": plans_above_mean}[rft.pick]
+    shown = [of_plan(plan, task, run.prompts) for task, plan in pick(tasks, plans, scores)]
+    return _imitate(run, run.trainee("rft"), tasks, shown, config, start="sft")
 
 
-def train_pg(run: Run) -> dict[str, Any]:
+def train_pg(
+    run: Run, tasks: Sequence[Task], plans: Sequence[Plan], scores: Sequence[PlanScore]
+) -> dict[str, Any]:
     """Policy gradient on all scored plans of the first round, from the planner that wrote them."""
-    start = Round.of(run.config, 1).start
-    tasks, plans = load_tasks(run, "train"), load_plans(run, start, "train")
-    answers = scored_answers(tasks, plans, load_plan_scores(run), run.prompts)
-    learnt, held_out = parted(run, answers)
+    config = _settings(run, "planner.pg", "pg")
+    answers = scored_answers(tasks, plans, scores, run.prompts)
+    learnt, held_out = parted(answers, tasks, run.config.validation)
     rows, validation = run.files.answers(), run.files.validation_answers()
     write_records(rows, learnt)
     write_records(validation, held_out)
@@ -80,34 +96,42 @@ def train_pg(run: Run) -> dict[str, Any]:
         run.trainee("pg"),
         "pg",
         rows,
-        run.config.planner.pg,
-        start=start,
+        config,
+        start=Round.of(run.config, 1).start,
         validation=validation if held_out else None,
     )
 
 
-def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
-    """DPO of a round's planner on its pairs, its start being the reference."""
-    _require_pairs(run, this.number)
+def train_on_pairs(run: Run, this: Round, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
+    """DPO of a round's planner on its pairs (`jobs.pairs`), its start being the reference.
+
+    Raises:
+        InputError: there are none.
+    """
+    _require_some(run, this, pairs)
     return _prefer(run, this, run.trainee(this.version), run.files.pairs(this.number))
 
 
-def train_controls(run: Run) -> list[dict[str, Any]]:
+def train_controls(
+    run: Run, tasks: Sequence[Task], pairs: Sequence[PreferencePair]
+) -> list[dict[str, Any]]:
     """The control planners of `scoring.shuffle`, each trained as the first round's planner is, on
-    its pairs half of which are turned; measured on the validation tasks' true ones."""
-    if not run.controls:
-        return []
-    _require_pairs(run, 1)
-    summaries = []
+    its pairs half of which are turned; measured on the validation tasks' true ones.
+
+    Raises:
+        InputError: there are controls, and no pairs.
+    """
+    summaries, first = [], Round.of(run.config, 1)
     for version in run.controls:
-        collect_control_pairs(run, version)
-        pairs = run.files.control_pairs(version)
-        summaries.append(_prefer(run, Round.of(run.config, 1), run.trainee(version), pairs))
+        _require_some(run, first, pairs)
+        collect_control_pairs(run, tasks, pairs, version)
+        rows = run.files.control_pairs(version)
+        summaries.append(_prefer(run, first, run.trainee(version), rows))
     return summaries
 
 
-def train_method(
-    run: Run, method: str, round_number: int = 1, given: Path | None = None
+def train_by_name(
+    run: Run, name: Training, round_number: int = 1, given: Path | None = None
 ) -> list[tuple[dict[str, Any], Path]]:
     """The training of a name on the command line, on rows given or on the run's own.
 
@@ -115,38 +139,62 @@ def train_method(
         Its summary and the folder of its weights; for `shuffled`, those of each control.
     """
     this = Round.of(run.config, round_number)
-    trainee = run.trainee(this.version if method == "dpo" else method)
-    if method == "agent":
+    trainee = run.trainee(this.version if name == "dpo" else name)
+    if name == "agent":
         trainee = run.agent_trainee
     if run.config.models[trainee.model].source is None:
         raise InputError(
-            f"train {method}: models.{trainee.model} has no source to train; give it one (a model "
+            f"train {name}: models.{trainee.model} has no source to train; give it one (a model "
             "folder or hub id)"
         )
     if given is not None:
-        rows = run.files.given(method)
-        write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
-        planner = run.config.planner
-        config = {
-            "dpo": run.config.training,
-            "sft": planner.sft or SftConfig(),
-            "pg": planner.pg or PgConfig(),
-        }[method]
-        return [(train(run, trainee, method, rows, config), trainee.folder)]
-    if method == "shuffled":
+        return [(_train_given(run, trainee, TAKES_ROWS[name], given), trainee.folder)]
+    if name == "shuffled":
         if not run.controls:
             raise InputError(
                 "scoring.shuffle: not set, so there are no control planners; such as "
                 "scoring.shuffle=[0,1,2]"
             )
-        return list(zip(train_controls(run), map(run.files.planner, run.controls), strict=True))
-    section = {"agent": "agent.sft", "pg": "planner.pg", "dpo": "training"}
-    key = section.get(method, "planner.sft")
-    if attrgetter(key)(run.config) is None:
-        raise InputError(f"{key}: not set, so {method} has no settings; such as {key}={{}}")
-    of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft, "pg": train_pg}
-    summary = train_on_pairs(run, this) if method == "dpo" else of_method[method](run)
-    return [(summary, trainee.folder)]
+        pairs, tasks = load_pairs(run), load_tasks(run, "train")
+        summaries = train_controls(run, tasks, pairs)
+        return list(zip(summaries, map(run.files.planner, run.controls), strict=True))
+    return [(_train_on_own(run, name, this), trainee.folder)]
+
+
+def _train_given(run: Run, trainee: Trainee, method: Method, given: Path) -> dict[str, Any]:
+    """Train on a file of the user's own."""
+    rows = run.files.given(method)
+    write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
+    planner = run.config.planner
+    config: dict[Method, TrainingConfig] = {
+        "dpo": run.config.training,
+        "sft": planner.sft or SftConfig(),
+        "pg": planner.pg or PgConfig(),
+    }
+    return train(run, trainee, method, rows, config[method])
+
+
+def _train_on_own(run: Run, name: Training, this: Round) -> dict[str, Any]:
+    """Train on what the stages before have left in the run's folder."""
+    if name == "dpo":
+        return train_on_pairs(run, this, load_pairs(run, this.number))
+    _settings(run, SECTIONS[name], name)  # Of more use than what the stages before have not left.
+    tasks = load_tasks(run, "train")
+    if name == "agent":
+        return train_agent(run, tasks)
+    if name == "sft":
+        return train_sft(run, tasks, load_seeds(run, tasks))
+    on_plans = {"rft": train_rft, "pg": train_pg}[name]
+    plans = load_plans(run, Round.of(run.config, 1).start, "train", tasks)
+    return on_plans(run, tasks, plans, load_plan_scores(run))
+
+
+def _settings(run: Run, key: str, name: str) -> TrainingConfig:
+    """The settings of a training. Raises InputError where the config has none."""
+    section = attrgetter(key)(run.config)
+    if section is None:
+        raise InputError(f"{key}: not set, so {name} has no settings; such as {key}={{}}")
+    return section
 
 
 def train(
@@ -237,13 +285,11 @@ def complete_curves(run: Run, name: str, done: dict[str, Any]) -> None:
                 _track(run, name, row)
 
 
-def _require_pairs(run: Run, round_number: int) -> None:
+def _require_some(run: Run, this: Round, pairs: Sequence[PreferencePair]) -> None:
     """Raises InputError for a round without pairs."""
-    pairs = run.files.pairs(round_number)
-    if not pairs.is_file():
-        raise InputError(f"{pairs}: no pairs; run `mpo pairs` with the same config first")
-    if not pairs.read_text(encoding="utf-8"):
-        raise InputError(f"{pairs}: {ALL_TIE}, or lower pairs.min_margin")
+    if not pairs:
+        rows = run.files.pairs(this.number)
+        raise InputError(f"{rows}: {ALL_TIE}, or lower pairs.min_margin")
 
 
 def _prefer(run: Run, this: Round, trainee: Trainee, pairs: Path) -> dict[str, Any]:
@@ -265,12 +311,14 @@ def _prefer(run: Run, this: Round, trainee: Trainee, pairs: Path) -> dict[str, A
 def _imitate(
     run: Run,
     trainee: Trainee,
+    tasks: Sequence[Task],
     shown: Sequence[Demonstration],
     config: TrainingConfig,
+    *,
     start: str | None = None,
 ) -> dict[str, Any]:
     """SFT on demonstrations, but for those of the validation tasks."""
-    learnt, held_out = parted(run, shown)
+    learnt, held_out = parted(shown, tasks, run.config.validation)
     rows = run.files.demonstrations(trainee.name)
     validation = run.files.validation_demonstrations(trainee.name)
     write_records(rows, learnt)

@@ -136,9 +136,7 @@ class EndpointModel:
             sent = self._sent(request, lacks)
             try:
                 async with self._slots:
-                    replies = await self._with_retries(
-                        lambda lacks=lacks: self._post(request, lacks)
-                    )
+                    replies = await self._with_retries(partial(self._post, request, lacks))
             except Refused as refusal:
                 if filtered(refusal.body):
                     return [Reply("", fault="content filter")] * request.n
