@@ -152,6 +152,7 @@ class Run:
 
     @cached_property
     def tracker(self) -> Tracker:
+        """Where the run's figures go. Raises InputError for a store that cannot be used."""
         if not self.config.tracking.enabled:
             return NoTracker()
         config = self.config
