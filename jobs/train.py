@@ -1,26 +1,22 @@
 """Stage: a training of the planner or the agent, done once for all that decides it."""
 
-import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from jobs.collect import experts_as_agent, load_seeds
-from jobs.pairs import collect_control_pairs, load_pairs
-from jobs.plans import load_plans
-from jobs.rollout import load_plan_scores
+from jobs.collect import experts_as_agent
+from jobs.pairs import collect_control_pairs
 from jobs.run import Round, Run, Trainee
-from jobs.tasks import load_tasks, parted
+from jobs.tasks import parted
 from mpo_core.advantages import plans_above_mean, scored_answers
 from mpo_core.chat_templates import given_template, template_settings
-from mpo_core.config import PgConfig, SftConfig, TrainingConfig, deciding
+from mpo_core.config import TrainingConfig, deciding
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
-from mpo_core.files import write_records, write_text
-from mpo_core.formats import training_rows
+from mpo_core.files import write_records
 from mpo_core.training.settings import Method, TrainingJob
 from mpo_core.types import (
     Demonstration,
@@ -31,12 +27,6 @@ from mpo_core.types import (
     content_hash,
 )
 
-Training = Literal["sft", "rft", "dpo", "pg", "shuffled", "agent"]
-"""What is trained, by its name on the command line."""
-TAKES_ROWS: Mapping[str, Method] = {"sft": "sft", "dpo": "dpo", "pg": "pg"}
-"""Of these, those that rows of the user's own are given to -> the method that learns from them."""
-SECTIONS = {"agent": "agent.sft", "sft": "planner.sft", "rft": "planner.sft", "pg": "planner.pg"}
-"""Of these, those that a config may lack the settings of -> where they stand."""
 UNTRACKED = {"step", "max_steps", "seconds"}
 ALL_TIE = (
     "the plans of every task tie, so there is nothing to learn from; raise planner.per_task, "
@@ -54,14 +44,14 @@ NOTHING_SHOWN = {
 
 def train_agent(run: Run, tasks: Sequence[Task]) -> dict[str, Any]:
     """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
-    config = _settings(run, "agent.sft", "agent")
+    config = settings_of(run, "agent.sft", "agent")
     shown = [of_episode(e) for e in experts_as_agent(run, tasks) if e.success and e.turns]
     return _imitate(run, run.agent_trainee, tasks, shown, config)
 
 
 def train_sft(run: Run, tasks: Sequence[Task], seeds: Sequence[Plan]) -> dict[str, Any]:
     """SFT of the planner on the seed plans."""
-    config = _settings(run, "planner.sft", "sft")
+    config = settings_of(run, "planner.sft", "sft")
     by_id = {task.id: task for task in tasks}
     shown = [of_plan(plan, by_id[plan.task_id], run.prompts) for plan in seeds]
     return _imitate(run, run.trainee("sft"), tasks, shown, config)
@@ -73,7 +63,7 @@ def train_rft(
     """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task, or with
     all above the task's mean."""
     rft = run.config.planner.rft
-    config = rft.training or _settings(run, "planner.sft", "rft")
+    config = rft.training or settings_of(run, "planner.sft", "rft")
     pick = {"best": best_plans, "above_mean": plans_above_mean}[rft.pick]
     shown = [of_plan(plan, task, run.prompts) for task, plan in pick(tasks, plans, scores)]
     return _imitate(run, run.trainee("rft"), tasks, shown, config, start="sft")
@@ -83,7 +73,7 @@ def train_pg(
     run: Run, tasks: Sequence[Task], plans: Sequence[Plan], scores: Sequence[PlanScore]
 ) -> dict[str, Any]:
     """Policy gradient on all scored plans of the first round, from the planner that wrote them."""
-    config = _settings(run, "planner.pg", "pg")
+    config = settings_of(run, "planner.pg", "pg")
     answers = scored_answers(tasks, plans, scores, run.prompts)
     learnt, held_out = parted(answers, tasks, run.config.validation)
     rows, validation = run.files.answers(), run.files.validation_answers()
@@ -130,66 +120,7 @@ def train_controls(
     return summaries
 
 
-def train_by_name(
-    run: Run, name: Training, round_number: int = 1, given: Path | None = None
-) -> list[tuple[dict[str, Any], Path]]:
-    """The training of a name on the command line, on rows given or on the run's own.
-
-    Returns:
-        Its summary and the folder of its weights; for `shuffled`, those of each control.
-    """
-    this = Round.of(run.config, round_number)
-    trainee = run.trainee(this.version if name == "dpo" else name)
-    if name == "agent":
-        trainee = run.agent_trainee
-    if run.config.models[trainee.model].source is None:
-        raise InputError(
-            f"train {name}: models.{trainee.model} has no source to train; give it one (a model "
-            "folder or hub id)"
-        )
-    if given is not None:
-        return [(_train_given(run, trainee, TAKES_ROWS[name], given), trainee.folder)]
-    if name == "shuffled":
-        if not run.controls:
-            raise InputError(
-                "scoring.shuffle: not set, so there are no control planners; such as "
-                "scoring.shuffle=[0,1,2]"
-            )
-        pairs, tasks = load_pairs(run), load_tasks(run, "train")
-        summaries = train_controls(run, tasks, pairs)
-        return list(zip(summaries, map(run.files.planner, run.controls), strict=True))
-    return [(_train_on_own(run, name, this), trainee.folder)]
-
-
-def _train_given(run: Run, trainee: Trainee, method: Method, given: Path) -> dict[str, Any]:
-    """Train on a file of the user's own."""
-    rows = run.files.given(method)
-    write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
-    planner = run.config.planner
-    config: dict[Method, TrainingConfig] = {
-        "dpo": run.config.training,
-        "sft": planner.sft or SftConfig(),
-        "pg": planner.pg or PgConfig(),
-    }
-    return train(run, trainee, method, rows, config[method])
-
-
-def _train_on_own(run: Run, name: Training, this: Round) -> dict[str, Any]:
-    """Train on what the stages before have left in the run's folder."""
-    if name == "dpo":
-        return train_on_pairs(run, this, load_pairs(run, this.number))
-    _settings(run, SECTIONS[name], name)  # Of more use than what the stages before have not left.
-    tasks = load_tasks(run, "train")
-    if name == "agent":
-        return train_agent(run, tasks)
-    if name == "sft":
-        return train_sft(run, tasks, load_seeds(run, tasks))
-    on_plans = {"rft": train_rft, "pg": train_pg}[name]
-    plans = load_plans(run, Round.of(run.config, 1).start, "train", tasks)
-    return on_plans(run, tasks, plans, load_plan_scores(run))
-
-
-def _settings(run: Run, key: str, name: str) -> TrainingConfig:
+def settings_of(run: Run, key: str, name: str) -> TrainingConfig:
     """The settings of a training. Raises InputError where the config has none."""
     section = attrgetter(key)(run.config)
     if section is None:

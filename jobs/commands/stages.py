@@ -138,7 +138,7 @@ def train(
     ] = None,
 ) -> None:
     """Train the planner or the agent on what the stages before have left, or on a file."""
-    from jobs.train import train_by_name
+    from jobs.trainings import train_by_name
 
     given = {"dpo": pairs, "sft": rows, "pg": rows}.get(method)
     for option, path in (("--pairs", pairs), ("--rows", rows)):

@@ -13,7 +13,8 @@ from jobs.configs import named_config
 from jobs.pipeline import run_pipeline
 from jobs.rounds import Rounds
 from jobs.run import Run
-from jobs.train import train_by_name, train_controls
+from jobs.train import train_controls
+from jobs.trainings import train_by_name
 from mpo_core.config import SftConfig
 from mpo_core.conversations import SftExample
 from mpo_core.errors import InputError
@@ -54,7 +55,7 @@ def run(tmp_path, monkeypatch):
     ]
     write_records(run.dir / "tasks" / "train.jsonl", tasks)
     save_scores(scores, run.files.scores())
-    monkeypatch.setattr("jobs.train.load_plans", lambda *_: plans)
+    monkeypatch.setattr("jobs.trainings.load_plans", lambda *_: plans)
     run.all_pairs = make_pairs("best_worst", tasks, plans, scores, run.prompts)
     return run
 
@@ -71,7 +72,8 @@ def trained(monkeypatch):
         )
         return {"version": trainee.name}
 
-    monkeypatch.setattr("jobs.train.train", note)
+    for module in ("train", "trainings"):
+        monkeypatch.setattr(f"jobs.{module}.train", note)
     return asked
 
 
