@@ -176,16 +176,19 @@ def make_run(folder: Path, episodes: int) -> tuple[str, str]:
     from mpo_core.files import write_records
 
     with Run(parse_config(settings(folder, episodes // (PLANS * REPETITIONS)))) as run:
+        tasks = {}
         for split in run.splits:
-            told = [
+            told = tasks[split] = [
                 task.model_copy(update={"description": f"Your task is {task.id}."})
                 for task in run.tasks(split)
             ]
             write_records(run.dir / "tasks" / f"{split}.jsonl", told)
-        collect_plans(run, "base", "train")
-        play_made_up(run, SCORING, scoring_requests(run, "base"))
+        plans = collect_plans(run, "base", "train", tasks["train"])
+        play_made_up(run, SCORING, scoring_requests(run, tasks["train"], plans))
         arms = run.config.evaluation.arms
-        asked = [one.request for arm in arms for one in asked_of(run, arm, "unseen")]
+        asked = [
+            one.request for arm in arms for one in asked_of(run, arm, "unseen", tasks["unseen"])
+        ]
         play_made_up(run, EVALUATION, asked)
         return str(run.dir), str(run.dir / "episodes" / f"{SCORING}.jsonl")
 

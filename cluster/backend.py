@@ -49,7 +49,9 @@ class ClusterBackend:
         self._config = config
         self._served = served_models(config)
         self._sources = {
-            name: str(resolve_source(model.source)) for name, model in self._served.items()
+            name: str(resolve_source(model.source))
+            for name, model in self._served.items()
+            if model.source
         }
         self._plan = resource_plan(config)
         self._engines: Engines | None = None
@@ -74,7 +76,7 @@ class ClusterBackend:
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         address = cluster_address(cluster.address)
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address:
             gcs = reach_cluster(address)
             check_node(address)

@@ -16,6 +16,7 @@ POLL_S = 5
 
 
 def run_kubectl(*arguments: str, stdin: str | None = None) -> str:
+    """What kubectl prints. Raises InputError with its last line where it fails or is not there."""
     try:
         done = subprocess.run(
             ["kubectl", *arguments],

@@ -1,6 +1,6 @@
 """The arms of an evaluation: whose plans each of them plays, and how many a task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.collect import TAUGHT, taught_plans
@@ -8,12 +8,11 @@ from jobs.plans import collect_plans
 from jobs.rollout import episode_requests, expert_requests
 from jobs.rounds import final_version, rounds
 from jobs.run import Round, Run
-from jobs.tasks import load_tasks
 from mpo_core.config import ROUND_ARM
 from mpo_core.episode import EpisodeRequest
 from mpo_core.expert import EXPERT
 from mpo_core.formats import bound_plans
-from mpo_core.types import Plan, Split
+from mpo_core.types import Plan, Split, Task
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,17 @@ def planners(run: Run, arm: str) -> list[str]:
     return [final_version(run) if arm == "mpo" else arm]
 
 
-def asked_of(run: Run, arm: str, split: Split) -> Iterator[Asked]:
+def asked_of(run: Run, arm: str, split: Split, tasks: Sequence[Task]) -> Iterator[Asked]:
     """What an arm plays on the tasks of a split; the plans that are owed for it are made.
 
     Raises:
         InputError: a task has no plan.
     """
-    tasks, evaluation = load_tasks(run, split), run.config.evaluation
+    evaluation = run.config.evaluation
     if arm == EXPERT:
         yield from (Asked(arm, False, request) for request in expert_requests(run, tasks))
         return
-    single, samples = _plans(run, arm, split)
+    single, samples = _plans(run, arm, split, tasks)
     for sampled, plans in ((False, single), (True, samples)):
         for request in episode_requests(
             run, tasks, plans, evaluation.repetitions, evaluation.temperature
@@ -77,18 +76,21 @@ def plans_a_task(run: Run, arm: str) -> int:
     return len(planners(run, arm)) * (1 + samples) or 1
 
 
-def _plans(run: Run, arm: str, split: Split) -> tuple[list[Plan] | None, list[Plan]]:
+def _plans(
+    run: Run, arm: str, split: Split, tasks: Sequence[Task]
+) -> tuple[list[Plan] | None, list[Plan]]:
     """An arm's plans, one a task (None: the agent is given none), and those it samples besides."""
     evaluation = run.config.evaluation
     if arm == "none":
         return None, []
     if arm in evaluation.plan_files:
-        return bound_plans(evaluation.plan_files[arm], load_tasks(run, split), run.published_id), []
+        return bound_plans(evaluation.plan_files[arm], tasks, run.published_id), []
     if arm in TAUGHT:
-        return taught_plans(run, arm, split)
-    single, samples = [], []
+        return taught_plans(run, arm, split, tasks)
+    single: list[Plan] = []
+    samples: list[Plan] = []
     for version in planners(run, arm):
-        single += collect_plans(run, version, split)
+        single += collect_plans(run, version, split, tasks)
         if evaluation.plan_samples:
-            samples += collect_plans(run, version, split, evaluation.plan_samples)
+            samples += collect_plans(run, version, split, tasks, evaluation.plan_samples)
     return single, samples

@@ -12,7 +12,6 @@ from typing import Any
 
 from jobs.rollout import EVALUATION, Episodes, agent_protocol, expert_requests, play
 from jobs.run import Run
-from jobs.tasks import load_tasks
 from mpo_core import aio
 from mpo_core.chat import ChatModel
 from mpo_core.episode import EpisodeRequest
@@ -65,24 +64,26 @@ class Seeds:
         return dict(Counter(self.faults.values()).most_common())
 
 
-def collect_seeds(run: Run) -> Seeds:
-    """Play what is owed of `episodes/expert.jsonl`; write what is owed of
-    `plans/seeds-train.jsonl`.
+def collect_seeds(run: Run, tasks: Sequence[Task]) -> Seeds:
+    """The seed plans of the training tasks; what is owed of `episodes/expert.jsonl` is played, and
+    what is owed of `plans/seeds-train.jsonl` made.
 
     Raises:
         InputError: no task gave a plan.
         ModelUnavailable, EnvironmentLost: what was done stays.
     """
-    requests = _expert_requests(run)
-    plans, faults = _taught(run, _seeds(run), requests, play(run, EXPERT, requests))
+    requests = expert_requests(run, tasks)
+    plans, faults = _taught(run, _seeds(run), tasks, requests, play(run, EXPERT, requests))
     if not plans:
         reasons = ", ".join(Counter(faults.values()))
         raise InputError(f"seeds: none of the {len(requests)} tasks gave a plan: {reasons}")
     return Seeds(plans, faults, **_spent(run))
 
 
-def taught_plans(run: Run, arm: str, split: Split) -> tuple[list[Plan], list[Plan]]:
-    """The plans of an arm of `TAUGHT`, made as seeds are; what is owed of
+def taught_plans(
+    run: Run, arm: str, split: Split, tasks: Sequence[Task]
+) -> tuple[list[Plan], list[Plan]]:
+    """The plans of an arm of `TAUGHT` for a split's tasks, made as seeds are; what is owed of
     `plans/seeds-<split>.jsonl` is made, from the episodes of the arm `expert`.
 
     Returns:
@@ -93,11 +94,10 @@ def taught_plans(run: Run, arm: str, split: Split) -> tuple[list[Plan], list[Pla
         InputError: a task gave no plan.
         ModelUnavailable, EnvironmentLost: what was done stays.
     """
-    tasks, samples = load_tasks(run, split), run.config.evaluation.plan_samples
-    requests = expert_requests(run, tasks)
+    samples, requests = run.config.evaluation.plan_samples, expert_requests(run, tasks)
     name = run.config.seeds.teacher if arm == "teacher" else None
     lessons = Lessons(split, name, max(1, samples))
-    plans, faults = _taught(run, lessons, requests, play(run, EVALUATION, requests))
+    plans, faults = _taught(run, lessons, tasks, requests, play(run, EVALUATION, requests))
     for task_id, fault in faults.items():
         raise InputError(
             f"evaluation.arms: {arm}: {len(faults)} of the {len(tasks)} {split} tasks gave no "
@@ -107,28 +107,22 @@ def taught_plans(run: Run, arm: str, split: Split) -> tuple[list[Plan], list[Pla
     return single, [plan for plan in plans if plan.sample < samples] if name else []
 
 
-def _expert_requests(run: Run, *, as_agent: bool = False) -> list[EpisodeRequest]:
-    tasks = load_tasks(run, "train")
-    if not as_agent:
-        return expert_requests(run, tasks)
-    return [
-        expert_request(task, run.suites[task.env].protocol(), agent_protocol(run, task, 0))
-        for task in tasks
-    ]
-
-
 def _seeds(run: Run) -> Lessons:
     return Lessons("train", run.config.seeds.teacher, run.config.seeds.per_task)
 
 
 def _taught(
-    run: Run, lessons: Lessons, requests: Sequence[EpisodeRequest], episodes: Episodes
+    run: Run,
+    lessons: Lessons,
+    tasks: Sequence[Task],
+    requests: Sequence[EpisodeRequest],
+    episodes: Episodes,
 ) -> tuple[list[Plan], dict[str, str]]:
     """A teacher's plans, those that are owed made from the experts' episodes; and the tasks without
     a plan, each with the reason."""
-    tasks, keys = load_tasks(run, lessons.split), {one.task.id: one.key for one in requests}
+    keys = {one.task.id: one.key for one in requests}
     with _ledger(run, lessons) as ledger:
-        teacher, faults = _teacher(run, lessons), {}
+        teacher, faults = _teacher(run, lessons), dict[str, str]()
         if len(seeds_of(tasks, teacher, ledger)) < len(tasks) * teacher.per_task:
             faults = _make_owed(
                 run, lessons, tasks, lambda task: episodes.whole(keys[task.id]), ledger
@@ -136,19 +130,23 @@ def _taught(
         return seeds_of(tasks, teacher, ledger), faults
 
 
-def experts_as_agent(run: Run) -> Iterator[Episode]:
-    """The experts' episodes of the training tasks in the words in which the config's agent would
-    see and say them; those that are owed are played."""
-    requests = _expert_requests(run, as_agent=True)
+def experts_as_agent(run: Run, tasks: Sequence[Task]) -> Iterator[Episode]:
+    """The experts' episodes of the tasks in the words in which the config's agent would see and
+    say them; those that are owed are played."""
+    requests = [
+        expert_request(task, run.suites[task.env].protocol(), agent_protocol(run, task, 0))
+        for task in tasks
+    ]
     episodes = play(run, EXPERT, requests)
     return (episodes.whole(request.key) for request in requests)
 
 
-def load_seeds(run: Run) -> list[Plan]:
-    """The seed plans by the configured teacher. Raises InputError where there are none."""
+def load_seeds(run: Run, tasks: Sequence[Task]) -> list[Plan]:
+    """The training tasks' seed plans by the configured teacher. Raises InputError where there are
+    none."""
     lessons = _seeds(run)
     with _ledger(run, lessons) as ledger:
-        plans = seeds_of(load_tasks(run, "train"), _teacher(run, lessons), ledger)
+        plans = seeds_of(tasks, _teacher(run, lessons), ledger)
     if not plans:
         raise InputError(f"{ledger.path}: no seed plans; run `mpo collect` with the same config")
     return plans

@@ -23,6 +23,7 @@ def named_config(source: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def preset_names() -> list[str]:
+    """The presets that this package holds, by name."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 

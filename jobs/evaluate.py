@@ -11,7 +11,7 @@ from jobs.rollout import EVALUATION, SCORING, episode_ledger, load_plan_scores, 
 from jobs.rounds import rounds
 from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
-from jobs.tasks import load_tasks
+from jobs.tasks import TasksOf
 from jobs.train import complete_curves
 from mpo_core.config import bearing_on
 from mpo_core.evaluation import Attempt, compare, task_results
@@ -46,30 +46,30 @@ SHOWN_EPISODES = 50
 """Of each stage, whose texts MLflow is given; of all others it has the figures."""
 
 
-def evaluate(run: Run) -> dict[str, Any]:
+def evaluate(run: Run, tasks: TasksOf) -> dict[str, Any]:
     """Play what is owed of `episodes/evaluation.jsonl`; write and return `report/summary.json`."""
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
-    config, asked = run.config, []
+    config, asked = run.config, list[Asked]()
     arms = arms_played(run)
     for arm in config.evaluation.arms:
         if arm not in arms:
             log.warning("evaluation.arms: %s is left out: its round trained no planner", arm)
     for arm in arms:
         for split in config.evaluation.splits:
-            asked += asked_of(run, arm, split)
+            asked += asked_of(run, arm, split, tasks[split])
     ledgers = {
         SCORING: episode_ledger(run, SCORING).read(),
         EVALUATION: play(run, EVALUATION, [one.request for one in asked]),
     }
     attempts = [_attempt(one, ledgers[EVALUATION][one.request.key]) for one in asked]
     results = task_results(attempts, config.seed)
-    plans = plans_of_config(run)
+    plans = plans_of_config(run, tasks)
     played = {
-        SCORING: scored_episodes(run, ledgers[SCORING]),
+        SCORING: scored_episodes(run, tasks["train"], ledgers[SCORING]),
         EVALUATION: list({a.episode.key: a.episode for a in attempts}.values()),
     }
     counts = {"plans": len(plans), "episodes": sum(map(len, played.values()))}
-    summary = _summary(run, results, counts) | {"example": example(attempts, config.seed)}
+    summary = _summary(run, tasks, results, counts) | {"example": example(attempts, config.seed)}
     by_arm: dict[str, list[EpisodeFigures]] = {SCORING: played[SCORING]} if played[SCORING] else {}
     for attempt in attempts:
         by_arm.setdefault(attempt.arm, []).append(attempt.episode)
@@ -108,7 +108,9 @@ def _attempt(asked: Asked, episode: EpisodeFigures) -> Attempt:
     )
 
 
-def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dict[str, Any]:
+def _summary(
+    run: Run, tasks: TasksOf, results: list[TaskResult], counts: dict[str, int]
+) -> dict[str, Any]:
     config, timings = run.config, run.timings()
     played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
     seconds = sum(stage["seconds"] for stage in played) or 1.0
@@ -121,13 +123,15 @@ def _summary(run: Run, results: list[TaskResult], counts: dict[str, int]) -> dic
             "agent": run.backend.fingerprint(run.config.agent.model),
             "planner": run.backend.fingerprint(run.config.planner.model),
         },
-        "tasks": {split: len(load_tasks(run, split)) for split in run.splits},
+        "tasks": {split: len(tasks[split]) for split in run.splits},
         "settings": _settings(run),
         "bootstrap": config.evaluation.bootstrap,
         **compare(results, config.evaluation.bootstrap),
         **counts,
         "pairs": _lines(run.files.pairs()),
-        "pair_rules": yields(run) if run.files.scores().is_file() else {},
+        "pair_rules": yields(run, tasks["train"], load_plan_scores(run))
+        if run.files.scores().is_file()
+        else {},
         "rounds": rounds(run),
         "trainings": {
             version: {k: v for k, v in training.items() if k != "curve"}

@@ -6,29 +6,28 @@ what the preferences then seem to teach may be what SFT still owed.
 
 from collections.abc import Sequence
 
-from jobs.collect import load_seeds
 from jobs.plans import collect_plans
 from jobs.rollout import VALIDATION, episode_requests, play
 from jobs.run import Run
-from jobs.tasks import load_tasks
+from jobs.tasks import set_apart
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Attempt, compare, shown_above, task_results
 from mpo_core.report.gain import difference
-from mpo_core.types import Task
+from mpo_core.types import Plan, Task
 
 
-def tasks_to_match_on(run: Run) -> list[Task]:
-    """The validation tasks. Raises InputError where there is none."""
-    tasks = load_tasks(run, "validation")
-    if not tasks:
+def tasks_to_match_on(run: Run, tasks: Sequence[Task]) -> list[Task]:
+    """Of the training tasks, those for validation. Raises InputError where there is none."""
+    apart = set_apart(tasks, run.config.validation)
+    if not apart:
         raise InputError(
             f"planner.match_teacher: no task to measure on: validation={run.config.validation} of "
-            f"{len(load_tasks(run, 'train'))} training tasks is none; raise one of them"
+            f"{len(tasks)} training tasks is none; raise one of them"
         )
-    return tasks
+    return apart
 
 
-def require_teacher_matched(run: Run) -> None:
+def require_teacher_matched(run: Run, tasks: Sequence[Task], seeds: Sequence[Plan]) -> None:
     """Play the teacher's and the SFT planner's plans of the validation tasks: one plan a task, and
     `evaluation.plan_samples`.
 
@@ -36,11 +35,11 @@ def require_teacher_matched(run: Run) -> None:
         InputError: the teacher's plans earn more, by an interval over the tasks; it has made none
             of these; or there is no validation task.
     """
-    tasks = tasks_to_match_on(run)
-    attempts, resamples = _attempts(run, tasks), run.config.evaluation.bootstrap
+    apart = tasks_to_match_on(run, tasks)
+    attempts, resamples = _attempts(run, apart, seeds), run.config.evaluation.bootstrap
     if not any(attempt.arm == "teacher" for attempt in attempts):
         raise InputError(
-            f"planner.match_teacher: the teacher has made no plan of the {len(tasks)} validation "
+            f"planner.match_teacher: the teacher has made no plan of the {len(apart)} validation "
             "tasks (`mpo collect` says why); raise validation or seeds.resamples"
         )
     found = compare(task_results(attempts, run.config.seed), resamples)
@@ -57,16 +56,17 @@ def require_teacher_matched(run: Run) -> None:
                 )
 
 
-def _attempts(run: Run, tasks: Sequence[Task]) -> list[Attempt]:
+def _attempts(run: Run, tasks: Sequence[Task], seeds: Sequence[Plan]) -> list[Attempt]:
     evaluation = run.config.evaluation
     of_tasks = {task.id: task for task in tasks}
-    seeds = [plan for plan in load_seeds(run) if plan.task_id in of_tasks]
+    seeds = [plan for plan in seeds if plan.task_id in of_tasks]
     plans = {("teacher", False): [plan for plan in seeds if plan.sample == 0]}
-    plans["sft", False] = collect_plans(run, "sft", "validation")
+    plans["sft", False] = collect_plans(run, "sft", "validation", tasks)
     if evaluation.plan_samples:
         drawn = [plan for plan in seeds if plan.sample < evaluation.plan_samples]
         plans["teacher", True] = drawn
-        plans["sft", True] = collect_plans(run, "sft", "validation", evaluation.plan_samples)
+        samples = evaluation.plan_samples
+        plans["sft", True] = collect_plans(run, "sft", "validation", tasks, samples)
     requests = {
         of: episode_requests(run, tasks, made, evaluation.repetitions, evaluation.temperature)
         for of, made in plans.items()

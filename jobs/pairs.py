@@ -1,41 +1,58 @@
 """Stage: preference pairs from a round's scored plans."""
 
 from collections import Counter
+from collections.abc import Sequence
 
-from jobs.plans import load_plans
-from jobs.rollout import load_plan_scores
 from jobs.run import Run
-from jobs.tasks import load_tasks, parted
+from jobs.tasks import parted
+from mpo_core.errors import InputError
 from mpo_core.files import write_records
+from mpo_core.ledger import read_records
 from mpo_core.pairs import RULES, chosen_pairs, half_turned, make_pairs
-from mpo_core.types import PreferencePair
+from mpo_core.types import Plan, PlanScore, PreferencePair, Task
 
 
-def collect_pairs(run: Run, version: str, round_number: int = 1) -> list[PreferencePair]:
-    """Write the pairs of a planner's plans by the config's rule; tasks whose plans tie give none.
+def collect_pairs(
+    run: Run,
+    tasks: Sequence[Task],
+    plans: Sequence[Plan],
+    scores: Sequence[PlanScore],
+    round_number: int = 1,
+) -> list[PreferencePair]:
+    """Write the pairs of a round's scored plans of the training tasks, by the config's rule; tasks
+    whose plans tie give none.
 
     Those of the validation tasks go into a file of their own, and are not returned.
     """
-    scores, tasks = load_plan_scores(run, round_number), load_tasks(run, "train")
-    plans, rule = load_plans(run, version, "train"), run.config.pairs.rule
+    rule = run.config.pairs.rule
     pairs = make_pairs(rule, tasks, plans, scores, run.prompts, **_limits(run))
-    training, held_out = parted(run, pairs)
+    training, held_out = parted(pairs, tasks, run.config.validation)
     write_records(run.files.pairs(round_number), training)
     write_records(run.files.validation_pairs(round_number), held_out)
     return training
 
 
-def collect_control_pairs(run: Run, version: str) -> list[PreferencePair]:
+def collect_control_pairs(
+    run: Run, tasks: Sequence[Task], pairs: Sequence[PreferencePair], version: str
+) -> list[PreferencePair]:
     """Write the pairs of a control planner (`Run.controls`): the first round's, half turned."""
-    pairs = run.records(run.files.pairs(), PreferencePair)
-    turned = half_turned(pairs, load_tasks(run, "train"), run.controls[version])
+    turned = half_turned(pairs, tasks, run.controls[version])
     write_records(run.files.control_pairs(version), turned)
     return turned
 
 
-def yields(run: Run, round_number: int = 1) -> dict[str, dict[str, int]]:
-    """What every rule would give: its pairs, and the tasks that have one."""
-    scores, tasks = load_plan_scores(run, round_number), load_tasks(run, "train")
+def load_pairs(run: Run, round_number: int = 1) -> list[PreferencePair]:
+    """A round's pairs. Raises InputError where there are none."""
+    path = run.files.pairs(round_number)
+    if not path.is_file():
+        raise InputError(f"{path}: no pairs; run `mpo pairs` with the same config first")
+    return read_records(path, PreferencePair)
+
+
+def yields(
+    run: Run, tasks: Sequence[Task], scores: Sequence[PlanScore]
+) -> dict[str, dict[str, int]]:
+    """What every rule would give of scored plans: its pairs, and the tasks that have one."""
     found = {
         rule: Counter(task.id for task, *_ in chosen_pairs(rule, tasks, scores, **_limits(run)))
         for rule in RULES

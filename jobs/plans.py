@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.run import Round, Run
-from jobs.tasks import Tasks, load_tasks
+from jobs.tasks import Tasks
 from mpo_core import aio
 from mpo_core.completions import Reply
 from mpo_core.errors import InputError
@@ -14,16 +14,19 @@ from mpo_core.progress import Progress
 from mpo_core.types import Plan, Task
 
 
-def collect_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> list[Plan]:
-    """Sample the plans of a split that `plans/<version>-<split>.jsonl` does not yet hold.
+def collect_plans(
+    run: Run, version: str, split: Tasks, tasks: Sequence[Task], samples: int = 0
+) -> list[Plan]:
+    """A planner's plans of a split's tasks; those that `plans/<version>-<split>.jsonl` does not
+    yet hold are sampled.
 
     Args:
         samples: plans a task to draw at `planner.temperature`, into `plans/sampled/`, for an
             evaluation of the planner's samples; by default what the split's stage asks for.
     """
     if _given(run, version, split):
-        return load_plans(run, version, split)
-    tasks, sampling = load_tasks(run, split), _sampling(run, split, samples)
+        return load_plans(run, version, split, tasks)
+    sampling = _sampling(run, split, samples)
     with plan_ledger(run.files.plans(version, split, sampled=bool(samples))) as ledger:
         origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
         done = sum(plan.origin == origin for plan in ledger)
@@ -48,17 +51,19 @@ def collect_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> lis
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 
 
-def load_plans(run: Run, version: str, split: Tasks) -> list[Plan]:
-    """The sampled plans of a split. Raises InputError where some are missing."""
+def load_plans(run: Run, version: str, split: Tasks, tasks: Sequence[Task]) -> list[Plan]:
+    """The sampled plans of a split's tasks. Raises InputError where some are missing."""
     if files := _given(run, version, split):
-        return bound_plans(files, load_tasks(run, split), run.published_id)
-    tasks, sampling = load_tasks(run, split), _sampling(run, split)
+        return bound_plans(files, tasks, run.published_id)
+    sampling = _sampling(run, split)
     with plan_ledger(run.files.plans(version, split)) as ledger:
         origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
         return sampled_plans(tasks, ledger, origin, sampling.per_task)
 
 
-def own_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> list[Plan]:
+def own_plans(
+    run: Run, version: str, split: Tasks, tasks: Sequence[Task], samples: int = 0
+) -> list[Plan]:
     """What a ledger holds of the config as it is; it may hold other settings' plans too."""
     path = run.files.plans(version, split, sampled=bool(samples))
     sampling = _sampling(run, split, samples)
@@ -68,11 +73,11 @@ def own_plans(run: Run, version: str, split: Tasks, samples: int = 0) -> list[Pl
         origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
     except InputError:
         return []  # Of a planner that other settings have trained.
-    tasks = {task.id for task in load_tasks(run, split)}
+    of_tasks = {task.id for task in tasks}
     return [
         plan
         for plan in run.records(path, Plan)
-        if plan.origin == origin and plan.task_id in tasks and plan.sample < sampling.per_task
+        if plan.origin == origin and plan.task_id in of_tasks and plan.sample < sampling.per_task
     ]
 
 

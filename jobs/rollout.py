@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from jobs.plans import load_plans
 from jobs.run import Run
-from jobs.tasks import load_tasks
 from mpo_core import aio
 from mpo_core.chat import ChatModel
 from mpo_core.episode import EpisodeProtocol, EpisodeRequest, protocol_of, requests_of
@@ -22,12 +20,15 @@ VALIDATION = "validation"
 Episodes = Ledger[Episode, EpisodeFigures]
 
 
-def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanScore]:
-    """Play what is owed of `episodes/scoring.jsonl`; write the scores of a planner's plans."""
-    requests = scoring_requests(run, version)
+def collect_scores(
+    run: Run, tasks: Sequence[Task], plans: Sequence[Plan], round_number: int = 1
+) -> list[PlanScore]:
+    """Scores of plans of training tasks; what is owed of `episodes/scoring.jsonl` is played, and
+    the round's scores are written."""
+    requests = scoring_requests(run, tasks, plans)
     episodes = play(run, SCORING, requests)
     if run.config.scoring.repetitions == "auto":
-        requests = scoring_requests(run, version, episodes)
+        requests = scoring_requests(run, tasks, plans, episodes)
         episodes = play(run, SCORING, requests)
     scores = score_plans(requests, episodes)
     save_scores(scores, run.files.scores(round_number))
@@ -35,14 +36,12 @@ def collect_scores(run: Run, version: str, round_number: int = 1) -> list[PlanSc
 
 
 def scoring_requests(
-    run: Run, version: str, played: Iterable[EpisodeFigures] = ()
+    run: Run,
+    tasks: Sequence[Task],
+    plans: Sequence[Plan],
+    played: Iterable[EpisodeFigures] = (),
 ) -> list[EpisodeRequest]:
-    """The episodes that a planner's plans are scored by (`requests_to_score`).
-
-    Raises:
-        InputError: plans are lacking.
-    """
-    tasks, plans = load_tasks(run, "train"), load_plans(run, version, "train")
+    """The episodes that plans are scored by (`requests_to_score`)."""
 
     def ask(repetitions: int | Mapping[str, int]) -> list[EpisodeRequest]:
         return episode_requests(run, tasks, plans, repetitions, run.config.scoring.temperature)

@@ -7,6 +7,7 @@ stands in `rounds.json`.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ from jobs.pairs import collect_pairs
 from jobs.plans import collect_plans
 from jobs.rollout import VALIDATION, collect_scores, episode_requests, play
 from jobs.run import Round, Run
-from jobs.tasks import load_tasks
+from jobs.tasks import set_apart
 from jobs.train import train_on_pairs
 from mpo_core.exact import exact_mean
 from mpo_core.files import write_text
+from mpo_core.types import Plan, PlanScore, PreferencePair, Task
 
 
 @dataclass(frozen=True)
@@ -33,29 +35,51 @@ class Outcome:
     kept: bool
 
 
-def run_rounds(run: Run) -> list[Outcome]:
-    """All rounds, until one does not help; one only where none trains a planner to go on from."""
+@dataclass(frozen=True)
+class Rounds:
+    """What the rounds came to, and what else is learnt from: the first one's scored plans."""
+
+    outcomes: list[Outcome]
+    plans: list[Plan]
+    scores: list[PlanScore]
+    pairs: list[PreferencePair]
+
+
+def run_rounds(run: Run, tasks: Sequence[Task]) -> Rounds:
+    """All rounds on the training tasks, until one does not help; one only where none trains a
+    planner to go on from."""
     outcomes: list[Outcome] = []
+    first: tuple[list[Plan], list[PlanScore], list[PreferencePair]] | None = None
     for number in range(1, run.config.rounds + 1):
-        outcome = _run_round(run, Round.of(run.config, number), outcomes)
+        this = Round.of(run.config, number)
+        plans = collect_plans(run, this.start, "train", tasks)
+        scores = collect_scores(run, tasks, plans, number)
+        pairs = collect_pairs(run, tasks, plans, scores, number)
+        first = first or (plans, scores, pairs)
+        outcome = _run_round(run, this, tasks, pairs, outcomes)
         outcomes.append(outcome)
         write_text(run.files.rounds, json.dumps([asdict(o) for o in outcomes], indent=1))
         if not outcome.kept or not run.config.trains:
             break
-    return outcomes
+    assert first is not None, "there is at least one round"
+    return Rounds(outcomes, *first)
 
 
-def _run_round(run: Run, this: Round, before: list[Outcome]) -> Outcome:
-    collect_plans(run, this.start, "train")
-    collect_scores(run, this.start, this.number)
-    pairs = collect_pairs(run, this.start, this.number)
+def _run_round(
+    run: Run,
+    this: Round,
+    tasks: Sequence[Task],
+    pairs: Sequence[PreferencePair],
+    before: list[Outcome],
+) -> Outcome:
+    """Train on a round's pairs, and see whether that has helped."""
     if before and not pairs:
         # Nothing tells its plans apart any more: the planner before is the last.
         return Outcome(this.number, this.version, this.start, 0, None, kept=False)
     if not run.config.trains:
         return Outcome(this.number, this.start, this.start, len(pairs), None, kept=True)
-    train_on_pairs(run, this)
-    reward = _validation_reward(run, this.version) if run.config.rounds > 1 else None
+    train_on_pairs(run, this, pairs)
+    reward = _validation_reward(run, this.version, tasks) if run.config.rounds > 1 else None
     kept = not before or reward is None or reward > before[-1].validation_reward
     return Outcome(this.number, this.version, this.start, len(pairs), reward, kept)
 
@@ -72,12 +96,13 @@ def final_version(run: Run) -> str:
     return kept[-1] if kept else Round.of(run.config, 1).version
 
 
-def _validation_reward(run: Run, version: str) -> float | None:
-    tasks, evaluation = load_tasks(run, "validation"), run.config.evaluation
-    if not tasks:
+def _validation_reward(run: Run, version: str, tasks: Sequence[Task]) -> float | None:
+    """Mean reward under a planner's plans on the training tasks that are set apart."""
+    apart, evaluation = set_apart(tasks, run.config.validation), run.config.evaluation
+    if not apart:
         return None
-    plans = collect_plans(run, version, "validation", evaluation.plan_samples)
-    requests = episode_requests(run, tasks, plans, evaluation.repetitions, evaluation.temperature)
+    plans = collect_plans(run, version, "validation", apart, evaluation.plan_samples)
+    requests = episode_requests(run, apart, plans, evaluation.repetitions, evaluation.temperature)
     episodes = play(run, VALIDATION, requests)
     rewards = [episodes[request.key].reward for request in requests]
     # The float of an exact mean: rounds that earn the same are equal.

@@ -152,6 +152,7 @@ class Run:
 
     @cached_property
     def tracker(self) -> Tracker:
+        """Where the run's figures go. Raises InputError for a store that cannot be used."""
         if not self.config.tracking.enabled:
             return NoTracker()
         config = self.config
@@ -231,7 +232,9 @@ class Run:
                 finally:
                     await model.close()
 
-            found = aio.run(ask(for_probing(self.backend.model(name))))
+            endpoint = self.backend.model(name)
+            assert isinstance(endpoint, EndpointModel), name
+            found = aio.run(ask(for_probing(endpoint)))
             print(f"model {name}: {found}", file=sys.stderr)
             self._findings[name] = found
         return self._findings[name]

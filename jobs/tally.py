@@ -4,36 +4,46 @@ A run's folder may have been worked on with other settings before: another seed,
 plans. What those came to stays in the ledgers and is counted nowhere.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import product
 
 from jobs.arms import arms_played, planners
-from jobs.plans import own_plans
+from jobs.plans import load_plans, own_plans
 from jobs.rollout import Episodes, scoring_requests
 from jobs.run import Round, Run
+from jobs.tasks import Tasks, TasksOf, set_apart
 from mpo_core.errors import InputError
-from mpo_core.types import EpisodeFigures, Plan
+from mpo_core.types import EpisodeFigures, Plan, Task
 
 
-def plans_of_config(run: Run) -> list[Plan]:
+def plans_of_config(run: Run, tasks: TasksOf) -> list[Plan]:
     """The plans that the config has sampled, of all planners and splits."""
     config, samples = run.config, run.config.evaluation.plan_samples
     rounds = [Round.of(config, number) for number in range(1, config.rounds + 1)]
-    sampled = {(this.start, "train", 0) for this in rounds}
+    sampled: set[tuple[str, Tasks, int]] = {(this.start, "train", 0) for this in rounds}
     if config.rounds > 1:
         sampled |= {(this.version, "validation", samples) for this in rounds}
     if config.planner.match_teacher:
         sampled |= {("sft", "validation", 0), ("sft", "validation", samples)}
     versions = {version for arm in arms_played(run) for version in planners(run, arm)}
     sampled |= set(product(versions, config.evaluation.splits, {0, samples}))
-    return [plan for of in sorted(sampled) for plan in own_plans(run, *of)]
+    apart = set_apart(tasks["train"], config.validation)
+    return [
+        plan
+        for version, split, drawn in sorted(sampled)
+        for plan in own_plans(
+            run, version, split, apart if split == "validation" else tasks[split], drawn
+        )
+    ]
 
 
-def scored_episodes(run: Run, played: Episodes) -> list[EpisodeFigures]:
+def scored_episodes(run: Run, tasks: Sequence[Task], played: Episodes) -> list[EpisodeFigures]:
     """The episodes of the scoring by which the config's plans are scored, of all rounds."""
     keys: set[str] = set()
     for number in range(1, run.config.rounds + 1):
         with suppress(InputError):  # A round that was not begun.
-            requests = scoring_requests(run, Round.of(run.config, number).start, played)
+            plans = load_plans(run, Round.of(run.config, number).start, "train", tasks)
+            requests = scoring_requests(run, tasks, plans, played)
             keys |= {request.key for request in requests}
     return [episode for episode in played if episode.key in keys]

@@ -1,7 +1,7 @@
 """Stage: the tasks of the run, with the instructions that only the environments know."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -20,19 +20,26 @@ from mpo_core.types import Demonstration, PreferencePair, ScoredAnswer, Split, T
 SPLITS: tuple[Split, ...] = get_args(Split)
 Tasks = Split | Literal["validation"]
 """A split, or the training tasks that nothing is trained on."""
+TasksOf = Mapping[Split, list[Task]]
+"""Split -> its tasks, with their instructions."""
 OfTask = TypeVar("OfTask", PreferencePair, Demonstration, ScoredAnswer)
 
 
-def collect_tasks(run: Run) -> None:
-    """Write `tasks/<split>.jsonl` for every split that the run plays."""
-    for split in run.splits:
-        path = run.files.tasks(split)
-        wanted = run.tasks(split)
-        if path.is_file() and _ids(read_records(path, Task)) == _ids(wanted):
-            continue
-        with Progress(f"tasks {split}", len(wanted), 0, "tasks") as progress:
-            told = aio.run(described(wanted, run.suites, lambda: progress.advance(1, 0)))
-        write_records(path, told)
+def collect_tasks(run: Run) -> TasksOf:
+    """The tasks of every split that the run plays; what is owed of `tasks/<split>.jsonl` is
+    written."""
+    return {split: _collected(run, split) for split in run.splits}
+
+
+def _collected(run: Run, split: Split) -> list[Task]:
+    path, wanted = run.files.tasks(split), run.tasks(split)
+    there = run.records(path, Task)
+    if _ids(there) == _ids(wanted):
+        return there
+    with Progress(f"tasks {split}", len(wanted), 0, "tasks") as progress:
+        told = aio.run(described(wanted, run.suites, lambda: progress.advance(1, 0)))
+    write_records(path, told)
+    return told
 
 
 def load_tasks(run: Run, split: Tasks) -> list[Task]:
@@ -57,9 +64,11 @@ def set_apart(tasks: Sequence[Task], share: float) -> list[Task]:
     return [task for task in tasks if task.id in apart]
 
 
-def parted(run: Run, records: Sequence[OfTask]) -> tuple[list[OfTask], list[OfTask]]:
-    """Records of training tasks: those to train on, and those of the validation tasks."""
-    apart = {task.id for task in load_tasks(run, "validation")}
+def parted(
+    records: Sequence[OfTask], tasks: Sequence[Task], share: float
+) -> tuple[list[OfTask], list[OfTask]]:
+    """Records of training tasks: those to train on, and those of the share that is set apart."""
+    apart = {task.id for task in set_apart(tasks, share)}
     return (
         [record for record in records if record.task_id not in apart],
         [record for record in records if record.task_id in apart],

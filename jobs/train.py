@@ -1,6 +1,5 @@
 """Stage: a training of the planner or the agent, done once for all that decides it."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -8,21 +7,25 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from jobs.collect import experts_as_agent, load_seeds
+from jobs.collect import experts_as_agent
 from jobs.pairs import collect_control_pairs
-from jobs.plans import load_plans
-from jobs.rollout import load_plan_scores
 from jobs.run import Round, Run, Trainee
-from jobs.tasks import load_tasks, parted
+from jobs.tasks import parted
 from mpo_core.advantages import plans_above_mean, scored_answers
 from mpo_core.chat_templates import given_template, template_settings
-from mpo_core.config import PgConfig, SftConfig, TrainingConfig, deciding
+from mpo_core.config import TrainingConfig, deciding
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
-from mpo_core.files import write_records, write_text
-from mpo_core.formats import training_rows
+from mpo_core.files import write_records
 from mpo_core.training.settings import Method, TrainingJob
-from mpo_core.types import Demonstration, content_hash
+from mpo_core.types import (
+    Demonstration,
+    Plan,
+    PlanScore,
+    PreferencePair,
+    Task,
+    content_hash,
+)
 
 UNTRACKED = {"step", "max_steps", "seconds"}
 ALL_TIE = (
@@ -39,37 +42,40 @@ NOTHING_SHOWN = {
 """Name -> why its training has nothing to imitate."""
 
 
-def train_agent(run: Run) -> dict[str, Any]:
+def train_agent(run: Run, tasks: Sequence[Task]) -> dict[str, Any]:
     """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
-    shown = [of_episode(e) for e in experts_as_agent(run) if e.success and e.turns]
-    return _imitate(run, run.agent_trainee, shown, run.config.agent.sft)
+    config = settings_of(run, "agent.sft", "agent")
+    shown = [of_episode(e) for e in experts_as_agent(run, tasks) if e.success and e.turns]
+    return _imitate(run, run.agent_trainee, tasks, shown, config)
 
 
-def train_sft(run: Run) -> dict[str, Any]:
+def train_sft(run: Run, tasks: Sequence[Task], seeds: Sequence[Plan]) -> dict[str, Any]:
     """SFT of the planner on the seed plans."""
-    tasks = {task.id: task for task in load_tasks(run, "train")}
-    shown = [of_plan(plan, tasks[plan.task_id], run.prompts) for plan in load_seeds(run)]
-    return _imitate(run, run.trainee("sft"), shown, run.config.planner.sft)
+    config = settings_of(run, "planner.sft", "sft")
+    by_id = {task.id: task for task in tasks}
+    shown = [of_plan(plan, by_id[plan.task_id], run.prompts) for plan in seeds]
+    return _imitate(run, run.trainee("sft"), tasks, shown, config)
 
 
-def train_rft(run: Run) -> dict[str, Any]:
+def train_rft(
+    run: Run, tasks: Sequence[Task], plans: Sequence[Plan], scores: Sequence[PlanScore]
+) -> dict[str, Any]:
     """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task, or with
     all above the task's mean."""
-    tasks, plans = load_tasks(run, "train"), load_plans(run, "sft", "train")
-    planner = run.config.planner
-    pick = {"best": best_plans, "above_mean": plans_above_mean}[planner.rft.pick]
-    picked = pick(tasks, plans, load_plan_scores(run))
-    shown = [of_plan(plan, task, run.prompts) for task, plan in picked]
-    config = planner.rft.training or planner.sft
-    return _imitate(run, run.trainee("rft"), shown, config, start="sft")
+    rft = run.config.planner.rft
+    config = rft.training or settings_of(run, "planner.sft", "rft")
+    pick = {"best": best_plans, "above_mean": plans_above_mean}[rft.pick]
+    shown = [of_plan(plan, task, run.prompts) for task, plan in pick(tasks, plans, scores)]
+    return _imitate(run, run.trainee("rft"), tasks, shown, config, start="sft")
 
 
-def train_pg(run: Run) -> dict[str, Any]:
+def train_pg(
+    run: Run, tasks: Sequence[Task], plans: Sequence[Plan], scores: Sequence[PlanScore]
+) -> dict[str, Any]:
     """Policy gradient on all scored plans of the first round, from the planner that wrote them."""
-    start = Round.of(run.config, 1).start
-    tasks, plans = load_tasks(run, "train"), load_plans(run, start, "train")
-    answers = scored_answers(tasks, plans, load_plan_scores(run), run.prompts)
-    learnt, held_out = parted(run, answers)
+    config = settings_of(run, "planner.pg", "pg")
+    answers = scored_answers(tasks, plans, scores, run.prompts)
+    learnt, held_out = parted(answers, tasks, run.config.validation)
     rows, validation = run.files.answers(), run.files.validation_answers()
     write_records(rows, learnt)
     write_records(validation, held_out)
@@ -80,73 +86,46 @@ def train_pg(run: Run) -> dict[str, Any]:
         run.trainee("pg"),
         "pg",
         rows,
-        run.config.planner.pg,
-        start=start,
+        config,
+        start=Round.of(run.config, 1).start,
         validation=validation if held_out else None,
     )
 
 
-def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
-    """DPO of a round's planner on its pairs, its start being the reference."""
-    _require_pairs(run, this.number)
+def train_on_pairs(run: Run, this: Round, pairs: Sequence[PreferencePair]) -> dict[str, Any]:
+    """DPO of a round's planner on its pairs (`jobs.pairs`), its start being the reference.
+
+    Raises:
+        InputError: there are none.
+    """
+    _require_some(run, this, pairs)
     return _prefer(run, this, run.trainee(this.version), run.files.pairs(this.number))
 
 
-def train_controls(run: Run) -> list[dict[str, Any]]:
+def train_controls(
+    run: Run, tasks: Sequence[Task], pairs: Sequence[PreferencePair]
+) -> list[dict[str, Any]]:
     """The control planners of `scoring.shuffle`, each trained as the first round's planner is, on
-    its pairs half of which are turned; measured on the validation tasks' true ones."""
-    if not run.controls:
-        return []
-    _require_pairs(run, 1)
-    summaries = []
+    its pairs half of which are turned; measured on the validation tasks' true ones.
+
+    Raises:
+        InputError: there are controls, and no pairs.
+    """
+    summaries, first = [], Round.of(run.config, 1)
     for version in run.controls:
-        collect_control_pairs(run, version)
-        pairs = run.files.control_pairs(version)
-        summaries.append(_prefer(run, Round.of(run.config, 1), run.trainee(version), pairs))
+        _require_some(run, first, pairs)
+        collect_control_pairs(run, tasks, pairs, version)
+        rows = run.files.control_pairs(version)
+        summaries.append(_prefer(run, first, run.trainee(version), rows))
     return summaries
 
 
-def train_method(
-    run: Run, method: str, round_number: int = 1, given: Path | None = None
-) -> list[tuple[dict[str, Any], Path]]:
-    """The training of a name on the command line, on rows given or on the run's own.
-
-    Returns:
-        Its summary and the folder of its weights; for `shuffled`, those of each control.
-    """
-    this = Round.of(run.config, round_number)
-    trainee = run.trainee(this.version if method == "dpo" else method)
-    if method == "agent":
-        trainee = run.agent_trainee
-    if run.config.models[trainee.model].source is None:
-        raise InputError(
-            f"train {method}: models.{trainee.model} has no source to train; give it one (a model "
-            "folder or hub id)"
-        )
-    if given is not None:
-        rows = run.files.given(method)
-        write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
-        planner = run.config.planner
-        config = {
-            "dpo": run.config.training,
-            "sft": planner.sft or SftConfig(),
-            "pg": planner.pg or PgConfig(),
-        }[method]
-        return [(train(run, trainee, method, rows, config), trainee.folder)]
-    if method == "shuffled":
-        if not run.controls:
-            raise InputError(
-                "scoring.shuffle: not set, so there are no control planners; such as "
-                "scoring.shuffle=[0,1,2]"
-            )
-        return list(zip(train_controls(run), map(run.files.planner, run.controls), strict=True))
-    section = {"agent": "agent.sft", "pg": "planner.pg", "dpo": "training"}
-    key = section.get(method, "planner.sft")
-    if attrgetter(key)(run.config) is None:
-        raise InputError(f"{key}: not set, so {method} has no settings; such as {key}={{}}")
-    of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft, "pg": train_pg}
-    summary = train_on_pairs(run, this) if method == "dpo" else of_method[method](run)
-    return [(summary, trainee.folder)]
+def settings_of(run: Run, key: str, name: str) -> TrainingConfig:
+    """The settings of a training. Raises InputError where the config has none."""
+    section = attrgetter(key)(run.config)
+    if section is None:
+        raise InputError(f"{key}: not set, so {name} has no settings; such as {key}={{}}")
+    return section
 
 
 def train(
@@ -237,13 +216,11 @@ def complete_curves(run: Run, name: str, done: dict[str, Any]) -> None:
                 _track(run, name, row)
 
 
-def _require_pairs(run: Run, round_number: int) -> None:
+def _require_some(run: Run, this: Round, pairs: Sequence[PreferencePair]) -> None:
     """Raises InputError for a round without pairs."""
-    pairs = run.files.pairs(round_number)
-    if not pairs.is_file():
-        raise InputError(f"{pairs}: no pairs; run `mpo pairs` with the same config first")
-    if not pairs.read_text(encoding="utf-8"):
-        raise InputError(f"{pairs}: {ALL_TIE}, or lower pairs.min_margin")
+    if not pairs:
+        rows = run.files.pairs(this.number)
+        raise InputError(f"{rows}: {ALL_TIE}, or lower pairs.min_margin")
 
 
 def _prefer(run: Run, this: Round, trainee: Trainee, pairs: Path) -> dict[str, Any]:
@@ -265,12 +242,14 @@ def _prefer(run: Run, this: Round, trainee: Trainee, pairs: Path) -> dict[str, A
 def _imitate(
     run: Run,
     trainee: Trainee,
+    tasks: Sequence[Task],
     shown: Sequence[Demonstration],
     config: TrainingConfig,
+    *,
     start: str | None = None,
 ) -> dict[str, Any]:
     """SFT on demonstrations, but for those of the validation tasks."""
-    learnt, held_out = parted(run, shown)
+    learnt, held_out = parted(shown, tasks, run.config.validation)
     rows = run.files.demonstrations(trainee.name)
     validation = run.files.validation_demonstrations(trainee.name)
     write_records(rows, learnt)

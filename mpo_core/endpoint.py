@@ -93,9 +93,12 @@ class EndpointModel:
 
     @property
     def where(self) -> str:
+        """Key, name and address, as messages tell them."""
         return f"models.{self.key}: {self.name} at {self.address.shown}"
 
     async def chat(self, request: ChatRequest) -> list[Reply]:
+        """As `ChatModel.chat`: exactly the samples asked for, one by one where the server gives
+        fewer."""
         replies: list[Reply] = []
         if request.n == 1 or "n" not in self.lacks:
             replies = await self._surely(request)
@@ -111,6 +114,7 @@ class EndpointModel:
         return replies[: request.n]
 
     async def close(self) -> None:
+        """Close the connections; a later request opens them again."""
         if self._client is not None:
             await self._client.close()
             self._client = self._slots = None
@@ -136,9 +140,7 @@ class EndpointModel:
             sent = self._sent(request, lacks)
             try:
                 async with self._slots:
-                    replies = await self._with_retries(
-                        lambda lacks=lacks: self._post(request, lacks)
-                    )
+                    replies = await self._with_retries(partial(self._post, request, lacks))
             except Refused as refusal:
                 if filtered(refusal.body):
                     return [Reply("", fault="content filter")] * request.n

@@ -73,6 +73,7 @@ class EpisodeRequest:
     def of(
         cls, task: Task, plan: Plan | None, model: str, protocol: EpisodeProtocol, repetition: int
     ) -> "EpisodeRequest":
+        """The request with its key. Raises ValueError for a plan of another task."""
         if plan is not None and plan.task_id != task.id:
             raise ValueError(f"plan of {plan.task_id} given to {task.id}")
         text = plan.text if plan else None

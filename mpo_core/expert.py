@@ -57,4 +57,4 @@ class Recital:
         return [Reply(f" {next(self._actions, '')}")]
 
     async def close(self) -> None:
-        pass
+        """Nothing was opened."""

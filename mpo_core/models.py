@@ -29,6 +29,7 @@ class ScriptedModel:
         self._function = function
 
     async def chat(self, request: ChatRequest) -> list[Reply]:
+        """What the function says, each sample with a seed of its own at a temperature."""
         texts = []
         for sample in range(request.n):
             seed = (request.seed or 0) + sample if request.temperature else 0
@@ -37,7 +38,7 @@ class ScriptedModel:
         return [reply_of(text, completion_tokens=len(text.split())) for text in texts]
 
     async def close(self) -> None:
-        pass
+        """Nothing was opened."""
 
 
 def client_fingerprint(name: str, config: ModelConfig) -> str:

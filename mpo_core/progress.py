@@ -49,9 +49,11 @@ class Progress:
         self._bar = bar(name, total, done, unit)
 
     def episode(self, episode: Episode) -> None:
+        """One more is played."""
         self.advance(1, episode.completion_tokens, episode.steps)
 
     def advance(self, units: int, tokens: int, steps: int = 0) -> None:
+        """So many more units, and what they took of a model's tokens and environments' steps."""
         self.tokens += tokens
         self.steps += steps
         rates = f"{self.tokens / self.seconds:.0f} tokens/s"
@@ -62,6 +64,7 @@ class Progress:
 
     @property
     def seconds(self) -> float:
+        """Since this attempt began; above 0."""
         return max(time.monotonic() - self._start, 1e-9)
 
     def __enter__(self) -> "Progress":

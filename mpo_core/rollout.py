@@ -24,6 +24,7 @@ from mpo_core.types import Episode
 logger = logging.getLogger(__name__)
 
 Play = Callable[[EpisodeRequest], Awaitable[Episode]]
+"""Plays a requested episode, as `Player.play` does."""
 
 
 class Player:
@@ -50,11 +51,13 @@ class Player:
             await environment.close()
 
     def host(self, env: str) -> Host:
+        """The host of an environment's sessions; one for all episodes."""
         if env not in self._hosts:
             self._hosts[env] = self._suites[env].host()
         return self._hosts[env]
 
     async def close(self) -> None:
+        """End the environments' processes and let go of the model."""
         for host in self._hosts.values():
             await host.close()
         self._hosts.clear()

@@ -25,10 +25,12 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
+        """The settings that it was begun with."""
         return self.path / "config.yaml"
 
     @property
     def timings(self) -> Path:
+        """Stage -> seconds and amounts, over all attempts at the run."""
         return self.path / "timings.json"
 
     @property
@@ -59,6 +61,7 @@ class RunFolder:
     # --------------------------------------------------------------------- what is played
 
     def tasks(self, split: str) -> Path:
+        """A split's tasks, with their instructions."""
         return self.path / "tasks" / f"{split}.jsonl"
 
     def plans(self, planner: str, split: str, *, sampled: bool = False) -> Path:
@@ -78,17 +81,21 @@ class RunFolder:
                 yield planner, split, path
 
     def episodes(self, stage: str) -> Path:
+        """The ledger of what a stage has played."""
         return self.path / "episodes" / f"{stage}.jsonl"
 
     # --------------------------------------------------------------------- what is learnt from
 
     def scores(self, round_number: int = 1) -> Path:
+        """Of the training tasks' plans in a round."""
         return self.path / in_round("scores.parquet", round_number)
 
     def pairs(self, round_number: int = 1) -> Path:
+        """A round's preference pairs, but for the validation tasks'."""
         return self.path / "pairs" / in_round("pairs.jsonl", round_number)
 
     def validation_pairs(self, round_number: int = 1) -> Path:
+        """A round's preference pairs of the validation tasks."""
         return self.path / "pairs" / in_round("validation.jsonl", round_number)
 
     def control_pairs(self, control: str) -> Path:
@@ -96,9 +103,11 @@ class RunFolder:
         return self.path / "pairs" / f"{control}.jsonl"
 
     def demonstrations(self, version: str) -> Path:
+        """What a training imitates, but for the validation tasks'."""
         return self.path / "demonstrations" / f"{version}.jsonl"
 
     def validation_demonstrations(self, version: str) -> Path:
+        """What a training is measured on: the validation tasks'."""
         return self.path / "demonstrations" / f"{version}-validation.jsonl"
 
     def answers(self) -> Path:
@@ -106,6 +115,7 @@ class RunFolder:
         return self.path / "answers" / "answers.jsonl"
 
     def validation_answers(self) -> Path:
+        """Those of the validation tasks."""
         return self.path / "answers" / "validation.jsonl"
 
     def given(self, method: str) -> Path:

@@ -67,4 +67,5 @@ def save_scores(scores: Sequence[PlanScore], path: Path) -> None:
 
 
 def load_scores(path: Path) -> list[PlanScore]:
+    """The scores that `save_scores` has written."""
     return [PlanScore(**row) for row in pd.read_parquet(path).to_dict("records")]

@@ -41,12 +41,19 @@ class Lesson:
 
 
 class Teacher(Protocol):
+    """Turns an expert's episode into plans."""
+
     origin: str
     """Names the teacher and its settings."""
     per_task: int
+    """Plans of a task in all."""
 
     async def teach(self, task: Task, episode: Episode, count: int, first: int) -> Lesson:
-        """`count` plans beside the `first` ones that the task has, or none and the fault."""
+        """`count` plans beside the `first` ones that the task has, or none and the fault.
+
+        Raises:
+            ModelUnavailable, InputError: the teacher cannot be asked.
+        """
         ...
 
 

@@ -44,11 +44,30 @@ PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 
 
 class Tracker(Protocol):
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None: ...
-    def logged_steps(self, metric: str) -> set[int]: ...
-    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
-    def log_folder(self, folder: Path, name: str) -> None: ...
-    def end(self, status: str) -> None: ...
+    """Where a run's figures are written down for people to compare runs by.
+
+    Logging raises InputError where the store is lost; the run's own files are the truth.
+    """
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers by name, of a training's step or of the whole run."""
+        ...
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """The steps that a metric is known of."""
+        ...
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows of the same keys, as a table of that name."""
+        ...
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        """The files of a folder, under a name."""
+        ...
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        ...
 
 
 class NoTracker:

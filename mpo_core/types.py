@@ -127,6 +127,7 @@ class Episode(Record):
 
     @property
     def steps(self) -> int:
+        """Actions, those that could not be read among them."""
         return len(self.turns)
 
     @property
@@ -179,6 +180,7 @@ class EpisodeFigures:
 
     @classmethod
     def of(cls, episode: Episode) -> "EpisodeFigures":
+        """What is kept in memory of an episode."""
         return cls(*_FIGURES(episode))
 
 

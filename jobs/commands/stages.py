@@ -26,8 +26,7 @@ def collect(config: ConfigArgument, overrides: Overrides = None) -> None:
     from jobs.tasks import collect_tasks
 
     with opened_run(config, overrides) as opened:
-        collect_tasks(opened)
-        seeds = collect_seeds(opened)
+        seeds = collect_seeds(opened, collect_tasks(opened)["train"])
     path = opened.files.seeds("train")
     console.print(f"{len(seeds.plans)} plans in {path}", soft_wrap=True)
     console.print(f"{len(seeds.faults)} tasks without a plan")
@@ -50,9 +49,9 @@ def plans(
     from jobs.tasks import collect_tasks
 
     with opened_run(config, overrides) as opened:
-        collect_tasks(opened)
+        tasks = collect_tasks(opened)["train"]
         start = Round.of(opened.config, round_number).start
-        sampled = collect_plans(opened, start, "train")
+        sampled = collect_plans(opened, start, "train", tasks)
     path = opened.files.plans(start, "train")
     console.print(f"{len(sampled)} plans in {path}", soft_wrap=True)
 
@@ -62,12 +61,15 @@ def rollout(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
 ) -> None:
     """Score the sampled plans by Monte Carlo rollouts of the agent."""
+    from jobs.plans import load_plans
     from jobs.rollout import collect_scores
     from jobs.run import Round
+    from jobs.tasks import load_tasks
 
     with opened_run(config, overrides) as opened:
-        start = Round.of(opened.config, round_number).start
-        scores = collect_scores(opened, start, round_number)
+        tasks, start = load_tasks(opened, "train"), Round.of(opened.config, round_number).start
+        plans = load_plans(opened, start, "train", tasks)
+        scores = collect_scores(opened, tasks, plans, round_number)
         path = opened.files.scores(round_number)
     played = sum(score.n for score in scores)
     console.print(f"{len(scores)} plans scored by {played} episodes in {path}", soft_wrap=True)
@@ -82,13 +84,18 @@ def pairs(
 ) -> None:
     """Make preference pairs of the scored plans."""
     from jobs.pairs import collect_pairs, yields
+    from jobs.plans import load_plans
+    from jobs.rollout import load_plan_scores
     from jobs.run import Round
+    from jobs.tasks import load_tasks
 
     with opened_run(config, overrides) as opened:
+        scores, tasks = load_plan_scores(opened, round_number), load_tasks(opened, "train")
         start = Round.of(opened.config, round_number).start
-        found = collect_pairs(opened, start, round_number)
+        plans = load_plans(opened, start, "train", tasks)
+        found = collect_pairs(opened, tasks, plans, scores, round_number)
         table = Table("rule", "pairs", "tasks", title="what each rule gives")
-        for rule, amounts in yields(opened, round_number).items():
+        for rule, amounts in yields(opened, tasks, scores).items():
             table.add_row(rule, str(amounts["pairs"]), str(amounts["tasks"]))
         path = opened.files.pairs(round_number)
     console.print(table)
@@ -131,7 +138,7 @@ def train(
     ] = None,
 ) -> None:
     """Train the planner or the agent on what the stages before have left, or on a file."""
-    from jobs.train import train_method
+    from jobs.trainings import train_by_name
 
     given = {"dpo": pairs, "sft": rows, "pg": rows}.get(method)
     for option, path in (("--pairs", pairs), ("--rows", rows)):
@@ -143,7 +150,7 @@ def train(
         # A run of its own, beside those of the config.
         overrides = [f"name={quoted(run_name(given))}", *(overrides or [])]
     with opened_run(config, overrides) as opened:
-        trained = train_method(opened, method, round_number, given)
+        trained = train_by_name(opened, method, round_number, given)
     for summary, folder in trained:
         console.print(
             f"{summary['steps']} steps, loss {summary['loss_first']:.3f} to "
@@ -176,6 +183,5 @@ def evaluate(
         given = [f"evaluation.plan_files={files}", "evaluation.arms=[none, file]"]
         overrides = [*given, *(overrides or [])]
     with opened_run(config, overrides) as opened:
-        collect_tasks(opened)
-        summary = evaluate_stage(opened)
+        summary = evaluate_stage(opened, collect_tasks(opened))
     print_report(opened.files.report, summary)

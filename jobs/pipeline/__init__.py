@@ -27,25 +27,26 @@ def run_pipeline(run: Run) -> dict[str, Any]:
     run.tracker  # noqa: B018
     if not (run.files.report / SUMMARY).is_file():
         run.probe_endpoints()
-    collect_tasks(run)
+    tasks = collect_tasks(run)
+    train = tasks["train"]
     if run.config.planner.match_teacher:
-        tasks_to_match_on(run)
+        tasks_to_match_on(run, train)
     for arm in run.config.evaluation.arms:
         if arm in TAUGHT:
             # A task that its teacher can make no plan of is found out before the trainings.
             for split in run.config.evaluation.splits:
-                taught_plans(run, arm, split)
+                taught_plans(run, arm, split, tasks[split])
     if run.config.agent.sft:
-        train_agent(run)
+        train_agent(run, train)
     if run.config.planner.sft:
-        collect_seeds(run)
-        train_sft(run)
+        seeds = collect_seeds(run, train)
+        train_sft(run, train, seeds.plans)
         if run.config.planner.match_teacher:
-            require_teacher_matched(run)
-    run_rounds(run)
+            require_teacher_matched(run, train, seeds.plans)
+    rounds = run_rounds(run, train)
     if "rft" in run.config.evaluation.arms:
-        train_rft(run)
+        train_rft(run, train, rounds.plans, rounds.scores)
     if "pg" in run.config.evaluation.arms:
-        train_pg(run)
-    train_controls(run)
-    return evaluate(run)
+        train_pg(run, train, rounds.plans, rounds.scores)
+    train_controls(run, train, rounds.pairs)
+    return evaluate(run, tasks)

@@ -8,6 +8,8 @@ from mpo_core.config.declare import Section, operational
 
 
 class ClusterConfig(Section):
+    """Where the work is done: in this process, or by Ray."""
+
     enabled: bool = operational(True)
     """False runs everything in this process, without Ray: endpoints and scripted models only."""
     address: str | None = operational(None)
@@ -34,6 +36,8 @@ class ClusterConfig(Section):
 
 
 class TrackingConfig(Section):
+    """What is written down in MLflow."""
+
     enabled: bool = operational(True)
     uri: str | None = operational(None)
     """MLflow tracking URI; by default MLFLOW_TRACKING_URI, else `sqlite:///<runs_dir>/mlflow.db`."""

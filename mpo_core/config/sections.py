@@ -133,6 +133,8 @@ class SeedsConfig(Section):
 
 
 class PlannerConfig(Section):
+    """Who writes the plans, how it is sampled, and what it is trained on before preferences."""
+
     model: str = decides()
     """Key in `models` of the planner before training."""
     sft: SftConfig | None = decides(None)
@@ -166,6 +168,8 @@ class PlannerConfig(Section):
 
 
 class AgentConfig(Section):
+    """Who plays, what it is told, and when its episodes end."""
+
     model: str = decides()
     """Key in `models` of the agent; it explores and is evaluated."""
     sft: SftConfig | None = decides(None)
@@ -193,6 +197,8 @@ class AgentConfig(Section):
 
 
 class ScoringConfig(Section):
+    """How plans are scored: by how many episodes, and with which controls."""
+
     repetitions: PositiveInt | Literal["auto"] = decides(5)
     """Episodes per plan (N in the paper). `auto`: one, and more only where they are expected to do
     most for telling a task's best and worst plans apart; what stays unbiased says docs/scoring.md.
@@ -248,6 +254,8 @@ class ScoringConfig(Section):
 
 
 class PairsConfig(Section):
+    """Which scored plans are preferred to which."""
+
     rule: Literal["best_worst", "nested", "margin", "significant"] = decides("best_worst")
     """Which of a task's scored plans are paired: the best and the worst (the paper's rule); these,
     the second best and the second worst, and so on (`nested`); every two that differ by more than
@@ -259,6 +267,8 @@ class PairsConfig(Section):
 
 
 class EvaluationConfig(Section):
+    """Whose plans are compared, on which tasks, and how often."""
+
     splits: list[Split] = selects(["seen", "unseen"], min_length=1)
     arms: list[str] = selects(["none", "base", "mpo"], min_length=1)
     """Plans to compare, by default `none`, `base` and, where the planner can be trained, `mpo`:

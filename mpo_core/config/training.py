@@ -26,6 +26,8 @@ SMOOTHED_LOSSES = ("exo_pair", "robust", "aot", "aot_unpaired")
 
 
 class LoraConfig(Section):
+    """The adapter that is trained in place of all weights."""
+
     rank: PositiveInt = decides(16)
     alpha: PositiveInt = decides(32)
     dropout: float = decides(0.0, ge=0, lt=1)

@@ -231,4 +231,5 @@ class Config(Section):
 
     @property
     def run_dir(self) -> Path:
+        """The run's folder (`mpo_core.run_folder`)."""
         return self.runs_dir / self.name

@@ -59,8 +59,13 @@ class Environment(Protocol):
     run again from its start, on a new environment.
     """
 
-    async def reset(self, task: Task) -> Reset: ...
-    async def step(self, action: str) -> Step: ...
+    async def reset(self, task: Task) -> Reset:
+        """Begin an episode of a task. Raises InputError where the task cannot be played."""
+        ...
+
+    async def step(self, action: str) -> Step:
+        """Do one action, in whatever words."""
+        ...
 
     async def valid_actions(self) -> list[str]:
         """Every action that the environment would accept now. May cost as much as many steps."""
@@ -73,7 +78,9 @@ class Environment(Protocol):
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Give the session back; the process behind it may go on."""
+        ...
 
 
 class Host(Protocol):
@@ -83,7 +90,9 @@ class Host(Protocol):
         """A new session; starts or restarts the process behind it when needed."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End the process, and with it all sessions."""
+        ...
 
 
 class Suite(Protocol):
@@ -128,7 +137,8 @@ class Suite(Protocol):
         """The settings that change what an episode is (part of every episode's key)."""
 
     @abstractmethod
-    def host(self) -> Host: ...
+    def host(self) -> Host:
+        """A host of sessions, whose process is started with the first of them."""
 
     def plan_steps(
         self, task: Task, actions: Sequence[str], beginning: str

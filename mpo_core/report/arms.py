@@ -17,6 +17,7 @@ ARM_NAMES = {
 
 
 def arm_name(arm: str) -> str:
+    """An arm of the config in the report's words; one of `plan_files` is its own name."""
     if of_round := ROUND_ARM.fullmatch(arm):
         return f"MPO plans, round {of_round[1]}"
     return ARM_NAMES.get(arm, arm)

@@ -79,6 +79,7 @@ class LocalModel:
         self._worker: asyncio.Task[None] | None = None
 
     async def chat(self, request: ChatRequest) -> list[Reply]:
+        """As `ChatModel.chat`: the same seed gives the same sample, whatever it is drawn with."""
         weights = await asyncio.to_thread(self._weights)
         if self._template is None:
             settings, given = template_settings(self._config), given_template(self._config)

@@ -60,8 +60,7 @@ def doors(monkeypatch):
 def evaluated(asked) -> dict:
     with Run(asked) as run:
         run.tracker = Kept()
-        collect_tasks(run)
-        return evaluate(run)
+        return evaluate(run, collect_tasks(run))
 
 
 def results(asked) -> dict[tuple[str, bool], list[TaskResult]]:

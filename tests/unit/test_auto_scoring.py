@@ -8,7 +8,7 @@ import pytest
 from jobs.cli import main
 from jobs.evaluate import evaluate, metrics_of
 from jobs.pairs import collect_pairs
-from jobs.plans import collect_plans
+from jobs.plans import collect_plans, load_plans
 from jobs.rollout import collect_scores
 from jobs.run import Run
 from jobs.sweep import begin_with_copy
@@ -49,9 +49,8 @@ def config(folder: Path, **changes) -> Config:
 
 def scores(asked: Config) -> list[PlanScore]:
     with Run(asked) as run:
-        collect_tasks(run)
-        collect_plans(run, "base", "train")
-        return collect_scores(run, "base")
+        tasks = collect_tasks(run)["train"]
+        return collect_scores(run, tasks, collect_plans(run, "base", "train", tasks))
 
 
 def ledger(asked: Config) -> Path:
@@ -88,8 +87,10 @@ def test_scores_of_different_numbers_of_attempts_are_paired_and_exchanged(tmp_pa
         asked = config(tmp_path / rule, pairs={"rule": rule, "level": 0.4})
         begin_with_copy(scored.run_dir, asked.run_dir)
         with Run(asked) as run:
-            pairs = collect_pairs(run, "base")
-            turned = half_turned(pairs, load_tasks(run, "train"), seed=0)
+            tasks = load_tasks(run, "train")
+            plans = load_plans(run, "base", "train", tasks)
+            pairs = collect_pairs(run, tasks, plans, found)
+            turned = half_turned(pairs, tasks, seed=0)
         for pair in pairs:
             assert {pair.chosen_score, pair.rejected_score} <= set(found)
             assert pair.chosen_score.mean > pair.rejected_score.mean
@@ -107,7 +108,7 @@ def test_the_report_says_what_was_spent_and_saved(tmp_path):
     asked = config(tmp_path)
     found = scores(asked)
     with Run(asked) as run:
-        summary = evaluate(run)
+        summary = evaluate(run, collect_tasks(run))
     spent = summary["spending"]
     uniform = 6 * len(found)
     assert (spent["plans"], spent["episodes"], spent["uniform"]) == (len(found), 32, uniform)
@@ -124,7 +125,7 @@ def test_a_report_of_as_many_attempts_for_all_says_nothing_of_spending(tmp_path)
     asked = config(tmp_path, scoring={"repetitions": 1})
     scores(asked)
     with Run(asked) as run:
-        summary = evaluate(run)
+        summary = evaluate(run, collect_tasks(run))
     assert "spending" not in summary
     assert "Attempts of the scoring" not in markdown(summary)
 

@@ -28,13 +28,11 @@ def run(tmp_path, monkeypatch):
             for sample in range(samples or 1)
         ]
 
-    def seeds(run):
-        return plans("teacher", load_tasks(run, "train"), 8)
+    def drawn(run, version, split, tasks, samples=0):
+        return plans(version, tasks, samples)
 
-    def drawn(run, version, split, samples=0):
-        return plans(version, load_tasks(run, split), samples)
-
-    monkeypatch.setattr("jobs.imitation.load_seeds", seeds)
+    run.train = load_tasks(run, "train")
+    run.seeds = lambda: plans("teacher", run.train, 8)
     monkeypatch.setattr("jobs.imitation.collect_plans", drawn)
     monkeypatch.setattr(
         "jobs.imitation.play",
@@ -52,7 +50,7 @@ def run(tmp_path, monkeypatch):
 )
 def test_a_planner_that_is_not_shown_to_fall_short_goes_on(run, greedy, sampled):
     run.worth = {("teacher", True): [0.5], ("sft", False): greedy, ("sft", True): sampled}
-    require_teacher_matched(run)
+    require_teacher_matched(run, run.train, run.seeds())
 
 
 @pytest.mark.parametrize(
@@ -62,27 +60,27 @@ def test_a_planner_that_is_not_shown_to_fall_short_goes_on(run, greedy, sampled)
 def test_a_planner_that_is_shown_to_fall_short_ends_the_run(run, greedy, sampled, short):
     run.worth = {("teacher", True): [0.5], ("sft", False): greedy, ("sft", True): sampled}
     with pytest.raises(InputError, match=f"falls short of its teacher on the 20 .*{short}") as said:
-        require_teacher_matched(run)
+        require_teacher_matched(run, run.train, run.seeds())
     assert "\n" not in str(said.value)
 
 
 def test_without_tasks_to_measure_on_it_is_said_so(run):
     run.config.validation = 0.01
     with pytest.raises(InputError, match=r"no task to measure on: validation=0\.01 of 40 "):
-        require_teacher_matched(run)
+        require_teacher_matched(run, run.train, [])
 
 
 def test_one_task_shows_nothing(run):
     run.config.validation = 1 / TASKS
     run.worth = {("teacher", True): [1.0], ("sft", False): [0.0], ("sft", True): [0.0]}
-    require_teacher_matched(run)
+    require_teacher_matched(run, run.train, run.seeds())
 
 
-def test_a_teacher_without_a_plan_of_any_validation_task_is_not_matched(run, monkeypatch):
-    monkeypatch.setattr("jobs.imitation.load_seeds", lambda run: [])
+def test_a_teacher_without_a_plan_of_any_validation_task_is_not_matched(run):
+    run.seeds = list
     run.worth = {("sft", False): [0.0], ("sft", True): [0.0]}
     with pytest.raises(InputError, match="has made no plan of the 20 validation tasks"):
-        require_teacher_matched(run)
+        require_teacher_matched(run, run.train, run.seeds())
 
 
 def test_only_sft_is_measured_by_its_teacher():

@@ -103,6 +103,29 @@ def test_the_library_needs_neither_ray_nor_vllm():
             assert not {"ray", "vllm"} & {found.partition(".")[0] for found in names}, name
 
 
+def test_stages_load_nothing_of_what_the_stages_before_them_give():
+    """What goes from stage to stage is values, which the command line loads where it runs one
+    alone. The end of the loop alone looks at what the whole run has left."""
+    alone = {"jobs.trainings", "jobs.commands.stages", "jobs.export"}
+    at_the_end = {"jobs.evaluate": {"load_plan_scores"}, "jobs.tally": {"load_plans"}}
+    loaders = {"load_tasks", "load_plans", "load_plan_scores", "load_pairs", "load_seeds"}
+    defined = set()
+    for name, path in modules().items():
+        if not name.startswith("jobs."):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        defined |= loaders & {node.name for node in tree.body if isinstance(node, FUNCTIONS)}
+        brought = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        if name not in alone:
+            assert loaders & brought == at_the_end.get(name, set()), name
+    assert defined == loaders
+
+
 def test_a_file_can_be_read_at_one_sitting():
     files = [*modules().values(), *(ROOT / "tests").rglob("*.py")]
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}

@@ -18,10 +18,10 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(f"jobs.rounds.{name}", lambda *_: None)
     monkeypatch.setattr("jobs.rounds.collect_pairs", lambda *_: ["a pair"])
 
-    def plans(run, version, split, samples=0):
+    def plans(run, version, split, tasks, samples=0):
         # The second round's greedy plans are worse, its sampled ones better.
         worth = {"mpo": 0.5, "mpo-2": 0.75 if samples else 0.25}.get(version, 0.0)
-        return [Plan.of(one.id, str(worth), version) for one in load_tasks(run, split)]
+        return [Plan.of(one.id, str(worth), version) for one in tasks]
 
     monkeypatch.setattr("jobs.rounds.collect_plans", plans)
     monkeypatch.setattr(
@@ -34,7 +34,7 @@ def run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("samples", "last"), [(0, "mpo"), (2, "mpo-2")])
 def test_a_round_is_judged_by_sampled_plans_where_the_evaluation_draws_them(run, samples, last):
     run.config.evaluation.plan_samples = samples
-    first, second = run_rounds(run)
+    first, second = run_rounds(run, load_tasks(run, "train")).outcomes
     assert first.kept and first.validation_reward == 0.5
     assert second.kept == (last == "mpo-2")
     assert final_version(run) == last
@@ -43,4 +43,5 @@ def test_a_round_is_judged_by_sampled_plans_where_the_evaluation_draws_them(run,
 def test_without_a_planner_trained_on_preferences_there_is_one_round(run):
     arms = ["evaluation.arms=[sft,rft,pg]", "scoring.shuffle=false"]
     run.config = named_config("sandbox", ["rounds=3", *arms])
-    assert [outcome.planner for outcome in run_rounds(run)] == ["sft"]
+    outcomes = run_rounds(run, load_tasks(run, "train")).outcomes
+    assert [outcome.planner for outcome in outcomes] == ["sft"]

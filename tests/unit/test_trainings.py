@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.arms import asked_of, planners
+from jobs.collect import Seeds
 from jobs.configs import named_config
 from jobs.pipeline import run_pipeline
+from jobs.rounds import Rounds
 from jobs.run import Run
-from jobs.train import train_controls, train_method, train_pg, train_rft
+from jobs.train import train_controls
+from jobs.trainings import train_by_name
 from mpo_core.config import SftConfig
 from mpo_core.conversations import SftExample
 from mpo_core.errors import InputError
@@ -52,7 +55,7 @@ def run(tmp_path, monkeypatch):
     ]
     write_records(run.dir / "tasks" / "train.jsonl", tasks)
     save_scores(scores, run.files.scores())
-    monkeypatch.setattr("jobs.train.load_plans", lambda run, version, split: plans)
+    monkeypatch.setattr("jobs.trainings.load_plans", lambda *_: plans)
     run.all_pairs = make_pairs("best_worst", tasks, plans, scores, run.prompts)
     return run
 
@@ -69,7 +72,8 @@ def trained(monkeypatch):
         )
         return {"version": trainee.name}
 
-    monkeypatch.setattr("jobs.train.train", note)
+    for module in ("train", "trainings"):
+        monkeypatch.setattr(f"jobs.{module}.train", note)
     return asked
 
 
@@ -80,9 +84,9 @@ def write_pairs(run):
 
 def test_a_control_is_trained_as_the_planner_is_on_its_pairs_half_turned(run, trained):
     write_pairs(run)
-    folders = [folder for _, folder in train_method(run, "shuffled")]
+    folders = [folder for _, folder in train_by_name(run, "shuffled")]
     assert folders == [run.dir / "planner" / f"shuffled-{seed}" for seed in (3, 5)]
-    train_method(run, "dpo")
+    train_by_name(run, "dpo")
     *controls, real = trained
     assert [one["version"] for one in trained] == ["shuffled-3", "shuffled-5", "mpo"]
     mixed = []
@@ -101,20 +105,20 @@ def test_a_control_is_trained_as_the_planner_is_on_its_pairs_half_turned(run, tr
 
 def test_without_seeds_there_are_no_controls(run, trained):
     run.config = named_config("demo-paper")
-    assert train_controls(run) == [] == trained
+    assert train_controls(run, [], []) == [] == trained
     with pytest.raises(InputError, match=r"scoring\.shuffle: not set"):
-        train_method(run, "shuffled")
+        train_by_name(run, "shuffled")
     assert planners(run, "shuffled") == []
 
 
 def test_controls_need_the_rounds_pairs(run, trained):
     with pytest.raises(InputError, match="no pairs; run `mpo pairs`"):
-        train_controls(run)
+        train_by_name(run, "shuffled")
     assert trained == []
 
 
 def test_policy_gradient_learns_from_all_scored_plans_but_the_validation_tasks(run, trained):
-    train_pg(run)
+    train_by_name(run, "pg")
     [asked] = trained
     assert (asked["version"], asked["method"], asked["start"]) == ("pg", "pg", "sft")
     assert asked["config"] == run.config.planner.pg and asked["config"].batch_size == 2
@@ -131,7 +135,7 @@ def test_policy_gradient_without_a_difference_is_refused_with_advice(run, traine
     one = [PlanScore.of(s.task_id, s.plan_id, [0.5]) for s in scores_of(run)]
     save_scores(one, run.files.scores())
     with pytest.raises(InputError, match=r"answers\.jsonl: the plans of every task tie"):
-        train_pg(run)
+        train_by_name(run, "pg")
     assert trained == []
 
 
@@ -144,7 +148,7 @@ def scores_of(run):
 @pytest.mark.parametrize(("pick", "per_task"), [("best", 1), ("above_mean", 2)])
 def test_rft_imitates_the_best_plan_or_all_above_the_mean(run, trained, pick, per_task):
     run.config.planner.rft.pick = pick
-    train_rft(run)
+    train_by_name(run, "rft")
     [asked] = trained
     shown = [
         *read_records(asked["rows"], Demonstration),
@@ -164,13 +168,13 @@ def test_rft_above_the_mean_where_all_tie_is_refused_with_advice(run, trained):
     save_scores(one, run.files.scores())
     run.config.planner.rft.pick = "above_mean"
     with pytest.raises(InputError, match=r"rft\.jsonl: the plans of every task tie"):
-        train_rft(run)
+        train_by_name(run, "rft")
     assert trained == []
 
 
 def test_rft_has_settings_of_its_own_where_given(run, trained):
     run.config.planner.rft.training = SftConfig(learning_rate=1e-3)
-    train_rft(run)
+    train_by_name(run, "rft")
     assert trained[0]["config"] == run.config.planner.rft.training
 
 
@@ -178,13 +182,13 @@ def test_rows_given_to_policy_gradient_need_no_run(run, trained, tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "Plan.", "completion": "Step 1: Go.", "advantage": 0.5}\n')
     run.config.planner.pg = None
-    [(_, folder)] = train_method(run, "pg", given=file)
+    [(_, folder)] = train_by_name(run, "pg", given=file)
     [asked] = trained
     assert folder == run.dir / "planner" / "pg" and asked["start"] is None
     assert asked["config"].ratio_cap == 3
     assert read_records(asked["rows"], SftExample)[0].completion[0]["content"] == "Step 1: Go."
     with pytest.raises(InputError, match=r"planner\.pg: not set, so pg has no settings"):
-        train_method(run, "pg")
+        train_by_name(run, "pg")
 
 
 def test_the_shuffled_arms_result_on_a_task_is_the_mean_over_its_planners(run, monkeypatch):
@@ -195,9 +199,8 @@ def test_the_shuffled_arms_result_on_a_task_is_the_mean_over_its_planners(run, m
     rewards = {"A": 1.0, "B": 0.5, "C": 0.25}
     monkeypatch.setattr(
         "jobs.arms.collect_plans",
-        lambda run, version, split: [
-            Plan.of(one.id, text, version)
-            for one, text in zip(held_out, said[version], strict=True)
+        lambda run, version, split, tasks: [
+            Plan.of(one.id, text, version) for one, text in zip(tasks, said[version], strict=True)
         ],
     )
     run.agent_fingerprint = lambda: "agent"
@@ -205,7 +208,7 @@ def test_the_shuffled_arms_result_on_a_task_is_the_mean_over_its_planners(run, m
         "jobs.rollout.agent_protocol",
         lambda run, task, temperature: protocol(temperature=temperature),
     )
-    asked = [one.request for one in asked_of(run, "shuffled", "unseen")]
+    asked = [one.request for one in asked_of(run, "shuffled", "unseen", held_out)]
     assert len({request.key for request in asked}) == 3
     attempts = [Attempt("shuffled", r.task, episode(r, rewards[r.plan.text])) for r in asked]
     first, second = task_results(attempts, seed=1)
@@ -227,12 +230,18 @@ def test_the_pipeline_trains_what_the_arms_evaluate(run, monkeypatch, arms, trai
     changed = [f"evaluation.arms={arms}", f"scoring.shuffle={seeds}"]
     run.config = named_config("demo-paper", SETTINGS[:-2] + changed)
     done = []
+
+    def noted(training: str) -> Rounds:
+        done.append(training)
+        return Rounds([], [], [], [])
+
     for name in ("train_sft", "train_rft", "train_pg", "train_controls", "run_rounds"):
         monkeypatch.setattr(
-            f"jobs.pipeline.{name}", lambda _, name=name: done.append(name.split("_")[1])
+            f"jobs.pipeline.{name}", lambda *_, name=name: noted(name.split("_")[1])
         )
-    for name in ("collect_tasks", "collect_seeds", "evaluate"):
-        monkeypatch.setattr(f"jobs.pipeline.{name}", lambda _: None)
+    monkeypatch.setattr("jobs.pipeline.collect_tasks", lambda _: {"train": []})
+    monkeypatch.setattr("jobs.pipeline.collect_seeds", lambda *_: Seeds([], {}, 0, 0, None))
+    monkeypatch.setattr("jobs.pipeline.evaluate", lambda *_: None)
     run.backend = SimpleNamespace(connect=lambda: None)
     run.tracker, run.probe_endpoints = None, lambda: None
     run_pipeline(run)
@@ -242,8 +251,8 @@ def test_the_pipeline_trains_what_the_arms_evaluate(run, monkeypatch, arms, trai
 def test_without_tasks_to_match_the_teacher_on_nothing_is_trained(run, monkeypatch):
     changed = ["planner.match_teacher=true", "validation=0"]
     run.config = named_config("demo-paper", SETTINGS[:-2] + changed)
-    monkeypatch.setattr("jobs.pipeline.collect_tasks", lambda _: None)
-    monkeypatch.setattr("jobs.pipeline.train_sft", lambda _: pytest.fail("SFT was trained"))
+    monkeypatch.setattr("jobs.pipeline.collect_tasks", lambda _: {"train": []})
+    monkeypatch.setattr("jobs.pipeline.train_sft", lambda *_: pytest.fail("SFT was trained"))
     run.backend = SimpleNamespace(connect=lambda: None)
     run.tracker, run.probe_endpoints = None, lambda: None
     with pytest.raises(InputError, match="no task to measure on"):

@@ -8,6 +8,7 @@ from jobs.collect import collect_seeds
 from jobs.configs import named_config
 from jobs.pipeline import run_pipeline
 from jobs.run import Run
+from jobs.tasks import load_tasks
 from mpo_core.ledger import read_records
 from mpo_core.types import Episode
 from tests.fake_server import Mode, fake_server
@@ -36,7 +37,7 @@ def test_planner_teacher_and_agent_at_endpoints_play_through_the_pool(tmp_path, 
         assert yaml.safe_load(path.read_text()).get("cluster", {}).get("enabled", True)
         with Run(named_config(str(path))) as run:
             summary = run_pipeline(run)
-            seeds = collect_seeds(run)
+            seeds = collect_seeds(run, load_tasks(run, "train"))
     assert len(seeds.plans) == 2 and not seeds.faults
     assert {headers["authorization"] for headers in server.seen_headers} == {"Bearer secret"}
     played = read_records(tmp_path / "small" / "episodes" / "scoring.jsonl", Episode)

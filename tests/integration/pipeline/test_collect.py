@@ -15,6 +15,7 @@ from jobs.configs import named_config
 from jobs.plans import collect_plans
 from jobs.run import Run
 from jobs.sweep import begin_with_copy
+from jobs.tasks import load_tasks
 from mpo_core.abstraction import RULES
 from mpo_core.demonstrations import of_episode
 from mpo_core.ledger import read_records
@@ -149,7 +150,7 @@ def test_experts_can_speak_as_the_agent_would(collected, tmp_path):
     runs_dir = copied(collected[0], tmp_path)
     config = named_config("demo-llm", [f"runs_dir={runs_dir}", *OVERRIDES, "agent.list_actions=3"])
     with Run(config) as run:
-        episodes = list(experts_as_agent(run))
+        episodes = list(experts_as_agent(run, load_tasks(run, "train")))
     assert len(episodes) == TASKS and all(episode.success for episode in episodes)
     for episode in episodes:
         shown = of_episode(episode)
@@ -169,7 +170,7 @@ def test_plans_sampled_elsewhere_are_taken_from_their_file(collected, tmp_path):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = [f"runs_dir={copied(collected[0], tmp_path)}", *OVERRIDES, f"planner.sampled=[{file}]"]
     with Run(named_config("demo-llm", given)) as run:
-        plans = collect_plans(run, "base", "train")
+        plans = collect_plans(run, "base", "train", load_tasks(run, "train"))
     assert [(plan.task_id, plan.text) for plan in plans] == [
         (task.id, text) for task in tasks for text in (f"Step 1: Do {task.id}.", "Step 1: Wait.")
     ]
