@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cluster.address import cluster_address
 from cluster.private import start_private_cluster
@@ -38,6 +39,9 @@ from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
 from mpo_core.training.settings import Method
 
+if TYPE_CHECKING:
+    from cluster.serving import Engines
+
 
 class ClusterBackend:
     """Nothing is started before it is needed; `close` stops what was."""
@@ -47,10 +51,12 @@ class ClusterBackend:
         self._config = config
         self._served = served_models(config)
         self._sources = {
-            name: str(resolve_source(model.source)) for name, model in self._served.items()
+            name: str(resolve_source(model.source))
+            for name, model in self._served.items()
+            if model.source
         }
         self._plan = resource_plan(config)
-        self._engines = None
+        self._engines: Engines | None = None
         self._own_engines: dict[str, str] = {}
         self._free_engines = False
         self._connected = False
@@ -72,7 +78,7 @@ class ClusterBackend:
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         address = cluster_address(cluster.address)
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address:
             gcs = reach_cluster(address)
             check_node(address)
@@ -185,7 +191,7 @@ class ClusterBackend:
             self._undo()
             self._connected = False
 
-    def _running_engines(self):
+    def _running_engines(self) -> "Engines":
         if self._engines is None:
             from cluster.serving import Engine, Engines
 

@@ -51,7 +51,8 @@ class LocalWeights(CallbackBase):
 class AdapterServer(LLMServer):
     """One replica of an engine."""
 
-    async def __init__(self, llm_config, **kwargs) -> None:
+    # Serve awaits it.
+    async def __init__(self, llm_config, **kwargs) -> None:  # type: ignore[misc]
         self._adapter_lock = asyncio.Lock()
         if isinstance(llm_config.accelerator_config, CPUConfig):
             from cluster.cpu_engine import OneProcessEngine

@@ -47,7 +47,8 @@ class RolloutPool:
         prompts: Mapping[str, Prompts],
         model: ChatModel,
     ) -> None:
-        actor = RolloutActor.options(
+        # Of the decorator's type, Ray says that it leaves the class as it is.
+        actor = RolloutActor.options(  # type: ignore[attr-defined]
             num_cpus=cluster.cpus_per_rollout_actor,
             max_concurrency=cluster.episodes_in_flight + 1,
             scheduling_strategy="SPREAD",

@@ -47,8 +47,8 @@ SHOWN_EPISODES = 50
 def evaluate(run: Run) -> dict[str, Any]:
     """Play what is owed of `episodes/evaluation.jsonl`; write and return `report/summary.json`."""
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
-    config, asked = run.config, []
-    arms = arms_played(run)
+    config, arms = run.config, arms_played(run)
+    asked: list[Asked] = []
     for arm in config.evaluation.arms:
         if arm not in arms:
             log.warning("evaluation.arms: %s is left out: its round trained no planner", arm)
@@ -85,7 +85,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     return summary
 
 
-def _attempt(asked: Asked, episode: EpisodeFigures) -> Attempt:
+def _attempt(asked: Asked, episode: EpisodeFigures) -> Attempt[EpisodeFigures]:
     plan = asked.request.plan
     return Attempt(
         asked.arm, asked.request.task, episode, asked.sampled, plan.text if plan else None

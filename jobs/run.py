@@ -203,7 +203,8 @@ class Run:
 
     def _own_engine(self, version: str) -> bool:
         if version == "agent":
-            return self.config.agent.sft.method == "full"
+            trained = self.config.agent.sft
+            return trained is not None and trained.method == "full"
         return self.config.planner.serve == "engine"
 
     @contextmanager

@@ -11,6 +11,7 @@ from jobs.arms import arms_played, planners
 from jobs.plans import own_plans
 from jobs.rollout import Episodes, scoring_requests
 from jobs.run import Round, Run
+from jobs.tasks import Tasks
 from mpo_core.errors import InputError
 from mpo_core.types import EpisodeFigures, Plan
 
@@ -19,7 +20,7 @@ def plans_of_config(run: Run) -> list[Plan]:
     """The plans that the config has sampled, of all planners and splits."""
     config, samples = run.config, run.config.evaluation.plan_samples
     rounds = [Round.of(config, number) for number in range(1, config.rounds + 1)]
-    sampled = {(this.start, "train", 0) for this in rounds}
+    sampled: set[tuple[str, Tasks, int]] = {(this.start, "train", 0) for this in rounds}
     if config.rounds > 1:
         sampled |= {(this.version, "validation", samples) for this in rounds}
     if config.planner.match_teacher:

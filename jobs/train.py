@@ -4,9 +4,8 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.collect import experts_as_agent, load_seeds
 from jobs.pairs import collect_control_pairs, control_pairs_path, pairs_path, validation_path
@@ -24,6 +23,7 @@ from mpo_core.formats import training_rows
 from mpo_core.training.settings import Method
 from mpo_core.types import Demonstration, content_hash
 
+S = TypeVar("S", bound=TrainingConfig)
 UNTRACKED = {"step", "max_steps", "seconds"}
 ALL_TIE = (
     "the plans of every task tie, so there is nothing to learn from; raise planner.per_task, "
@@ -41,30 +41,34 @@ NOTHING_SHOWN = {
 
 def train_agent(run: Run) -> dict[str, Any]:
     """SFT of the agent on the experts' episodes of the training tasks, as it would see them."""
+    settings = _settings(run.config.agent.sft, "agent.sft", "agent")
     shown = [of_episode(e) for e in experts_as_agent(run) if e.success and e.turns]
-    return _imitate(run, "agent", shown, run.config.agent.sft)
+    return _imitate(run, "agent", shown, settings)
 
 
 def train_sft(run: Run) -> dict[str, Any]:
     """SFT of the planner on the seed plans."""
+    settings = _settings(run.config.planner.sft, "planner.sft", "sft")
     tasks = {task.id: task for task in load_tasks(run, "train")}
     shown = [of_plan(plan, tasks[plan.task_id], run.prompts) for plan in load_seeds(run)]
-    return _imitate(run, "sft", shown, run.config.planner.sft)
+    return _imitate(run, "sft", shown, settings)
 
 
 def train_rft(run: Run) -> dict[str, Any]:
     """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task, or with
     all above the task's mean."""
-    tasks, plans = load_tasks(run, "train"), load_plans(run, "sft", "train")
     planner = run.config.planner
+    settings = planner.rft.training or _settings(planner.sft, "planner.sft", "rft")
+    tasks, plans = load_tasks(run, "train"), load_plans(run, "sft", "train")
     pick = {"best": best_plans, "above_mean": plans_above_mean}[planner.rft.pick]
     picked = pick(tasks, plans, load_plan_scores(run))
     shown = [of_plan(plan, task, run.prompts) for task, plan in picked]
-    return _imitate(run, "rft", shown, planner.rft.training or planner.sft, start="sft")
+    return _imitate(run, "rft", shown, settings, start="sft")
 
 
 def train_pg(run: Run) -> dict[str, Any]:
     """Policy gradient on all scored plans of the first round, from the planner that wrote them."""
+    settings = _settings(run.config.planner.pg, "planner.pg", "pg")
     start = Round.of(run.config, 1).start
     tasks, plans = load_tasks(run, "train"), load_plans(run, start, "train")
     answers = scored_answers(tasks, plans, load_plan_scores(run), run.prompts)
@@ -79,10 +83,17 @@ def train_pg(run: Run) -> dict[str, Any]:
         "pg",
         "pg",
         rows,
-        run.config.planner.pg,
+        settings,
         start=start,
         validation=validation if held_out else None,
     )
+
+
+def _settings(found: S | None, key: str, version: str) -> S:
+    """A training's settings. Raises InputError where the config has none."""
+    if found is None:
+        raise InputError(f"{key}: not set, so {version} has no settings; such as {key}={{}}")
+    return found
 
 
 def train_on_pairs(run: Run, this: Round) -> dict[str, Any]:
@@ -123,16 +134,17 @@ def train_method(
     this = Round.of(run.config, round_number)
     version = this.version if method == "dpo" else method
     if given is not None:
-        rows = run.dir / "given" / f"{method}.jsonl"
-        rows.parent.mkdir(parents=True, exist_ok=True)
-        write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
         planner = run.config.planner
-        config = {
+        by_method: dict[Method, TrainingConfig] = {
             "dpo": run.config.training,
             "sft": planner.sft or SftConfig(),
             "pg": planner.pg or PgConfig(),
-        }[method]
-        return [(train(run, version, method, rows, config), run.trained_folder(version))]
+        }
+        kind, settings = next(item for item in by_method.items() if item[0] == method)
+        rows = run.dir / "given" / f"{method}.jsonl"
+        rows.parent.mkdir(parents=True, exist_ok=True)
+        write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, kind)))
+        return [(train(run, version, kind, rows, settings), run.trained_folder(version))]
     if method == "shuffled":
         if not run.controls:
             raise InputError(
@@ -140,10 +152,6 @@ def train_method(
                 "scoring.shuffle=[0,1,2]"
             )
         return list(zip(train_controls(run), map(run.trained_folder, run.controls), strict=True))
-    section = {"agent": "agent.sft", "pg": "planner.pg", "dpo": "training"}
-    key = section.get(method, "planner.sft")
-    if attrgetter(key)(run.config) is None:
-        raise InputError(f"{key}: not set, so {method} has no settings; such as {key}={{}}")
     of_method = {"agent": train_agent, "sft": train_sft, "rft": train_rft, "pg": train_pg}
     summary = train_on_pairs(run, this) if method == "dpo" else of_method[method](run)
     return [(summary, run.trained_folder(version))]

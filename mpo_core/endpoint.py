@@ -151,9 +151,7 @@ class EndpointModel:
             sent = self._sent(messages, lacks, asked)
             try:
                 async with self._slots:
-                    replies = await self._with_retries(
-                        lambda lacks=lacks: self._post(messages, lacks, asked)
-                    )
+                    replies = await self._with_retries(partial(self._post, messages, lacks, asked))
             except Refused as refusal:
                 if filtered(refusal.body):
                     return [Reply("", fault="content filter")] * asked["n"]

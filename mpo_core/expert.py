@@ -46,7 +46,7 @@ def expert_request(
 class Recital:
     """A chat model that answers with the actions of a list, one after the other."""
 
-    fingerprint = EXPERT
+    name = fingerprint = EXPERT
 
     def __init__(self, actions: Sequence[str]) -> None:
         self._actions = iter(actions)

@@ -22,6 +22,8 @@ Answer = Callable[[list[Message], int], str | Awaitable[str]]
 
 
 class ChatModel(Protocol):
+    name: str
+    """What its server knows it by."""
     fingerprint: str
     """Names the weights, not the server: equal on every machine that serves the same model."""
 
@@ -52,7 +54,7 @@ class ScriptedModel:
     """A deterministic function in a model's place: `function(messages, seed) -> text`."""
 
     def __init__(self, fingerprint: str, function: Answer) -> None:
-        self.fingerprint = fingerprint
+        self.name = self.fingerprint = fingerprint
         self._function = function
 
     async def chat(

@@ -72,7 +72,7 @@ class LocalModel:
             trained: an adapter of it, or a whole model in its place.
         """
         self.fingerprint = fingerprint
-        self._name, self._config = name, config
+        self.name, self._config = name, config
         self._source, self._trained = str(source), str(trained) if trained else None
         self._template: ChatTemplate | None = None
         self._waiting: list[tuple[Sample, asyncio.Future[Drawn]]] = []
@@ -92,7 +92,7 @@ class LocalModel:
         weights = await asyncio.to_thread(self._weights)
         if self._template is None:
             settings, given = template_settings(self._config), given_template(self._config)
-            self._template = of_tokenizer(weights.tokenizer, self._name, settings, given)
+            self._template = of_tokenizer(weights.tokenizer, self.name, settings, given)
         extend = messages[-1]["role"] == "assistant"
         text = self._template.render(messages, ask=not extend, extend=extend)
         tokens = tuple(weights.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -222,7 +222,7 @@ def _load(fingerprint: str, source: str, trained: str | None) -> Weights:
     # As stored, but for bfloat16 on a processor that is slow at it.
     dtype = "auto" if on_gpu or multiplies_bf16() else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     found = model.generation_config.eos_token_id
     ends = [*(found if isinstance(found, list) else [found]), tokenizer.eos_token_id]
     # Whose defaults, such as top-p, would otherwise be those of every answer.

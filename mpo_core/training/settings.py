@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from mpo_core.config import DpoConfig, PgConfig, SftConfig, TrainingConfig, deciding
 from mpo_core.errors import InputError
@@ -13,11 +13,12 @@ from mpo_core.models import weights_fingerprint
 from mpo_core.types import content_hash
 
 Method = Literal["sft", "dpo", "pg"]
+C_co = TypeVar("C_co", bound=TrainingConfig, covariant=True)
 CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig, "pg": PgConfig}
 
 
 @dataclass(frozen=True)
-class TrainingJob:
+class TrainingJob(Generic[C_co]):
     """One training: the same job on every worker."""
 
     rows: Path
@@ -30,7 +31,7 @@ class TrainingJob:
     work: Path
     """Folder of the checkpoints, on storage that all workers share. A job continues from the
     newest complete checkpoint that it finds there."""
-    config: TrainingConfig
+    config: C_co
     """Of the method's kind in `CONFIGS`."""
     seed: int
     method: Method = "dpo"

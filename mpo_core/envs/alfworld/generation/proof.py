@@ -37,13 +37,15 @@ class Player:
 
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", PLAY],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ | NO_DATA | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
+        assert process.stdin is not None and process.stdout is not None
+        self._process, self._input, self._output = process, process.stdin, process.stdout
 
     @property
     def pid(self) -> int:
@@ -57,8 +59,8 @@ class Player:
             InputError: the engine does not start at all.
         """
         try:
-            self._process.stdin.write(json.dumps([str(game), limit_s]).encode() + b"\n")
-            self._process.stdin.flush()
+            self._input.write(json.dumps([str(game), limit_s]).encode() + b"\n")
+            self._input.flush()
             return json.loads(self._answer(time.monotonic() + limit_s))
         except OSError as error:
             raise PlayerLost from error
@@ -70,18 +72,18 @@ class Player:
         """Kill the process and let go of it."""
         self.kill()
         self._process.wait()
-        self._process.stdout.close()
+        self._output.close()
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._input.close()
         self._log.close()
 
     def _answer(self, deadline: float) -> bytes:
         answer = b""
         while not answer.endswith(b"\n"):
             left = max(0.0, deadline - time.monotonic())
-            if not select.select([self._process.stdout], [], [], left)[0]:
+            if not select.select([self._output], [], [], left)[0]:
                 raise PlayerLost
-            read = os.read(self._process.stdout.fileno(), 1 << 16)
+            read = os.read(self._output.fileno(), 1 << 16)
             if not read:
                 raise self._end()
             answer += read
@@ -121,7 +123,7 @@ class Players:
             player.stop()
 
     def prove(
-        self, games: Iterable[Path], on_proven: Callable[[], None]
+        self, games: Iterable[Path], on_proven: Callable[[], object]
     ) -> list[tuple[Path, str | None]]:
         """The games and their verdicts, in order; `on_proven` is called as each is proven.
 
