@@ -152,7 +152,7 @@ class ClusterBackend:
         model: str,
         config: TrainingConfig,
         out: Path,
-        **options,
+        **options: Any,
     ) -> dict:
         """Train a model of the config; see `cluster.training.train`."""
         from cluster.training import train

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import serve
@@ -36,6 +36,9 @@ from mpo_core.hardware import multiplies_bf16
 from mpo_core.models import served_fingerprint, told_apart, weights_version
 from mpo_core.refusals import Refused, TryAgain, failure_of, last_line
 from mpo_core.types import Message
+
+if TYPE_CHECKING:
+    from ray.serve.llm import LLMConfig
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +310,9 @@ def _app(route: str) -> str:
     return f"{APP}-{route}" if route else APP
 
 
-def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, Any] | None = None):
+def _llm_config(
+    engine: Engine, adapters: Path | None, autoscaling: dict[str, Any] | None = None
+) -> "LLMConfig":
     from ray.serve.config import RequestRouterConfig
     from ray.serve.llm import LLMConfig
 

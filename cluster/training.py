@@ -299,7 +299,7 @@ def _stoppable(stop: Path) -> Iterator[threading.Event]:
         yield asked
         return
 
-    def ask(*_) -> None:
+    def ask(*_: object) -> None:
         asked.set()
         stop.touch()
 

@@ -9,7 +9,7 @@ import signal
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
@@ -31,6 +31,9 @@ from mpo_core.errors import (
 from mpo_core.overrides import quoted
 from mpo_core.paths import homes_filled_in
 from mpo_core.types import Split
+
+if TYPE_CHECKING:
+    from jobs.run import Run
 
 app = typer.Typer(
     help="Meta Plan Optimization: train a planner whose plans make LLM agents succeed more often.",
@@ -640,7 +643,7 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _run(config: str, overrides: list[str] | None):
+def _run(config: str, overrides: list[str] | None) -> "Run":
     from jobs.run import Run
 
     return Run(named_config(config, overrides or []))
@@ -671,7 +674,7 @@ def _run_on_k8s(source: str, overrides: list[str], dry_run: bool) -> int:
     return submit(config, lambda line: print(line, flush=True))
 
 
-def _print_work(opened) -> None:
+def _print_work(opened: "Run") -> None:
     from jobs.arms import plans_a_task
 
     config: Config = opened.config

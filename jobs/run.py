@@ -260,7 +260,7 @@ def prompts_of(config: Config) -> dict[str, Prompts]:
     return {env: prompts.zero_shot() for env, prompts in told.items()}
 
 
-def _backend(config: Config):
+def _backend(config: Config) -> Any:
     if not config.cluster.enabled:
         return LocalBackend(config)
     from cluster.backend import ClusterBackend

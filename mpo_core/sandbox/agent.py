@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -190,7 +191,7 @@ def under(
 
 
 def wins(
-    model: Llama, games: Sequence[Game], planners: Mapping[str, Planner] = PLANNERS, **how
+    model: Llama, games: Sequence[Game], planners: Mapping[str, Planner] = PLANNERS, **how: Any
 ) -> dict[str, list[bool]]:
     """Which games the agent wins, under each kind of plan; `how` is `play`'s."""
     return {

@@ -113,7 +113,7 @@ class Players:
     def __enter__(self) -> "Players":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing = True
         # A thread that waits for a killed process hears of it; only then may its pipes be closed.
         for player in list(self._running):
