@@ -47,7 +47,7 @@ class RolloutPool:
         prompts: Mapping[str, Prompts],
         model: ChatModel,
     ) -> None:
-        # Of the decorator's type, Ray says that it leaves the class as it is.
+        # Ray's annotation has the decorator return the class as it was.
         actor = RolloutActor.options(  # type: ignore[attr-defined]
             num_cpus=cluster.cpus_per_rollout_actor,
             max_concurrency=cluster.episodes_in_flight + 1,

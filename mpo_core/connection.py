@@ -113,9 +113,9 @@ def proxy_of(url: str) -> Proxy | None:
     """The proxy that the environment names for a URL."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    # Which typeshed lacks.
-    in_words = urllib.request.proxy_bypass_environment(host)  # type: ignore[attr-defined]
-    if in_words or _in_spared_network(host):
+    # Python has it on all systems, typeshed on none.
+    named = urllib.request.proxy_bypass_environment(host)  # type: ignore[attr-defined]
+    if named or _in_spared_network(host):
         return None
     for scheme in (parts.scheme, "all"):
         for variable in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
