@@ -28,7 +28,7 @@ help:
 	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
 	@echo "make unit     the unit tests, seconds"
 	@echo "make bench    benchmarks; results in runs/bench"
-	@echo "make lint     ruff, of code and format; make test does it first"
+	@echo "make lint     ruff, of code and format, and mypy, of types; make test does it first"
 	@echo "make format   mends what ruff can mend"
 	@echo "make lock     resolve requirements/*.lock anew"
 
@@ -58,6 +58,7 @@ bench: install
 lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 format: install
 	$(BIN)/ruff check --fix

@@ -84,7 +84,7 @@ async def ask_all(
 ) -> None:
     """Ask all requests of a batch in one call and answer each; those given up end the call."""
     owed = dict(enumerate(answer for _, answer in batch))
-    stream = None
+    stream: Stream | None = None
 
     def given_up(answer: asyncio.Future[Answer]) -> None:
         if answer.cancelled() and all(other.cancelled() for other in owed.values()) and stream:

@@ -20,7 +20,8 @@ def use_grouped_adapters() -> None:
     """Make vLLM's engines of this process use `GroupedAdapters`; for a model that runs eagerly,
     since a compiled one would keep the groups of its first step."""
     name = f"{__name__}.{GroupedAdapters.__name__}"
-    type(current_platform).get_punica_wrapper = classmethod(lambda _: name)
+    platform: Any = type(current_platform)
+    platform.get_punica_wrapper = classmethod(lambda _: name)
 
 
 class GroupedAdapters(PunicaWrapperCPU):

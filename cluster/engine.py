@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.common.models import global_id_manager
@@ -28,7 +29,9 @@ class FolderAdapters:
     def __init__(self, **_: object) -> None:
         self._root = Path(os.environ["MPO_ADAPTERS"])
 
-    async def load_model_from_config(self, lora_model_id: str, llm_config) -> DiskMultiplexConfig:
+    async def load_model_from_config(
+        self, lora_model_id: str, llm_config: Any
+    ) -> DiskMultiplexConfig:
         folder = version_folder(self._root, lora_model_id.partition(":")[2])
         if folder is None:
             raise ValueError(f"{lora_model_id}: no such adapter in {self._root}")
@@ -51,7 +54,8 @@ class LocalWeights(CallbackBase):
 class AdapterServer(LLMServer):
     """One replica of an engine."""
 
-    async def __init__(self, llm_config, **kwargs) -> None:
+    # Serve awaits it.
+    async def __init__(self, llm_config: Any, **kwargs: Any) -> None:  # type: ignore[misc]
         self._adapter_lock = asyncio.Lock()
         if isinstance(llm_config.accelerator_config, CPUConfig):
             from cluster.cpu_engine import OneProcessEngine

@@ -129,14 +129,12 @@ def ingress_app(
 ) -> serve.Application:
     """Engines behind the HTTP server, not yet deployed; for the arguments see `Ingress`."""
     app = FastAPI(title="mpo-suite", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(Refused, _say_refused)
-    app.add_exception_handler(StarletteHTTPException, _say_http_error)
-    deployed = serve.deployment(
-        make_fastapi_ingress(Ingress, endpoint_map=ROUTES, app=app),
-        num_replicas=1,
-        max_ongoing_requests=4096,
-        ray_actor_options={"num_cpus": 0.1},
+    app.exception_handler(Refused)(_say_refused)
+    app.exception_handler(StarletteHTTPException)(_say_http_error)
+    deployment = serve.deployment(
+        num_replicas=1, max_ongoing_requests=4096, ray_actor_options={"num_cpus": 0.1}
     )
+    deployed = deployment(make_fastapi_ingress(Ingress, endpoint_map=ROUTES, app=app))
     return deployed.bind(dict(deployments), dict(context_lengths), dict(adapters))
 
 
@@ -183,7 +181,7 @@ def _session_only(request: Request) -> Request:
         for name, value in request.scope["headers"]
         if session_id_from_headers({name.decode("latin-1"): value.decode("latin-1")})
     ]
-    return Request(request.scope | {"headers": headers})
+    return Request({**request.scope, "headers": headers})
 
 
 def _refusal(error: Exception, body: Mapping[str, Any]) -> Refused:

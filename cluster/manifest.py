@@ -197,7 +197,7 @@ class _Readable(yaml.SafeDumper):
     """Text of several lines as such."""
 
 
-def _text(dumper: yaml.Dumper, text: str) -> yaml.Node:
+def _text(dumper: _Readable, text: str) -> yaml.Node:
     style = "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

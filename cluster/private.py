@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,7 +22,7 @@ STARTS = 3
 TOO_SLOW = "timed out during startup"
 
 
-def start_private_cluster(cpus: int, **options) -> Callable[[], None]:
+def start_private_cluster(cpus: int, **options: Any) -> Callable[[], None]:
     """Start one and connect to it.
 
     Args:

@@ -47,7 +47,8 @@ class RolloutPool:
         prompts: Mapping[str, Prompts],
         model: ChatModel,
     ) -> None:
-        actor = RolloutActor.options(
+        # Ray's annotation has the decorator return the class as it was.
+        actor = RolloutActor.options(  # type: ignore[attr-defined]
             num_cpus=cluster.cpus_per_rollout_actor,
             max_concurrency=cluster.episodes_in_flight + 1,
             scheduling_strategy="SPREAD",

@@ -42,6 +42,7 @@ def build(args: ServiceArgs) -> Application:
             name, model, str(resolve_source(model.source)), adapters=name == config.planner.model
         )
         for name, model in served_models(config).items()
+        if model.source
     ]
     if not engines:
         raise InputError(f"{args.config}: neither the planner nor the agent has a source to serve")

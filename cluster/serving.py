@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import serve
@@ -37,9 +37,13 @@ from mpo_core.hardware import multiplies_bf16
 from mpo_core.models import served_fingerprint, told_apart, weights_version
 from mpo_core.refusals import Refused, TryAgain, failure_of, last_line
 
+if TYPE_CHECKING:
+    from ray.serve.llm import LLMConfig
+
 logger = logging.getLogger(__name__)
 
 APP = "mpo"
+ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 FAILURES = (
     ray.exceptions.RayError,
     serve.exceptions.RayServeException,
@@ -165,7 +169,8 @@ class HandleModel:
         self.fingerprint = fingerprint
         self._engine = engine
         self._config = engine.config
-        self._handle = None
+        # Serve's handle, whose methods are the deployment's.
+        self._handle: Any = None
         self._calls: Calls | None = None
         self._slots: asyncio.Semaphore | None = None
 
@@ -218,10 +223,12 @@ class HandleModel:
 
     def _calls_of(self, session: str) -> Calls:
         """The way to the replica that has a session's earlier requests in its prefix cache."""
-        if self._handle is None:
+        if self._handle is None or self._calls is None:
             handle = serve.get_deployment_handle(_deployment(self._engine.name), self._engine.app)
-            adapter = {"multiplexed_model_id": self.name} if ":" in self.name else {}
-            self._handle = handle.options(stream=True, **adapter)
+            options: dict[str, Any] = {"stream": True}
+            if ":" in self.name:
+                options["multiplexed_model_id"] = self.name
+            self._handle = handle.options(**options)
             self._calls = Calls(self._handle.chats.remote)
         if self._config.replicas == 1:
             return self._calls
@@ -265,7 +272,7 @@ def _wait_until_running(app: str, names: str, timeout_s: float) -> None:
         status = application.status if application else "NOT_STARTED"
         if status == "RUNNING":
             return
-        if status == "DEPLOY_FAILED":
+        if application and status == "DEPLOY_FAILED":
             reasons = [d.message for d in application.deployments.values() if d.message]
             reason = last_line("\n".join(reasons) or application.message)
             raise InputError(f"engine {names} did not start: {reason}")
@@ -293,7 +300,9 @@ def _app(route: str) -> str:
     return f"{APP}-{route}" if route else APP
 
 
-def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, Any] | None = None):
+def _llm_config(
+    engine: Engine, adapters: Path | None, autoscaling: dict[str, Any] | None = None
+) -> "LLMConfig":
     from ray.serve.config import RequestRouterConfig
     from ray.serve.llm import LLMConfig
 
@@ -302,7 +311,7 @@ def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, An
     model = engine.config
     on_gpu = model.gpus_per_replica > 0
     bundle = {"CPU": model.cpus_per_replica} | ({"GPU": 1} if on_gpu else {})
-    engine_kwargs = {
+    engine_kwargs: dict[str, Any] = {
         "max_model_len": model.max_model_len,
         "enable_prefix_caching": True,
         "enable_lora": engine.adapters,
@@ -357,10 +366,9 @@ def _llm_config(engine: Engine, adapters: Path | None, autoscaling: dict[str, An
             "num_replicas": "auto" if autoscaling else model.replicas,
             "autoscaling_config": autoscaling,
             "max_ongoing_requests": 4096,
+            # Ray says of all its arguments that they are dictionaries.
             "request_router_config": RequestRouterConfig(
-                request_router_class=(
-                    "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-                )
+                request_router_class=ROUTER  # type: ignore[arg-type]
             ),
         },
         runtime_env={"env_vars": environment},

@@ -256,7 +256,7 @@ def _stoppable(stop: Path) -> Iterator[threading.Event]:
         yield asked
         return
 
-    def ask(*_) -> None:
+    def ask(*_: object) -> None:
         asked.set()
         stop.touch()
 

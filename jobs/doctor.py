@@ -157,7 +157,8 @@ def _models(config: Config) -> list[Check]:
 
 def _endpoint(name: str, config: Config) -> Check:
     """What the endpoint takes of what the config will ask of it."""
-    from mpo_core.models import connect
+    from mpo_core.endpoint import EndpointModel
+    from mpo_core.models import client_fingerprint
     from mpo_core.probe import Finding, for_probing, needs_of, probe
 
     model = config.models[name]
@@ -165,7 +166,8 @@ def _endpoint(name: str, config: Config) -> Check:
     where = f"{model.endpoint}, {model.api_key_env} {key}"
 
     async def ask() -> Finding:
-        client = for_probing(connect(name, model), PROBE_TIMEOUT_S)
+        endpoint = EndpointModel(name, model, client_fingerprint(name, model))
+        client = for_probing(endpoint, PROBE_TIMEOUT_S)
         try:
             return await probe(client, needs_of(config).get(name, ()))
         finally:
@@ -176,8 +178,8 @@ def _endpoint(name: str, config: Config) -> Check:
     except InputError as error:
         remedy = f"set models.{name}.endpoint, .name, .api_key_env or what the line says"
         return Check(f"model {name}", "fault", str(error), remedy)
-    status = "warn" if found.lacks & found.asked or found.thinks else "ok"
-    return Check(f"model {name}", status, f"{where}; {found}")
+    short = found.lacks & found.asked or found.thinks
+    return Check(f"model {name}", "warn" if short else "ok", f"{where}; {found}")
 
 
 def _template_fault(config: Config, name: str, where: Path | str) -> str | None:

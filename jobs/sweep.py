@@ -92,8 +92,8 @@ def grid(name: str, over: Sequence[str]) -> list[Point]:
     if not axes:
         raise InputError("--over: nothing to sweep over; such as --over seed=0,1,2")
     points = []
-    for values in product(*axes.values()):
-        settings = dict(zip(axes, values, strict=True))
+    for chosen in product(*axes.values()):
+        settings = dict(zip(axes, chosen, strict=True))
         points.append(
             Point(
                 f"{name}-{_label(settings)}",
@@ -141,7 +141,7 @@ class Sweep:
         owed = {p.name: jobs.get(p.name) for p in self.points if not self._is_done(p)}
         on_slurm = any(job and job["place"] == "slurm" for job in owed.values())
         queue = _slurm_queue() if on_slurm else {}
-        done = {p.name: "done" for p in self.points}
+        done: dict[str, State] = {p.name: "done" for p in self.points}
         return done | {name: _state(job, queue) for name, job in owed.items()}
 
     def plan(self, states: dict[str, State]) -> str:
@@ -237,7 +237,8 @@ class Sweep:
 
     def _play(self, executor: Any, owed: Sequence[Point], parallel: int) -> None:
         """Start the jobs one after the other, `parallel` at a time, and wait for the last."""
-        waiting, running = list(owed), []
+        waiting = list(owed)
+        running: list[Any] = []
         try:
             with bar(self.base.name, len(owed), 0, "points", log_interval_s=60) as shown:
                 while waiting or running:

@@ -59,7 +59,7 @@ class PointJob(Checkpointable):
     def checkpoint(self, *args, **kwargs):
         """Called by submitit ahead of the time limit or preemption."""
         if self._process is not None:
-            self._ask_to_stop()
+            self._ask_to_stop(self._process)
             try:
                 self._process.wait(STOPPING_S)
             except subprocess.TimeoutExpired:
@@ -67,9 +67,9 @@ class PointJob(Checkpointable):
             self._process = None
         return super().checkpoint(*args, **kwargs)
 
-    def _ask_to_stop(self) -> None:
+    def _ask_to_stop(self, process: subprocess.Popen) -> None:
         if not self.on_slurm:
-            self._process.send_signal(signal.SIGUSR1)
+            process.send_signal(signal.SIGUSR1)
             return
         logs = Path(os.environ.get("MPO_LOGS") or SUITE / "runs" / "slurm")
         attempt = f"attempt_{os.environ.get('SLURM_RESTART_COUNT', '0')}"

@@ -103,7 +103,9 @@ def count_tasks(
     counts = Counter((task.type, task.split) for task in tasks)
     splits = [split] if split else SPLITS
     types = sorted({type_ for type_, _ in counts})
-    rows = [[type_, *(counts[type_, name] for name in splits)] for type_ in types]
+    rows: list[list[str | int]] = [
+        [type_, *(counts[type_, name] for name in splits)] for type_ in types
+    ]
     sums = [sum(counts[type_, name] for type_ in types) for name in splits]
     return ["type", *splits], [*rows, ["all", *sums]]
 

@@ -54,7 +54,7 @@ def plans_above_mean(
     tasks: Sequence[Task], plans: Sequence[Plan], scores: Sequence[PlanScore]
 ) -> list[tuple[Task, Plan]]:
     """Every plan that did better than its task's mean, once; none of a task whose plans tie."""
-    found = {}
+    found: dict[str, tuple[Task, Plan]] = {}
     for task, of_task in _by_task(tasks, plans, scores):
         mean = mean_of([score.exact for _, score in of_task])
         for plan, score in of_task:

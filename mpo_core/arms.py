@@ -15,7 +15,7 @@ from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.expert import EXPERT, expert_request
 from mpo_core.loop import CLUSTER, episode_ledger, kept, played, sample_plans
 from mpo_core.setup import Agent, Environments, Planner
-from mpo_core.types import Plan, Task, TaskResult
+from mpo_core.types import Episode, Plan, Task, TaskResult
 
 EVALUATION = EvaluationConfig()
 WHOSE = "an arm plays a planner's plans, given plans, None or EXPERT"
@@ -29,7 +29,7 @@ class Evaluation:
 
     results: list[TaskResult]
     """A row for each arm and task."""
-    attempts: list[Attempt]
+    attempts: list[Attempt[Episode]]
     """Each episode with its arm and task."""
     comparison: dict[str, Any]
     """The statistics: `mpo_core.evaluation.compare`."""

@@ -93,7 +93,7 @@ class ChatTemplate:
         from jinja2.exceptions import TemplateError, TemplateSyntaxError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        shown = list(messages)
+        shown: list[Any] = list(messages)
         if parts:
             shown = [m | {"content": [{"type": "text", "text": m["content"]}]} for m in messages]
         try:

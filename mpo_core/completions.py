@@ -178,12 +178,12 @@ def _reply(choice: Mapping[str, Any], prefix: str) -> Reply | None:
     ended = str(choice.get("finish_reason") or "").lower()
     truncated = ended in ("length", "max_tokens", "model_length")
     # An answer that was cut before it began: some servers hide what their models think.
-    thought = bool(reasoning) or (truncated and not said)
+    thinks = bool(reasoning) or (truncated and not said)
     return Reply(
         answer,
         truncated=truncated,
         reasoning=reasoning,
-        fault="" if answer.strip() else _fault(message, ended, thought),
+        fault="" if answer.strip() else _fault(message, ended, thinks),
         whole=whole,
     )
 
@@ -209,7 +209,8 @@ def _words(content: Any) -> tuple[str, str]:
         return clean(content), ""
     if isinstance(content, dict):
         content = [content]
-    said, thought = [], []
+    said: list[str] = []
+    thought: list[str] = []
     for part in content if isinstance(content, list) else ():
         if isinstance(part, str):
             said.append(part)

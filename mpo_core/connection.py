@@ -47,6 +47,8 @@ def address_of(
     Raises:
         InputError: a key or header cannot be sent, or its variable is not set.
     """
+    if config.endpoint is None:
+        raise ValueError(f"models.{name} has no endpoint")
     parts = urlsplit(config.endpoint.strip())
     # A query, such as Azure's ?api-version=, belongs behind every path.
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -111,7 +113,9 @@ def proxy_of(url: str) -> Proxy | None:
     """The proxy that the environment names for a URL."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if urllib.request.proxy_bypass_environment(host) or _in_spared_network(host):
+    # Python has it on all systems, typeshed on none.
+    named = urllib.request.proxy_bypass_environment(host)  # type: ignore[attr-defined]
+    if named or _in_spared_network(host):
         return None
     for scheme in (parts.scheme, "all"):
         for variable in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):

@@ -12,7 +12,7 @@ all other columns are left out.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -54,7 +54,7 @@ TURN_PARTS = (
     "images",
 )
 SYSTEM = ("system", "system_prompt", "system_message")
-EMPTY = (None, "", "[]", "{}", "null", [], {})
+EMPTY: tuple[Any, ...] = (None, "", "[]", "{}", "null", [], {})
 
 
 def _fault(reason: str) -> PydanticCustomError:
@@ -290,7 +290,7 @@ def _has(row: Mapping, *columns: str) -> bool:
     return all(row.get(column) is not None for column in columns)
 
 
-def _are_turns(value: Any) -> bool:
+def _are_turns(value: Any) -> TypeGuard[list[Message]]:
     return isinstance(value, list) and bool(value)
 
 

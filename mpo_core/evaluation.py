@@ -15,13 +15,13 @@ plain bootstrap over tasks.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
 
 from mpo_core.exact import exact_mean
-from mpo_core.types import EpisodeFigures, Task, TaskResult
+from mpo_core.types import Episode, EpisodeFigures, Task, TaskResult
 
 RESAMPLES = 10_000
 REFERENCES = ("sft", "base", "none")
@@ -34,13 +34,16 @@ CELLS_AT_ONCE = 1_000_000
 """Of the matrix resamples x tasks; a cell takes some 30 bytes."""
 
 
+E_co = TypeVar("E_co", bound=Episode | EpisodeFigures, covariant=True)
+
+
 @dataclass(frozen=True)
-class Attempt:
+class Attempt(Generic[E_co]):
     """An episode of the evaluation, with the arm it belongs to."""
 
     arm: str
     task: Task
-    episode: EpisodeFigures
+    episode: E_co
     sampled: bool = False
     """Whether its plan is one of the several that the arm's planner samples for the task."""
     plan: str | None = None
@@ -180,9 +183,9 @@ def paired(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> list[di
         of_arm = rewards.setdefault((r.env, r.split), {arm: {} for arm in arms})[r.arm]
         of_arm[r.seed, r.task_id] = r.reward
     rows = []
-    for (env, split), of_arm in sorted(rewards.items()):
+    for (env, split), by_arm in sorted(rewards.items()):
         for arm, other in comparisons(arms):
-            ours, theirs = of_arm[arm], of_arm[other]
+            ours, theirs = by_arm[arm], by_arm[other]
             shared = ours.keys() & theirs.keys()
             if not shared:
                 continue
@@ -244,6 +247,11 @@ def bootstrap_ci(
         means.append(np.take_along_axis(by_task, chosen, axis=1).mean(axis=1))
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _interval(values: np.ndarray, resamples: int) -> tuple[float, float]:
+    low, high = bootstrap_ci(values, resamples)
+    return _rounded(low), _rounded(high)
 
 
 def _arms(results: Iterable[TaskResult]) -> list[str]:

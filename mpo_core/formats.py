@@ -259,7 +259,10 @@ def _plan(text: str) -> tuple[str | None, str | None]:
     bare = untagged(answer)
     if _ERROR.match(bare.removeprefix("Step 1:")):
         return None, "an error"
-    return (bare, None) if _is_plan(bare) else tuple(read_plan(text))
+    if _is_plan(bare):
+        return bare, None
+    reading = read_plan(text)
+    return reading.text, reading.fault
 
 
 def _is_plan(text: str) -> bool:

@@ -13,7 +13,7 @@ Invariants:
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from pathlib import Path
 from sys import intern
@@ -37,6 +37,7 @@ class Index(Generic[F]):
         Args:
             figures: a flat dataclass of what JSON can hold.
         """
+        assert is_dataclass(figures)
         names = [field.name for field in fields(figures)]
         self.path = ledger.with_suffix(".index")
         self._figures = figures

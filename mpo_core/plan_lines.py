@@ -8,6 +8,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from mpo_core.patterns import matched
+
 _WORDS = (
     "one two three four five six seven eight nine ten eleven twelve",
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth",
@@ -150,28 +152,28 @@ def _line(line: str) -> Line:
         return Line("blank", "")
     if words.startswith("|"):
         words = _row(words)
-    place = {
-        "indent": len(line) - len(line.lstrip()),
-        "heading": words.startswith("#") or bool(re.match(r"[^\w*]*(\*\*|__).*\1:?\s*\Z", words)),
-        "whole": words,
-    }
-    return _marked(words, place) or Line(_unmarked(words), words, **place)
+    read = _marked(words) or Line(_unmarked(words), words)
+    return read._replace(
+        indent=len(line) - len(line.lstrip()),
+        heading=words.startswith("#") or bool(re.match(r"[^\w*]*(\*\*|__).*\1:?\s*\Z", words)),
+        whole=words,
+    )
 
 
-def _marked(words: str, place: dict) -> Line | None:
+def _marked(words: str) -> Line | None:
     """A line that begins with a marker."""
     if m := _labelled(words):
         number = _number(m["n"] or m["nth"] or m["count"])
-        return Line("step", _rest(words, m), number, m["sub"] is not None, **place)
+        return Line("step", _rest(words, m), number, m["sub"] is not None)
     if m := _NUMBERED.match(words):
         number = _number(m["n"] or m["circled"] or m["han"])
-        return Line("number", _rest(words, m), number, m["sub"] is not None, **place)
+        return Line("number", _rest(words, m), number, m["sub"] is not None)
     if (m := _ROMAN.match(words)) and m["n"].upper() in _ROMANS:
-        return Line("roman", _rest(words, m), _ROMANS[m["n"].upper()], **place)
+        return Line("roman", _rest(words, m), _ROMANS[m["n"].upper()])
     if m := _LETTER.match(words):
-        return Line("letter", _rest(words, m), ord(m["n"].lower()) - ord("a") + 1, **place)
+        return Line("letter", _rest(words, m), ord(m["n"].lower()) - ord("a") + 1)
     if m := _BULLET.match(words):
-        return Line("bullet", words[m.end() :], sign=m["sign"], **place)
+        return Line("bullet", words[m.end() :], sign=m["sign"])
     return None
 
 
@@ -234,7 +236,7 @@ def step_text(text: str) -> str:
     text = _EMPHASIS.sub(r"\1", _MARKUP.sub("", text))
     start = 0
     while True:
-        start = _LEADING.match(text, start).end()
+        start = matched(_LEADING, text, start).end()
         label = _labelled(text, start)
         inner = label or _NUMBERED.match(text, start)
         if inner is None or not (label or _WORD.search(text, inner.end())):

@@ -125,7 +125,7 @@ def _steps_of(body: _Body, *, lenient: bool) -> _Steps | None:
     text = unstyled(_ESCAPED_BREAK.sub("\n", text))
     text = _BREAK.sub("\n", _ITEM.sub("\n- ", text))
     text = _INLINE_STEP.sub("\n", text)
-    lines = lines_of(text)
+    lines: Sequence[Line] = lines_of(text)
     kinds = [line.kind for line in lines]
     if "step" not in kinds and kinds.count("number") < 2:
         lines = lines_of(_on_lines(text))

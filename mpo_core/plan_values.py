@@ -94,7 +94,7 @@ def _whole(text: str) -> str:
     """A structure up to its last bracket; one that is cut off, closed after its last whole item."""
     closings: list[str] = []
     quote, escaped = "", False
-    whole = ""
+    whole: tuple[int, tuple[str, ...]] | None = None
     for position, sign in enumerate(text):
         if quote:
             if escaped:

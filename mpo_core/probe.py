@@ -129,7 +129,7 @@ async def probe(model: EndpointModel, needs: Sequence[ChatRequest]) -> Finding:
 def for_probing(model: EndpointModel, timeout_s: float | None = None) -> EndpointModel:
     """The same endpoint, asked with less patience."""
     config = model.config
-    limits = {"retries": min(config.retries, RETRIES)}
+    limits: dict[str, float] = {"retries": min(config.retries, RETRIES)}
     if timeout_s is not None:
         limits["timeout_s"] = min(config.timeout_s, timeout_s)
     hasty = config.model_copy(update=limits)
@@ -139,11 +139,12 @@ def for_probing(model: EndpointModel, timeout_s: float | None = None) -> Endpoin
 def _context(rows: Sequence[dict[str, Any]], name: str) -> int | None:
     """A model's context length in tokens, where its server's list of models tells it."""
     row = next((row for row in rows if row.get("id") == name), rows[0] if len(rows) == 1 else {})
-    meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
+    meta = row.get("meta")
     for key in ("max_model_len", "context_length", "context_window", "max_context_length"):
         if isinstance(row.get(key), int):
             return row[key]
-    return meta.get("n_ctx") if isinstance(meta.get("n_ctx"), int) else None
+    n_ctx = meta.get("n_ctx") if isinstance(meta, dict) else None
+    return n_ctx if isinstance(n_ctx, int) else None
 
 
 async def _models(model: EndpointModel) -> list[dict[str, Any]]:

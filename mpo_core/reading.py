@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mpo_core.action_words import BOX, FIELD, command, field_command
 from mpo_core.markup import unset
+from mpo_core.patterns import matched
 from mpo_core.reasoning import calls_tool, encodable, refuses, split_reasoning
 
 __all__ = ["ActionReading", "read_action", "split_reasoning"]
@@ -123,11 +124,11 @@ def _labelled(answer: str, label: re.Match) -> tuple[int, str] | None:
     start = label.end()
     while again := _AGAIN.match(answer, start):
         start = again.end()
-    line = _REST.match(answer, start)
+    line = matched(_REST, answer, start)
     while not line[0].strip("*_` \t") or _FENCE.match(line[0]):
         if line.end() == len(answer):
             return None
-        line = _REST.match(answer, line.end() + 1)
+        line = matched(_REST, answer, line.end() + 1)
         if _LINE.match(answer, line.start()):
             return None
     following = _NEXT.search(answer, line.start(), line.end())
@@ -184,7 +185,8 @@ def _from_mention(answer: str) -> tuple[int, str] | None:
     One in the middle of a sentence counts where no sentence begins so, unless it is quoted or
     spoken of ("the last Action: ...").
     """
-    beginning, within = [], []
+    beginning: list[re.Match[str]] = []
+    within: list[re.Match[str]] = []
     for mention in _MENTION.finditer(answer):
         before = answer[max(mention.start() - 20, 0) : mention.start()].rstrip(" \t")
         begins = not before or before[-1] in ".!?:;,。！？：；…)*\n\r"
@@ -204,7 +206,7 @@ def _on_lines(answer: str, labels: Iterable[re.Match]) -> Iterator[tuple[int, st
     line_end = -1
     for label in labels:
         if label.end() > line_end:
-            line_end = _REST.match(answer, label.end()).end()
+            line_end = matched(_REST, answer, label.end()).end()
         following = _NEXT.search(answer, label.end(), line_end)
         end = following.start() if following else line_end
         yield end, command(answer[label.end() : end], shouted=label["action"].isupper())

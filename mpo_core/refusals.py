@@ -164,8 +164,8 @@ def error_status(error: Any) -> int:
         if isinstance(error, dict)
         else []
     )
-    for claim in claims:
-        if str(claim).isdigit() and 400 <= int(claim) < 600:
+    for claim in map(str, claims):
+        if claim.isdecimal() and 400 <= int(claim) < 600:
             return int(claim)
     return 0
 
@@ -182,11 +182,11 @@ def _wait(body: str, headers: Mapping[str, str]) -> float | None:
         except (ValueError, TypeError, OverflowError):
             pass
     found = _LATER.search(body)
-    told = (
-        {unit: float(value) for unit, value in found.groupdict().items() if value and unit != "ms"}
-        if found
-        else {}
-    )
+    if found is None:
+        return None
+    told = {
+        unit: float(value) for unit, value in found.groupdict().items() if value and unit != "ms"
+    }
     if not told:
         return None
     seconds = told.get("s", 0.0) * (0.001 if found["ms"] else 1)

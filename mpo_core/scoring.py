@@ -13,7 +13,7 @@ from mpo_core.types import Episode, EpisodeFigures, Plan, PlanScore
 
 
 def score_plans(
-    requests: Sequence[EpisodeRequest], episodes: Iterable[EpisodeFigures]
+    requests: Sequence[EpisodeRequest], episodes: Iterable[Episode | EpisodeFigures]
 ) -> list[PlanScore]:
     """Scores of the requested plans, in the order in which they were first requested.
 
@@ -21,12 +21,14 @@ def score_plans(
     settings.
 
     Raises:
-        ValueError: an episode is still owed; a score of fewer attempts than asked for would be
-            a different quantity.
+        ValueError: an episode is under no plan, or still owed; a score of fewer attempts than asked
+            for would be a different quantity.
     """
     by_key = {episode.key: episode for episode in episodes}
     rewards: dict[tuple[str, str], dict[str, float]] = {}
     for request in requests:
+        if request.plan is None:
+            raise ValueError(f"episode {request.key} of {request.task.id} is under no plan")
         if request.key not in by_key:
             raise ValueError(f"episode {request.key} of {request.task.id} is still owed")
         plan = (request.task.id, request.plan.id)

@@ -180,14 +180,13 @@ def model(
         >>> stand_in = model(scripted=lambda messages, seed: "Action: look", name="looker")
     """
     function = scripted if callable(scripted) else None
-    if function is not None:
-        scripted = _identity(function, name)
+    known = _identity(scripted, name) if callable(scripted) else scripted
     tree = {"source": str(source) if source is not None else None, "endpoint": endpoint}
     # A server is asked for a model by its name; weights and functions only go by it.
-    tree |= {"scripted": scripted, "name": name if endpoint else None}
+    tree |= {"scripted": known, "name": name if endpoint else None}
     given = {key: value for key, value in tree.items() if value is not None}
     config = validated(ModelConfig, given | settings, "model")
-    return Model(name or str(scripted or source or endpoint), config, function)
+    return Model(name or str(known or source or endpoint), config, function)
 
 
 def _identity(function: Callable[..., Any], name: str | None) -> str:

@@ -50,7 +50,7 @@ class _Dumper(yaml.SafeDumper):
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = _resolvers()
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Before `<<` is resolved: what it takes over from elsewhere may well be stated anew.
         node = super().compose_mapping_node(anchor)
         seen: dict[tuple[str, str], int] = {}

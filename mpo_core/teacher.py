@@ -106,6 +106,8 @@ class ModelTeacher:
 
     async def teach(self, task: Task, episode: Episode, count: int, first: int) -> Lesson:
         """Raises ModelUnavailable when the model does not answer."""
+        if self._model is None:
+            raise ValueError("a teacher without its model was asked to teach")
         asked = self._prompts[task.env].teacher_messages(task.description, trajectory(episode))
         try:
             plans, replies = await draw_plans(

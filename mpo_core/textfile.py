@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpo_core.errors import InputError
+from mpo_core.patterns import matched
 
 PARQUET = b"PAR1"
 PACKED = {
@@ -98,7 +99,7 @@ def _decoded(path: Path, content: bytes) -> str:
 
 def _values(text: str) -> Iterator[Any]:
     decoder, position = json.JSONDecoder(object_pairs_hook=_each_key_once), 0
-    while (position := _SPACE.match(text, position).end()) < len(text):
+    while (position := matched(_SPACE, text, position).end()) < len(text):
         value, position = decoder.raw_decode(text, position)
         yield value
 

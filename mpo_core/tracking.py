@@ -12,6 +12,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -129,7 +130,7 @@ class MlflowTracker:
         entries = [Metric(name, float(value), now, step or 0) for name, value in metrics.items()]
         for start in range(0, len(entries), 1000):  # MLflow's limit for one batch.
             batch = entries[start : start + 1000]
-            self._in_run(lambda run, batch=batch: self._client.log_batch(run, metrics=batch))
+            self._in_run(partial(self._client.log_batch, metrics=batch))
 
     def logged_steps(self, metric: str) -> set[int]:
         """Steps at which the run has a value of a metric."""

@@ -50,7 +50,7 @@ def operational(default: Any = ..., **limits: Any) -> Any:
 
 def bearing(field: FieldInfo) -> Bearing | None:
     """What a field says of itself; None where it says nothing."""
-    said = field.json_schema_extra
+    said: Any = field.json_schema_extra
     return said.get(BEARING) if isinstance(said, dict) else None
 
 
@@ -73,7 +73,8 @@ class Section(BaseModel):
     @classmethod
     def _switches_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         """`seed: yes` is no 1."""
-        if isinstance(value, bool) and _is_number(cls.model_fields[info.field_name].annotation):
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and _is_number(field.annotation):
             raise ValueError(
                 f"expected a number, found {str(value).lower()} (yes and on, no and off)"
             )

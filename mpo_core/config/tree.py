@@ -147,8 +147,9 @@ class Config(Section):
                 raise ValueError(
                     f"evaluation.arms: {arm} needs planner.{section} (such as `{section}: {{}}`)"
                 )
-        for arm in filter(ROUND_ARM.fullmatch, arms):
-            if int(ROUND_ARM.fullmatch(arm)[1]) > self.rounds:
+        for arm in arms:
+            named = ROUND_ARM.fullmatch(arm)
+            if named and int(named[1]) > self.rounds:
                 raise ValueError(f"evaluation.arms: {arm}: there are {self.rounds} rounds")
         for arm in ("mpo", "pg", "shuffled"):
             if arm in arms and self.models[planner.model].source is None:

@@ -230,10 +230,10 @@ class Pool(Generic[P]):
         """A running process with room for one more session, which it then counts."""
         if self._closed:
             raise EnvironmentLost(f"the {self.name} host was closed")
-        for worker in [w for w in self._workers if w.lost]:
-            self._forget(worker)
+        for lost in [w for w in self._workers if w.lost]:
+            self._forget(lost)
         fresh = [w for w in self._workers if not self.spent(w)]
-        worker = min(fresh, key=lambda w: w.sessions, default=None)
+        worker: _Worker[P] | None = min(fresh, key=lambda w: w.sessions, default=None)
         if worker is None or (worker.sessions and len(fresh) < self._processes):
             worker = _Worker(self.name, self._start)
             self._workers.append(worker)
@@ -289,6 +289,8 @@ class Seat(Generic[P]):
     async def run(self, function: Callable[[P], T]) -> T:
         """Call `function` with the process, in its thread."""
         self.check()
+        if self._worker is None:
+            raise RuntimeError("the session has no process: it was closed, or not renewed")
         return await self._worker.run(function)
 
     def check(self) -> None:
@@ -330,12 +332,13 @@ class _Worker(Generic[P]):
     def pid(self) -> int | None:
         return self.process.pid if self.process else None
 
-    async def started(self) -> None:
+    async def started(self) -> P:
         # Several sessions may wait for one start, and one of them may be cancelled.
-        await asyncio.shield(self._starting)
+        return await asyncio.shield(self._starting)
 
     async def run(self, function: Callable[[P], T]) -> T:
-        return await self._in_thread(lambda: function(self.process))
+        process = await self.started()
+        return await self._in_thread(lambda: function(process))
 
     def stop(self) -> None:
         """End the process (blocking, from any thread)."""
@@ -354,7 +357,7 @@ class _Worker(Generic[P]):
                 raise EnvironmentLost(f"the {self._name} process was stopped") from error
             raise
 
-    def _start(self) -> None:
+    def _start(self) -> P:
         if self._stopped:
             raise EnvironmentLost(f"the {self._name} host was closed")
         try:
@@ -362,6 +365,7 @@ class _Worker(Generic[P]):
         except BaseException as error:
             self._failed = f"the {self._name} process did not start: {error}"
             raise
+        return self.process
 
 
 @cache

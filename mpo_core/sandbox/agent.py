@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -28,6 +29,7 @@ from mpo_core.sandbox.rows import (
 from mpo_core.sandbox.simulator import Episode
 from mpo_core.sandbox.vocabulary import ACTION, END, tokenizer, words
 from mpo_core.sandbox.wording import write
+from mpo_core.types import PlanMode
 
 LONGEST = 9
 """Tokens of an action: `Action: take mug 1 from desk 1`, and the end."""
@@ -176,7 +178,7 @@ def lessons(played: Iterable[Played], rng: random.Random, branches: int = 2) -> 
 
 
 def under(
-    planner: Planner, games: Sequence[Game], seed: int | None = None, mode: str = "query"
+    planner: Planner, games: Sequence[Game], seed: int | None = None, mode: PlanMode = "query"
 ) -> list[Setting]:
     """Games under a planner's plans, in the teacher's words or, with a seed, in others."""
     settings = []
@@ -189,7 +191,7 @@ def under(
 
 
 def wins(
-    model: Llama, games: Sequence[Game], planners: Mapping[str, Planner] = PLANNERS, **how
+    model: Llama, games: Sequence[Game], planners: Mapping[str, Planner] = PLANNERS, **how: Any
 ) -> dict[str, list[bool]]:
     """Which games the agent wins, under each kind of plan; `how` is `play`'s."""
     return {
@@ -200,7 +202,8 @@ def wins(
 
 def accuracy(played: Iterable[Played]) -> dict[str, tuple[int, int]]:
     """Decisions that were the follower's, and all of them, by their kind."""
-    right, every = Counter(), Counter()
+    right: Counter[str] = Counter()
+    every: Counter[str] = Counter()
     for episode in played:
         for made in episode.decisions:
             right[made.kind] += made.right

@@ -126,7 +126,7 @@ POOR = ("wrong_order", "unprepared", "unopened", "two_searches")
 """The faults of a plan that is wrong in every way that matters, and still reads well."""
 
 
-def spoiled(plan: PlanSpec, game: Game, names: Iterable[str], seed: int = 0) -> PlanSpec:
+def spoiled(plan: PlanSpec, game: Game, names: Iterable[str], seed: float = 0) -> PlanSpec:
     """The plan with the named faults. What a fault draws does not depend on which others there
     are."""
     wanted = set(names)
@@ -154,7 +154,8 @@ def _searching(plan: PlanSpec, order: Callable[[Step], list[str]]) -> list[Step]
 
     A search for another object keeps to the order of the first.
     """
-    steps, orders = [], {}
+    steps: list[Step] = []
+    orders: dict[str, list[str]] = {}
     for step in plan.steps:
         if step.search:
             kinds = orders.setdefault(step.thing, order(step))

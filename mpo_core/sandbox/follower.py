@@ -17,9 +17,10 @@ state that another agent got itself into, if it is asked before every action.
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from mpo_core.sandbox.games import CHANGES, kind
-from mpo_core.sandbox.plans import PlanSpec, Step, compose, lamps, openable, places, things
+from mpo_core.sandbox.plans import PlanSpec, Step, Verb, compose, lamps, openable, places, things
 from mpo_core.sandbox.simulator import NOTHING
 
 NAME = r"([a-z]+ \d+)"
@@ -32,7 +33,7 @@ CHANGED = re.compile(rf"You (heat|cool|clean) the {NAME} using")
 SHUT = re.compile(rf"You close the {NAME}\.")
 LIT = re.compile(rf"You turn on the {NAME}\.")
 GO = re.compile(rf"go to {NAME}")
-PREPARED = {"heat": "heat", "hot": "heat", "cool": "cool", "clean": "clean"}
+PREPARED: dict[str, Verb] = {"heat": "heat", "hot": "heat", "cool": "cool", "clean": "clean"}
 """What the words of a task ask for."""
 OPPOSITE = {"heat": "cool", "cool": "heat"}
 
@@ -260,7 +261,7 @@ def task_plan(instruction: str) -> PlanSpec:
     words = re.findall(r"[a-z]+", instruction.lower().partition("task is to:")[2])
     found = [word for word in words if word in things() - lamps()]
     place = next((word for word in reversed(words) if word in places()), "")
-    prepare = next((PREPARED[word] for word in words if word in PREPARED), "")
+    prepare: Verb | Literal[""] = next((PREPARED[word] for word in words if word in PREPARED), "")
     lamp = next((word for word in words if word in lamps()), "")
     return compose(
         found[0] if found else "", prepare=prepare, place=place, lamp=lamp, two="two" in words

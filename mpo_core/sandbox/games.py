@@ -141,7 +141,7 @@ def _word(key: str) -> str:
 
 def _listed_in(problem: str) -> tuple[list, list]:
     """A PDDL problem's places (id, kind, spot) and things (id, kind, id of its place)."""
-    facts = defaultdict(dict)
+    facts: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for predicate, words in FACT.findall(problem.partition("(:goal")[0]):
         thing, *rest = words.split()
         facts[predicate.lower()][thing] = rest[0] if rest else ""

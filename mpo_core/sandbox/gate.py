@@ -92,7 +92,8 @@ def gate(agent: Path | Llama, held_out: Path | Sequence[Game] | int = 200) -> Ve
             f"{where}: not an agent of the sandbox: it knows {model.shape.vocabulary} words, and "
             f"those know {len(words())}; make one with `mpo sandbox build`"
         )
-    root, tasks = None, []
+    root: Path | None = None
+    tasks: list[Task] = []
     if isinstance(held_out, Path):
         root, tasks, found = held_out_games(held_out)
     elif isinstance(held_out, int):

@@ -8,7 +8,7 @@ from mpo_core.envs.alfworld.generation.prior import prior
 from mpo_core.envs.alfworld.generation.rooms import DEVICES, TWO
 from mpo_core.envs.alfworld.generation.tables import tables
 from mpo_core.sandbox.games import Game, kind
-from mpo_core.sandbox.plans import PlanSpec, compose, openable
+from mpo_core.sandbox.plans import PREPARING, PlanSpec, compose, openable
 
 MOST = 3
 """Kinds of places that a plan names, unless told otherwise."""
@@ -74,7 +74,7 @@ def plan_of(game: Game, search: Iterable[str], lamp_search: Iterable[str] = ()) 
     return compose(
         goal.object.lower(),
         search,
-        prepare=affordance.removesuffix("able"),
+        prepare=next((verb for verb in PREPARING if affordance == f"{verb}able"), ""),
         place=goal.place.lower(),
         lamp=goal.lamp.lower(),
         lamp_search=lamp_search,

@@ -87,6 +87,8 @@ class Body(nn.Module):
 
 
 class Llama(nn.Module):
+    angles: Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
@@ -179,7 +181,8 @@ class Pasts:
             self._room = room
 
     def of(self, layer: int) -> Past:
-        return Past(*self._layers[layer], self.positions, self._mask)
+        keys, values = self._layers[layer]
+        return Past(keys, values, self.positions, self._mask)
 
     def keep(self, rows: Tensor) -> None:
         self._layers = [layer[:, rows] for layer in self._layers]

@@ -106,7 +106,8 @@ def _pieces(texts: Iterable[str]) -> Iterator[str]:
 @cache
 def _written() -> tuple[str, ...]:
     """Every word that plans and tasks are written in."""
-    split, found = _splitter(), set()
+    split = _splitter()
+    found: set[str] = set()
     for number in range(TEXTS):
         rng = random.Random(number)
         game = Game.drawn(0, "train", number)

@@ -14,6 +14,8 @@ from mpo_core.sandbox.games import CHANGES
 
 Verb = Literal["look", "take", "heat", "cool", "clean", "put", "use", "nonsense"]
 Length = Literal["plain", "long", "short"]
+PREPARING: tuple[Verb, ...] = ("heat", "cool", "clean")
+"""The verbs of `CHANGES`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class PlanSpec:
         return looks[0].search if looks else ()
 
     @property
-    def prepares(self) -> str:
+    def prepares(self) -> Verb | Literal[""]:
         """`heat`, `cool` or `clean`, where the plan has that step."""
         return next((step.verb for step in self.steps if step.verb in CHANGES), "")
 
@@ -79,7 +81,7 @@ def compose(
     thing: str,
     search: Iterable[str] = (),
     *,
-    prepare: str = "",
+    prepare: Verb | Literal[""] = "",
     place: str = "",
     lamp: str = "",
     lamp_search: Iterable[str] = (),

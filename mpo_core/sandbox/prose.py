@@ -94,9 +94,9 @@ class _Pen:
         """A sentence a step; some share one, and some takings go without saying."""
         said: list[str] = []
         for number, step in enumerate(steps):
-            before = steps[number - 1] if number else None
-            same = before is not None and before.thing == step.thing
-            if step.verb == "take" and same and before.verb == "look" and self._chance(0.15):
+            same = number > 0 and steps[number - 1].thing == step.thing
+            found = same and steps[number - 1].verb == "look"
+            if step.verb == "take" and found and self._chance(0.15):
                 # It was found to be taken.
                 continue
             text = self._step(step, same)

@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Literal
 
 from mpo_core.envs.alfworld.rules import SEVERAL
-from mpo_core.sandbox.plans import PlanSpec, Step, lamps, places, things
+from mpo_core.sandbox.plans import PlanSpec, Step, Verb, lamps, places, things
 
-VERBS = {
+Said = Verb | Literal["open", "go", ""]
+VERBS: dict[Said, str] = {
     "look": "look search find seek hunt locate check inspect",
     "take": "take pick grab get fetch",
     "heat": "heat warm",
@@ -48,7 +50,7 @@ def read(text: str) -> PlanSpec:
 class _Clause:
     """A verb and what is named after it, up to the next verb."""
 
-    verb: str
+    verb: Said
     things: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     words: set[str] = field(default_factory=set)

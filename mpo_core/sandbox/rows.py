@@ -86,7 +86,9 @@ def setting(game: Game, rng: random.Random) -> Setting:
 
 def varied(game: Game, rng: random.Random) -> Game:
     """The game with other numbers of places of most kinds, so that nothing is learned by heart."""
-    places, types, moved = {}, {}, {}
+    places: dict[str, int] = {}
+    types: dict[str, str] = {}
+    moved: dict[str, str] = {}
     for what in game.kinds:
         own = [place for place in game.places if kind(place) == what]
         count = len(own) if rng.random() < 0.4 else rng.randint(1, min(24, 2 * len(own) + 1))
@@ -141,7 +143,9 @@ def followed(given: Setting, rng: random.Random, noise: float = 0.0) -> Row:
     episode = Episode(given.game)
     start = episode.reset()
     follower = Follower(start.instruction, start.observation, given.plan)
-    dialogue, decisions, unlearned = Dialogue(given, start), [], []
+    dialogue = Dialogue(given, start)
+    decisions: list[tuple[int, str]] = []
+    unlearned: list[tuple[int, str]] = []
     last = rng.randint(2, STEPS) if given.mode == "thought" and given.text else STEPS
     idle, turn = 0, 0
     while True:

@@ -284,5 +284,5 @@ def _takeable() -> frozenset[str]:
 @cache
 def _help_text() -> str:
     """Read from the package's grammar, as the engine does."""
-    text = re.search(r'"help\.feedback": \[\s*\{\s*"rhs": ("(?:[^"\\]|\\.)*")', tables().grammar)
-    return json.loads(text[1]).lstrip()
+    [text] = re.findall(r'"help\.feedback": \[\s*\{\s*"rhs": ("(?:[^"\\]|\\.)*")', tables().grammar)
+    return json.loads(text).lstrip()

@@ -201,7 +201,8 @@ def padded(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def batched(rows: list[Row], most: int, rng: random.Random) -> list[list[Row]]:
     """Rows of like length together, `most` tokens in each batch with what is padded."""
-    ready, part = [], []
+    ready: list[list[Row]] = []
+    part: list[Row] = []
     for row in sorted(rows, key=lambda row: len(row.tokens)):
         if part and len(row.tokens) * (len(part) + 1) > most:
             ready.append(part)
@@ -275,7 +276,7 @@ def _shared(model: Llama, done: float) -> float:
     """Average the processes' gradients, and how far they are."""
     if not dist.is_initialized():
         return done
-    gradients = [weight.grad for weight in model.parameters()]
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
     flat = torch.cat([*(gradient.flatten() for gradient in gradients), torch.tensor([done])])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()

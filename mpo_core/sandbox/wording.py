@@ -90,9 +90,10 @@ class _Pen:
 
     def joins(self, step: Step) -> bool:
         """Whether the step may share a sentence with the one before it."""
-        pair = (self.last.verb if self.last else "", step.verb)
-        fits = pair == ("look", "take") or (pair[0] in CHANGES and pair[1] == "put")
-        return fits and self.last.thing == step.thing
+        if self.last is None or self.last.thing != step.thing:
+            return False
+        pair = (self.last.verb, step.verb)
+        return pair == ("look", "take") or (pair[0] in CHANGES and pair[1] == "put")
 
     def padded(self, sentences: Sequence[str]) -> list[str]:
         """With sentences in between that ask for nothing."""

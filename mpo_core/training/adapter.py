@@ -6,13 +6,14 @@ where TRL's DPOTrainer looks for a reference other than the base model.
 
 from typing import Any
 
+from mpo_core.config import TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.training.settings import TrainingJob
 
 TRAINED, REFERENCE = "default", "ref"
 
 
-def lora_config(job: TrainingJob) -> Any:
+def lora_config(job: TrainingJob[TrainingConfig]) -> Any:
     """PEFT's config of the adapter to train; None where all weights are trained."""
     if job.config.method == "full":
         return None
@@ -21,7 +22,7 @@ def lora_config(job: TrainingJob) -> Any:
     lora = job.config.lora
     if job.start:
         # Where its weights go is decided by the adapter to continue.
-        config = LoraConfig.from_pretrained(job.start)
+        config = LoraConfig.from_pretrained(str(job.start))
         config.inference_mode = False
         config.lora_dropout = lora.dropout
         return config
@@ -34,7 +35,7 @@ def lora_config(job: TrainingJob) -> Any:
     )
 
 
-def load_start(model: Any, job: TrainingJob, *, reference: bool) -> None:
+def load_start(model: Any, job: TrainingJob[TrainingConfig], *, reference: bool) -> None:
     """Give a trainer's model, its adapter still new, the weights of the adapter to continue.
 
     Args:

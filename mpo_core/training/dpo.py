@@ -54,7 +54,10 @@ def read_rows(path: Path) -> list[Pair]:
 
 
 def make_trainer(
-    job: TrainingJob, rows: list[Pair], validation: list[Pair] | None, common: dict[str, Any]
+    job: TrainingJob[DpoConfig],
+    rows: list[Pair],
+    validation: list[Pair] | None,
+    common: dict[str, Any],
 ) -> tuple[Any, Fit]:
     """TRL's trainer for these pairs, the model loaded, and what of the pairs is trained on.
 
@@ -81,7 +84,7 @@ def make_trainer(
         def _prepare_dataset(self, dataset, *_):
             return dataset
 
-    losses = {config.loss_type: 1.0}
+    losses: dict[str, float] = {config.loss_type: 1.0}
     if config.sft_weight:
         losses["sft"] = config.sft_weight
     own = {

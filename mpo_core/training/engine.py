@@ -80,7 +80,8 @@ def leave(code: int) -> NoReturn:
 def _import_deepspeed() -> None:
     """Import DeepSpeed without mlflow, which its autotuner imports: the driver alone tracks."""
     already = sys.modules.get("mlflow")
-    sys.modules["mlflow"] = None
+    # None makes an import fail, which typeshed does not foresee.
+    sys.modules["mlflow"] = None  # type: ignore[assignment]
     try:
         import deepspeed  # noqa: F401
     finally:

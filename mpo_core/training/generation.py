@@ -214,7 +214,7 @@ def _load(fingerprint: str, source: str, trained: str | None) -> Weights:
     # As stored, but for bfloat16 on a processor that is slow at it.
     dtype = "auto" if on_gpu or multiplies_bf16() else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     found = model.generation_config.eos_token_id
     ends = [*(found if isinstance(found, list) else [found]), tokenizer.eos_token_id]
     # Whose defaults, such as top-p, would otherwise be those of every answer.

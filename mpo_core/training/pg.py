@@ -86,7 +86,10 @@ def plan_losses(logps: Any, reference: Any, advantages: Any, config: PgConfig) -
 
 
 def make_trainer(
-    job: TrainingJob, rows: list[dict], validation: list[dict] | None, common: dict[str, Any]
+    job: TrainingJob[PgConfig],
+    rows: list[dict],
+    validation: list[dict] | None,
+    common: dict[str, Any],
 ) -> tuple[Any, Fit]:
     """A trainer for these rows, the model loaded, and what of the rows is trained on.
 
@@ -231,7 +234,9 @@ def _tokenized(
 ) -> tuple[list[dict[str, Any]], Counter[str], int]:
     """The rows that teach something within `max_length`, why the others are left out, and how many
     of the rows lose their end."""
-    kept, dropped, cut = [], Counter(), 0
+    kept: list[dict[str, Any]] = []
+    dropped: Counter[str] = Counter()
+    cut = 0
     for number, row in enumerate(rows, start=1):
         if not row["advantage"]:
             dropped[NO_ADVANTAGE] += 1

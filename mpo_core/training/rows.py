@@ -94,7 +94,9 @@ def telling_pairs(pairs: Sequence[Pair]) -> tuple[dict[int, Pair], Counter[str]]
         how many.
     """
     stated = {_preference(pair) for pair in pairs}
-    kept, dropped, seen = {}, Counter(), set()
+    kept: dict[int, Pair] = {}
+    dropped: Counter[str] = Counter()
+    seen: set[tuple[str, str, str]] = set()
     for number, pair in enumerate(pairs, start=1):
         prompt, chosen, rejected = preference = _preference(pair)
         if not chosen or not rejected:

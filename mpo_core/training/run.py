@@ -88,7 +88,7 @@ class TrainingSummary:
 
 
 def train(
-    job: TrainingJob,
+    job: TrainingJob[TrainingConfig],
     on_row: Callable[[dict[str, Any]], None] | None = None,
     on_checkpoint: Callable[[Path, dict[str, Any]], None] | None = None,
 ) -> TrainingSummary:
@@ -181,7 +181,7 @@ def train(
     return summary
 
 
-def common_arguments(job: TrainingJob) -> dict[str, Any]:
+def common_arguments(job: TrainingJob[TrainingConfig]) -> dict[str, Any]:
     """Arguments of a TRL trainer that do not depend on the method."""
     config = job.config
     on_gpu = config.gpus_per_worker > 0
@@ -271,7 +271,7 @@ def _resume_point(work: Path, state: Any) -> Path | None:
     """The newest complete checkpoint in `work`, the same on every worker; others are deleted."""
     from accelerate.utils import broadcast_object_list
 
-    found = [None]
+    found: list[Path | None] = [None]
     if state.is_main_process:
         work.mkdir(parents=True, exist_ok=True)
         complete = []
@@ -289,7 +289,9 @@ def _step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
 
 
-def _save_planner(trainer: Any, job: TrainingJob, summary: TrainingSummary, state: Any) -> None:
+def _save_planner(
+    trainer: Any, job: TrainingJob[TrainingConfig], summary: TrainingSummary, state: Any
+) -> None:
     """Write the planner, ZeRO's shards gathered, and let it appear under its name when whole."""
     partial = job.out.with_name(f".{job.out.name}.partial")
     if state.is_main_process:

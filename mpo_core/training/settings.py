@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from mpo_core.config import DpoConfig, PgConfig, SftConfig, TrainingConfig, deciding
 from mpo_core.errors import InputError
@@ -13,6 +13,7 @@ from mpo_core.models import weights_fingerprint
 from mpo_core.types import content_hash
 
 Method = Literal["sft", "dpo", "pg"]
+C_co = TypeVar("C_co", bound=TrainingConfig, covariant=True)
 CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig, "pg": PgConfig}
 
 SUMMARY_FILE = "training.json"
@@ -20,7 +21,7 @@ SUMMARY_FILE = "training.json"
 
 
 @dataclass(frozen=True)
-class TrainingJob:
+class TrainingJob(Generic[C_co]):
     """One training: the same job on every worker."""
 
     rows: Path
@@ -33,7 +34,7 @@ class TrainingJob:
     work: Path
     """Folder of the checkpoints, on storage that all workers share. A job continues from the
     newest complete checkpoint that it finds there."""
-    config: TrainingConfig
+    config: C_co
     """Of the method's kind in `CONFIGS`."""
     seed: int
     """Of the order of the rows and of new weights; the config's own where it has one."""

@@ -42,7 +42,10 @@ def read_rows(path: Path) -> list[dict[str, list[Message]]]:
 
 
 def make_trainer(
-    job: TrainingJob, rows: list[dict], validation: list[dict] | None, common: dict[str, Any]
+    job: TrainingJob[SftConfig],
+    rows: list[dict],
+    validation: list[dict] | None,
+    common: dict[str, Any],
 ) -> tuple[Any, Fit]:
     """TRL's trainer for these rows, the model loaded, and how they fit `max_length`.
 
@@ -87,11 +90,16 @@ def warnings(curve: list[dict[str, float]], config: SftConfig, fit: Fit) -> list
 
 
 def _tokenized(
-    path: Path | None, rows: list[dict], tokenizer: Any, template: ChatTemplate, job: TrainingJob
+    path: Path | None,
+    rows: list[dict],
+    tokenizer: Any,
+    template: ChatTemplate,
+    job: TrainingJob[SftConfig],
 ) -> tuple[list[dict[str, list[int]]], Counter[str]]:
     """The rows as token sequences of which `max_length` leaves some of an answer, and why answers
     are left out."""
-    kept, dropped = [], Counter()
+    kept: list[dict[str, list[int]]] = []
+    dropped: Counter[str] = Counter()
     for number, row in enumerate(rows, start=1):
         blank = [
             m for m in row["completion"] if m["role"] == "assistant" and not m["content"].strip()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpo_core.config import TrainingConfig
 from mpo_core.training.adapter import load_start, lora_config
 from mpo_core.training.engine import allow_bf16_on_cpu
 from mpo_core.training.settings import TrainingJob
@@ -11,7 +12,7 @@ from mpo_core.training.settings import TrainingJob
 def build_trainer(
     trainer_class: type,
     arguments_class: type,
-    job: TrainingJob,
+    job: TrainingJob[TrainingConfig],
     arguments: Mapping[str, Any],
     *,
     kept: Sequence[dict[str, Any]],
@@ -52,7 +53,7 @@ def build_trainer(
     return trainer
 
 
-def _saving_frugally(trainer_class: type, job: TrainingJob) -> type:
+def _saving_frugally(trainer_class: type, job: TrainingJob[TrainingConfig]) -> type:
     """The trainer, with weights that are saved by the worker that has to, from where they are.
 
     With DeepSpeed, transformers copies all weights to the memory of every worker first, of LoRA the
@@ -80,7 +81,7 @@ def _attend_without_mask(model: Any) -> None:
     """
     from peft import PeftModel
 
-    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     # Not of the whole model, which may weigh the tokens that are read, as of mixtures of experts.
     whole.base_model.register_forward_pre_hook(
         lambda _, positional, named: (positional, named | {"attention_mask": None}),

@@ -66,7 +66,7 @@ class Session:
 
     def step(self, command: str) -> State:
         """Do an admissible command; any other one changes nothing."""
-        game = self._game
+        game = self._playing()
         operator = self._commands.get(command.strip())
         observation = NOTHING_HAPPENS
         if operator:
@@ -81,7 +81,12 @@ class Session:
 
     def facts(self) -> list[Proposition]:
         """What is true now, of things named as in the commands, in a fixed order."""
-        return self._game.propositions(self._facts)
+        return self._playing().propositions(self._facts)
+
+    def _playing(self) -> Game:
+        if self._game is None:
+            raise RuntimeError("no game is loaded")
+        return self._game
 
     def close(self) -> None:
         """Let go of the game."""

@@ -97,8 +97,8 @@ class Game:
         if effect not in self._effects:
             self._effects[effect] = self._proposition(effect)
         name, opposite, types, arguments = self._effects[effect]
-        facts.setdefault(opposite, {}).setdefault(types, set()).discard(arguments)
-        facts.setdefault(name, {}).setdefault(types, set()).add(arguments)
+        _changing(facts, opposite, types).discard(arguments)
+        _changing(facts, name, types).add(arguments)
 
     def commands(self, state: int, facts: Facts) -> dict[str, Operator]:
         """What can be done in a state, by command; of two that read the same, the first."""
@@ -143,12 +143,14 @@ class Game:
             name, _, types, arguments = self._proposition(atom)
             if not name.startswith("not_"):
                 facts.setdefault(name, {}).setdefault(types, set()).add(arguments)
-        return {
-            name: by_types
-            if name in self._fluents
-            else {types: dict.fromkeys(sorted(group)) for types, group in by_types.items()}
-            for name, by_types in facts.items()
-        }
+        found: Facts = {}
+        for name, by_types in facts.items():
+            changes = name in self._fluents
+            found[name] = {
+                types: group if changes else dict.fromkeys(sorted(group))
+                for types, group in by_types.items()
+            }
+        return found
 
     def _proposition(self, atom: bytes) -> tuple[str, str, tuple[str, ...], Arguments]:
         """A fact from the library, such as `NegatedAtom opened(fridge)`, and its opposite."""
@@ -164,6 +166,13 @@ class Game:
     ) -> tuple[str, str, tuple[str, ...], Arguments]:
         arguments = tuple((thing, self._objects[thing]) for thing in things)
         return name, f"not_{name}", tuple(kind for _, kind in arguments), arguments
+
+
+def _changing(facts: Facts, name: str, types: tuple[str, ...]) -> set[Arguments]:
+    """Of what a fact that changes is true now."""
+    group = facts.setdefault(name, {}).setdefault(types, set())
+    assert isinstance(group, set), f"{name} changes, and is no fluent"
+    return group
 
 
 def _entities(facts: Facts) -> dict[str, EntityInfo]:
@@ -183,7 +192,7 @@ def _entities(facts: Facts) -> dict[str, EntityInfo]:
     return entities
 
 
-def _hierarchy(types: Iterable[Sequence]) -> TypeHierarchy:
+def _hierarchy(types: Sequence[Any]) -> TypeHierarchy:
     hierarchy = TypeHierarchy()
     # PDDL's root of all types has the name that ALFWorld gives to one of its own.
     for name, parents in dict(reversed(types)).items():

@@ -12,7 +12,7 @@ the same whatever the process's hash seed.
 import ast
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import CodeType
@@ -25,7 +25,7 @@ from textworld.logic import Rule, TypeHierarchy
 Argument = tuple[str, str]
 """A name and its type: of an object of the game, or of what stands for one in a query."""
 Arguments = tuple[Argument, ...]
-Facts = dict[str, dict[tuple[str, ...], Collection[Arguments]]]
+Facts = dict[str, dict[tuple[str, ...], set[Arguments] | dict[Arguments, None]]]
 """By predicate and by its arguments' types: the arguments of which it is true. A dictionary is in
 their order, a set in none."""
 Mapped = Mapping[Argument, Argument]

@@ -72,7 +72,7 @@ def household_steps(actions: Sequence[str]) -> list[str]:
         if verb == "open"
     }
     steps: list[str] = []
-    before = None
+    before: _Errand | None = None
     for errand in _errands(actions):
         first = before if before and before.noun == errand.noun else None
         steps += _fetching(errand, first, opened)

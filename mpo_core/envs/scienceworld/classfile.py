@@ -35,13 +35,15 @@ class ClassFile:
         self._attributes = content[self._offset :]
 
     def constant(self, tag: int, *parts: int | str) -> int:
-        """Slot of a constant, added if there is none: its parts are slots, or a UTF-8 text."""
-        if tag == UTF8:
-            text = parts[0].encode()
-            entry = struct.pack(">BH", tag, len(text)) + text
-        else:
-            slots = [p if isinstance(p, int) else self.constant(UTF8, p) for p in parts]
-            entry = struct.pack(f">B{len(slots)}H", tag, *slots)
+        """Slot of a constant, added if there is none: its parts are slots, or texts."""
+        slots = [part if isinstance(part, int) else self._text(part) for part in parts]
+        return self._slot(struct.pack(f">B{len(slots)}H", tag, *slots))
+
+    def _text(self, text: str) -> int:
+        content = text.encode()
+        return self._slot(struct.pack(">BH", UTF8, len(content)) + content)
+
+    def _slot(self, entry: bytes) -> int:
         if entry not in self._slots:
             self._slots[entry] = self._next_slot
             self._constants[self._next_slot] = entry
@@ -85,7 +87,7 @@ class ClassFile:
         if self._find_method(new_name, descriptor) is not None:
             raise ValueError(f"the class has a method {new_name} already")
         method = self._methods[found]
-        slot = struct.pack(">H", self.constant(UTF8, new_name))
+        slot = struct.pack(">H", self._text(new_name))
         self._methods[found] = method[:2] + slot + method[4:]
 
     def has_field(self, name: str, descriptor: str) -> bool:
@@ -112,12 +114,10 @@ class ClassFile:
         return next((i for i, m in enumerate(self._methods) if m[2:6] == wanted), None)
 
     def _member_head(self, flags: int, name: str, descriptor: str) -> bytes:
-        return struct.pack(
-            ">HHH", flags, self.constant(UTF8, name), self.constant(UTF8, descriptor)
-        )
+        return struct.pack(">HHH", flags, self._text(name), self._text(descriptor))
 
     def _attribute(self, name: str, body: bytes) -> bytes:
-        return struct.pack(">HI", self.constant(UTF8, name), len(body)) + body
+        return struct.pack(">HI", self._text(name), len(body)) + body
 
     def _read_constants(self) -> dict[int, bytes]:
         """Slot -> constant, tag included."""

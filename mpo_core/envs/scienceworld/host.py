@@ -91,9 +91,9 @@ class ScienceWorldEnvironment:
             world = simulator.load(task.type, task.variation, self._simplification)
             return world, simulator.step(world, FIRST_LOOK).observation
 
-        self._world, observation = await self._seat.run(load)
-        self._best, self._success = 0.0, False
-        return Reset(instruction=self._world.description, observation=observation)
+        world, observation = await self._seat.run(load)
+        self._world, self._best, self._success = world, 0.0, False
+        return Reset(instruction=world.description, observation=observation)
 
     async def step(self, action: str) -> Step:
         """Do one action.

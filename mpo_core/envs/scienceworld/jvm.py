@@ -112,8 +112,7 @@ class Jvm(LineProcess):
 
     def not_started(self, error: Exception) -> Exception:
         """End the process, which failed before it could serve; returns what to raise instead."""
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
+        self._close_input()
         return self._not_started(
             error,
             options_remedy()
@@ -124,8 +123,12 @@ class Jvm(LineProcess):
     def stop(self) -> None:
         """End the process at once."""
         super().stop()
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
+        self._close_input()
+
+    def _close_input(self) -> None:
+        if self._process.stdin:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
     def _connect(self, port: int, token: str) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=START_TIMEOUT_S)

@@ -1,5 +1,6 @@
 """What travels between us and a py4j gateway server: one command a few lines, one answer a line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -59,6 +60,7 @@ def value_of(answer: str) -> object:
     if not answer.startswith("!y"):
         return Thrown(answer[2:])
     kind, text = answer[2:3], answer[3:]
+    plain: dict[str, Callable[[str], object]]
     plain = {"s": unescape, "i": int, "L": int, "d": float, "b": "true".__eq__}
     if kind in plain:
         return plain[kind](text)

@@ -21,20 +21,21 @@ class Follower:
         self.goal = Goal.read(task)
         self.plan = plan or PlanSpec()
         self._views: dict[str, list[str]] = {}
-        self._here, self._held, self._focused = "", "", []
+        self._here, self._held = "", ""
+        self._focused: list[str] = []
         self._tried = False
         self._look(observation)
         first = ROOMS.index(self._here)
         self._rooms = (*self.plan.rooms, *ROOMS[first:], *ROOMS[:first])
 
     def _look(self, view: str) -> None:
-        self._here = CALLED.search(view)[1]
-        self._views[self._here] = seen(view)
+        if called := CALLED.search(view):
+            self._here = called[1]
+            self._views[self._here] = seen(view)
 
     def see(self, action: str, observation: str) -> None:
         """What was done, and what came of it."""
-        if CALLED.search(observation):
-            self._look(observation)
+        self._look(observation)
         if action.startswith("move "):
             self._tried = self._tried or action == self._move()
         if observation == UNKNOWN_ACTION:

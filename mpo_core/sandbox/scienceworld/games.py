@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mpo_core.envs.base import Reset, Step
+from mpo_core.patterns import matched
 
 ROOMS = (
     "hallway",
@@ -52,6 +53,9 @@ TYPES = (*SOUGHT, *SPANS)
 STEPS = 8
 """Actions of an episode: fewer than the suite's limits, so that a long search is lost."""
 UNKNOWN_ACTION = "No known action matches that input."
+COMMAND = re.compile(
+    r"(teleport to|look around|focus on|pick up|move|)(.*?)(?: to (.*))?\Z", re.DOTALL
+)
 SEEN = re.compile(rf"\b({'|'.join((*ANIMALS, *PLANTS))})\b")
 
 
@@ -71,7 +75,7 @@ class Goal:
     def read(cls, task: str) -> "Goal":
         """What the words of a task ask for."""
         if found := re.search(r"find a\(n\) ([a-z ]+)\..* the (\w+) box in the ([a-z ]+)\.", task):
-            return cls(*found.groups())
+            return cls(sought=found[1], box=found[2], room=found[3])
         spans = re.findall(r"(longest|shortest) life span", task)
         return cls(spans=tuple(dict.fromkeys(spans)))
 
@@ -139,9 +143,7 @@ class Episode:
         return Reset(self.game.task, self._view())
 
     def step(self, action: str) -> Step:
-        verb, name, to = re.fullmatch(
-            r"(teleport to|look around|focus on|pick up|move|)(.*?)(?: to (.*))?", action
-        ).groups()
+        verb, name, to = matched(COMMAND, action).groups()
         name, near = name.strip(), ("inventory", self._here)
         goal, failed = self.game.goal, False
         if verb == "teleport to" and name in ROOMS:

@@ -159,4 +159,4 @@ def _table(world: World, plans: str) -> Table:
         return Table(world, None, numbered(steps))
     goal = Goal.read(start.instruction)
     plan = PLANNERS[plans](goal, random.Random(start.instruction + start.observation))
-    return Table(world, plan, plan and write(goal, plan))
+    return Table(world, plan, None if plan is None else write(goal, plan))

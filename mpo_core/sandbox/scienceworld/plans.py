@@ -42,8 +42,8 @@ def poor(goal: Goal, rng: random.Random) -> PlanSpec:
     if goal.sought:
         wrong = [room for room in ROOMS if room not in ("outside", "greenhouse")]
         return PlanSpec(tuple(rng.sample(wrong, 3)), focus=rng.random() < 0.5)
-    wrong = {"longest": (*MIDDLE, *SHORT), "shortest": (*MIDDLE, *LONG)}
-    return PlanSpec(names=tuple(tuple(rng.sample(wrong[span], 5)) for span in goal.spans))
+    otherwise = {"longest": (*MIDDLE, *SHORT), "shortest": (*MIDDLE, *LONG)}
+    return PlanSpec(names=tuple(tuple(rng.sample(otherwise[span], 5)) for span in goal.spans))
 
 
 def none(goal: Goal, rng: random.Random) -> None:

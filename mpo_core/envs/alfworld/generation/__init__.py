@@ -111,7 +111,7 @@ def generate(
     prior_power: float = 1.0,
     *,
     workers: int | None = None,
-    on_game: Callable[[], None] = lambda: None,
+    on_game: Callable[[], object] = lambda: None,
 ) -> GenerationReport:
     """Write a data root of `counts` games a split to `out`, a folder that is not there or empty.
 

@@ -2,8 +2,8 @@
 
 from collections import Counter, defaultdict
 
-from mpo_core.envs.alfworld.generation.rooms import Room
-from mpo_core.envs.alfworld.generation.tables import Spot, tables
+from mpo_core.envs.alfworld.generation.rooms import Room, Thing
+from mpo_core.envs.alfworld.generation.tables import Receptacle, Spot, tables
 
 AGENT = "agent1"
 GOAL_TEXT = "UNKNOWN GOAL"
@@ -52,7 +52,8 @@ def names(room: Room) -> dict[str, str]:
 
     It numbers the ids of a kind from the last to the first in the order of their escaped text.
     """
-    kinds = {mangled(item.id).lower(): item for item in (*room.things, *room.receptacles)}
+    items: list[Thing | Receptacle] = [*room.things, *room.receptacles]
+    kinds = {mangled(item.id).lower(): item for item in items}
     left = Counter(item.kind for item in kinds.values())
     named = {}
     for key in sorted(kinds):
@@ -74,7 +75,7 @@ def _spot(spot: Spot) -> str:
 
 def _facts(room: Room) -> list[tuple[str, ...]]:
     facts: list[tuple[str, ...]] = []
-    held = defaultdict(set)
+    held: defaultdict[str, set[str]] = defaultdict(set)
     for receptacle in room.receptacles:
         key = mangled(receptacle.id)
         facts.append(("receptacleType", key, f"{receptacle.kind}Type"))

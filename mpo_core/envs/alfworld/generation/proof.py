@@ -37,13 +37,15 @@ class Prover:
 
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", PLAY],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ | NO_DATA | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
+        assert process.stdin is not None and process.stdout is not None
+        self._process, self._input, self._output = process, process.stdin, process.stdout
 
     @property
     def pid(self) -> int:
@@ -57,8 +59,8 @@ class Prover:
             InputError: the engine does not start at all.
         """
         try:
-            self._process.stdin.write(json.dumps([str(game), limit_s]).encode() + b"\n")
-            self._process.stdin.flush()
+            self._input.write(json.dumps([str(game), limit_s]).encode() + b"\n")
+            self._input.flush()
             return json.loads(self._answer(time.monotonic() + limit_s))
         except OSError as error:
             raise ProverLost from error
@@ -70,9 +72,9 @@ class Prover:
         """Kill the process and let go of it."""
         self.kill()
         self._process.wait()
-        self._process.stdout.close()
+        self._output.close()
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._input.close()
         self._log.close()
 
     def _answer(self, deadline: float) -> bytes:
@@ -111,7 +113,7 @@ class Provers:
     def __enter__(self) -> "Provers":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing = True
         # A thread that waits for a killed process hears of it; only then may its pipes be closed.
         for prover in list(self._running):
@@ -121,7 +123,7 @@ class Provers:
             prover.stop()
 
     def prove(
-        self, games: Iterable[Path], on_proven: Callable[[], None]
+        self, games: Iterable[Path], on_proven: Callable[[], object]
     ) -> list[tuple[Path, str | None]]:
         """The games and their verdicts, in order; `on_proven` is called as each is proven.
 

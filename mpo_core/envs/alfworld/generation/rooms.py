@@ -170,7 +170,7 @@ def _goals(scene: Scene, task_type: str, split: Split) -> Mapping[str, list[Goal
 
 def _possible(scene: Scene, task_type: str) -> Iterator[Goal]:
     room_for = prior().room_for
-    space = Counter()
+    space: Counter[str] = Counter()
     for receptacle in furnished(scene):
         space[receptacle.kind] += room_for[receptacle.kind]
     affordance, device = DEVICES.get(task_type, ("", ""))

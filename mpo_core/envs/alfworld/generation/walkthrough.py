@@ -22,7 +22,7 @@ def walkthrough(room: Room) -> list[str]:
     if goal.lamp:
         ends = [thing for thing in room.things if thing.kind == goal.lamp]
     _, kind = DEVICES.get(goal.type, ("", ""))
-    devices = [receptacle for receptacle in room.receptacles if receptacle.kind == kind]
+    devices: list[Receptacle | None] = [r for r in room.receptacles if r.kind == kind]
     ways = (
         _way(room, called, chosen, device, end)
         for chosen in permutations(objects, goal.objects)
