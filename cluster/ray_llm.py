@@ -1,7 +1,7 @@
 """What serving needs of `ray.serve.llm` that its public interface does not offer.
 
 Names of `ray.llm._internal` and `ray.serve._private`, which any release of Ray may move, come from
-here: `tests/versions/test_borrowed.py` names what has been. So does it of the methods beginning
+here: `tests/versions/borrowed.py` names what has been. So does it of the methods beginning
 with an underscore by which `engine.AdapterServer` and `ingress.Ingress` extend public classes. The
 engine class itself is borrowed by `cpu_engine`, a module of its own, as its import takes seconds
 that only an engine's process needs to spend.

@@ -3,7 +3,7 @@
 To join a cluster, `ray.init` is the only public way, and it tries for minutes where none answers;
 to keep a cluster private, Ray has no setting. So this module, and it alone, stands on
 `ray._private`, `ray._raylet` and `ray.core.generated`, which any release of Ray may move:
-`tests/versions/test_borrowed.py` names what has been. It imports Ray, so it is imported late.
+`tests/versions/borrowed.py` names what has been. It imports Ray, so it is imported late.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What the suite needs of Ray Train that its public interface does not offer.
 
 This module, and it alone, stands on `ray.train.v2._internal`, which any release of Ray may move:
-`tests/versions/test_borrowed.py` names what has been. It imports PyTorch, so it is imported late.
+`tests/versions/borrowed.py` names what has been. It imports PyTorch, so it is imported late.
 """
 
 from pathlib import Path
