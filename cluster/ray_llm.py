@@ -1,10 +1,10 @@
 """What serving needs of `ray.serve.llm` that its public interface does not offer.
 
 Names of `ray.llm._internal` and `ray.serve._private`, which any release of Ray may move, come from
-here: `tests/versions/borrowed.py` names what has been. So does it of the methods beginning
-with an underscore by which `engine.AdapterServer` and `ingress.Ingress` extend public classes. The
-engine class itself is borrowed by `cpu_engine`, a module of its own, as its import takes seconds
-that only an engine's process needs to spend.
+here: `tests/versions/borrowed.py` names what has been, also of the methods beginning with an
+underscore by which `engine.AdapterServer` and `ingress.Ingress` extend public classes. The engine's
+class is borrowed by `cpu_engine`, a module of its own, as its import takes seconds that only an
+engine's process needs to spend.
 
 - `DiskMultiplexConfig`, `next_adapter_number`: an adapter, as a server's `model_downloader` gives
   it. Needless when `lora_config` takes a folder for `dynamic_lora_loading_path`, not only the

@@ -117,8 +117,17 @@ CALLED = {
 None where it is only to be there, such as what is compiled and tells no parameters."""
 
 HELD = {
-    "cluster/engine.py": {"ray.serve.llm.deployment:LLMServer": "engine _llm_config"},
-    "cluster/ingress.py": {"ray.serve.llm.ingress:OpenAiIngress": "_default_serve_handles"},
+    "cluster/engine.py": {
+        "ray.serve.llm.deployment:LLMServer": "engine _llm_config",
+        "ray.llm._internal.common.callbacks.base:CallbackBase": "ctx",
+        "ray.llm._internal.common.callbacks.base:CallbackCtx": "run_init_node",
+    },
+    "cluster/ingress.py": {
+        "ray.serve.llm.ingress:OpenAiIngress": "_default_serve_handles",
+        "ray.llm._internal.serve.core.configs.openai_api_models:OpenAIHTTPException": (
+            "message status_code"
+        ),
+    },
     "cluster/executor.py": {
         "vllm.v1.executor.uniproc_executor:UniProcExecutor": "vllm_config",
     },
