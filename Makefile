@@ -5,6 +5,8 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 LOCK    = requirements/cpu.lock
 STAMP   = $(VENV)/.installed
+GPU_BIN = $(VENV)-gpu/bin
+UV      = uv==0.13.9
 
 # The CPU build of torch: from a local folder of wheels where pip is configured with one, else from
 # PyTorch's own index, which uv knows by name. Never a CUDA build.
@@ -17,7 +19,7 @@ TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 # are skipped and say so.
 SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql chromium
 
-.PHONY: demo sandbox test test-all unit bench lint format lock install system clean help
+.PHONY: demo sandbox test test-all unit check-gpu bench lint format lock install system clean help
 
 help:
 	@echo "make install  the virtual environment in .venv, with the mpo command"
@@ -27,6 +29,7 @@ help:
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
 	@echo "make unit     the unit tests, seconds"
+	@echo "make check-gpu  those by the versions for GPUs, in .venv-gpu of 9 GB; no GPU is needed"
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make lint     ruff, of code and format, and mypy, of types; make test does it first"
 	@echo "make format   mends what ruff can mend"
@@ -46,6 +49,9 @@ test-all: lint
 
 unit: install
 	$(BIN)/pytest tests/unit
+
+check-gpu: $(VENV)-gpu/.installed
+	$(GPU_BIN)/pytest tests/unit tests/versions
 
 bench: install
 	$(BIN)/python benchmarks/scienceworld_host.py
@@ -70,10 +76,20 @@ install: $(STAMP)
 # PYTHONDONTWRITEBYTECODE is set, or the environment cannot be written, each would compile them anew.
 $(STAMP): $(LOCK) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv==0.13.9
+	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(TORCH_INDEX) $(LOCK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(STAMP)
+
+# Without the CPU build of torch, which fits the lock's version too. The tools of the tests are in no
+# lock for GPUs, as its image does without them.
+$(VENV)-gpu/.installed: export UV_FIND_LINKS :=
+$(VENV)-gpu/.installed: requirements/gpu.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)-gpu
+	$(GPU_BIN)/python -m pip install --quiet $(UV)
+	$(GPU_BIN)/uv pip sync --quiet --compile-bytecode --python $(GPU_BIN)/python $<
+	$(GPU_BIN)/uv pip install --quiet --python $(GPU_BIN)/python --constraint $< --editable ".[dev]"
+	touch $@
 
 system:
 	dpkg --status $(SYSTEM) >/dev/null 2>&1 \
@@ -86,4 +102,4 @@ lock:
 		--output-file requirements/gpu.lock
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-gpu

@@ -207,6 +207,6 @@ class ClusterBackend:
 
 
 def local_gpus() -> int:
-    from ray._private.accelerators import NvidiaGPUAcceleratorManager
+    from cluster.ray_node import gpus_here
 
-    return NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
+    return gpus_here()

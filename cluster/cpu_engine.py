@@ -2,6 +2,9 @@
 
 `ray.serve.llm` starts a worker for every engine. To a model that computes for milliseconds, two
 processes that hand every step to each other, and spin while they wait, cost more than the model.
+Ray overrides vLLM's choice of executor without a setting for it, so the place where the engine
+starts is borrowed (`tests/versions/borrowed.py` knows it); needless when Ray's `engine_kwargs`
+take a `distributed_executor_backend` for CPUs.
 """
 
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine

@@ -10,16 +10,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from ray.llm._internal.common.callbacks.base import CallbackBase
-from ray.llm._internal.common.models import global_id_manager
-from ray.llm._internal.serve.core.configs.accelerators import CPUConfig
-from ray.llm._internal.serve.core.configs.llm_config import DiskMultiplexConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
 from vllm.exceptions import VLLMClientError
 
 from cluster.adapters import version_folder
 from cluster.calls import Answer, Request
+from cluster.ray_llm import CallbackBase, DiskMultiplexConfig, next_adapter_number
 from mpo_core.refusals import last_line
 
 
@@ -39,7 +36,7 @@ class FolderAdapters:
             model_id=lora_model_id,
             max_total_tokens=None,
             local_path=str(folder),
-            lora_assigned_int_id=global_id_manager.next(),
+            lora_assigned_int_id=next_adapter_number(),
         )
 
 
@@ -57,7 +54,7 @@ class AdapterServer(LLMServer):
     # Serve awaits it.
     async def __init__(self, llm_config: Any, **kwargs: Any) -> None:  # type: ignore[misc]
         self._adapter_lock = asyncio.Lock()
-        if isinstance(llm_config.accelerator_config, CPUConfig):
+        if llm_config.accelerator_config.kind == "cpu":
             from cluster.cpu_engine import OneProcessEngine
 
             kwargs["engine_cls"] = OneProcessEngine

@@ -20,9 +20,6 @@ import pydantic
 from fastapi import FastAPI, HTTPException, Request
 from ray import serve
 from ray.exceptions import RayActorError
-from ray.llm._internal.serve.core.configs.openai_api_models import OpenAIHTTPException
-from ray.llm._internal.serve.core.ingress.utils import _sanitize_chat_completion_request
-from ray.serve._private.http_util import session_id_from_headers
 from ray.serve.exceptions import RayServeException
 from ray.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
 from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
@@ -33,6 +30,7 @@ from vllm.exceptions import GenerationError, VLLMClientError
 
 from cluster.adapters import published, version_folder
 from cluster.openai_requests import Refused, read_body, served_fields
+from cluster.ray_llm import OpenAIHTTPException, read_through, session_id_from_headers
 
 logger = logging.getLogger("ray.serve")
 
@@ -158,7 +156,7 @@ def _request_of(kind: type[pydantic.BaseModel], body: Mapping[str, Any]) -> pyda
     try:
         request = kind.model_validate(fields)
         # The parts of messages are checked when they are read, which is here.
-        return _sanitize_chat_completion_request(request) if "messages" in fields else request
+        return read_through(request) if "messages" in fields else request
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         param = ".".join(map(str, first["loc"])) or None

@@ -38,7 +38,11 @@ def start_private_cluster(cpus: int, **options: Any) -> Callable[[], None]:
     """
     import ray
 
-    _stay_on_loopback()
+    from cluster.ray_node import keep_to_loopback
+
+    # But for the ports by which Serve's replicas call each other: these Ray binds to every address,
+    # behind the token that it makes for every private cluster.
+    keep_to_loopback()
     undo = _own_token(shorten_temporary_folders())
     # Within Serve's own five seconds a busy machine does not start the HTTP proxy, which Serve
     # then kills and starts again.
@@ -92,21 +96,6 @@ def _of_ray() -> Iterator[psutil.Process]:
                 yield process
 
 
-def _stay_on_loopback() -> None:
-    """Make a private cluster's processes listen on loopback.
-
-    But for the ports by which Serve's replicas call each other: these Ray binds to every address,
-    behind the token that it makes for every private cluster.
-
-    Ray resolves even 127.0.0.1 to the machine's public address, unless it takes the machine for
-    one that cannot have clusters, as it does on macOS by this variable.
-    """
-    from ray._private import ray_constants
-
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # For Ray's processes,
-    ray_constants.ENABLE_RAY_CLUSTER = False  # and for this one, which has read it already.
-
-
 def _own_token(undo: Callable[[], None]) -> Callable[[], None]:
     """Give a private cluster a token where the user has none.
 
@@ -118,14 +107,14 @@ def _own_token(undo: Callable[[], None]) -> Callable[[], None]:
     Raises:
         InputError: RAY_AUTH_TOKEN_PATH names no file with a token.
     """
-    from ray._raylet import AuthenticationTokenLoader
     from ray.exceptions import AuthenticationError
+
+    from cluster.ray_node import can_read_token, forget_token
 
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return undo
-    loader = AuthenticationTokenLoader.instance()
     try:
-        if loader.has_token(ignore_auth_mode=True):
+        if can_read_token():
             return undo
     except AuthenticationError as error:
         undo()
@@ -134,11 +123,11 @@ def _own_token(undo: Callable[[], None]) -> Callable[[], None]:
             f"RAY_AUTH_TOKEN_PATH: {path}: no token can be read there; mend or unset it"
         ) from error
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    loader.reset_cache()
+    forget_token()
 
     def undo_both() -> None:
         os.environ.pop("RAY_AUTH_TOKEN", None)
-        loader.reset_cache()
+        forget_token()
         undo()
 
     return undo_both

@@ -23,7 +23,14 @@ from mpo_core.overrides import quoted
 
 LOST_AFTER_S = 600
 # Never sent along, wherever they lie in the working directory.
-LEFT_AT_HOME = ["/.git/", "/.venv/", "**/__pycache__/", "**/.pytest_cache/", "**/.ruff_cache/"]
+LEFT_AT_HOME = [
+    "/.git/",
+    "/.venv/",
+    "/.venv-gpu/",
+    "**/__pycache__/",
+    "**/.pytest_cache/",
+    "**/.ruff_cache/",
+]
 
 
 @dataclass(frozen=True)

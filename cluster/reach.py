@@ -23,11 +23,11 @@ def reach_cluster(address: Address) -> str:
     """
     gcs = address.text
     if gcs == "auto":
-        from ray._private.services import canonicalize_bootstrap_address_or_die
+        from cluster.ray_node import cluster_found_here
 
         with _settled("RAY_ADDRESS", None):
             try:
-                gcs = canonicalize_bootstrap_address_or_die("auto")
+                gcs = cluster_found_here()
             except ConnectionError as error:
                 raise InputError(
                     f"{address}: no Ray cluster is found on this machine; start one by ray start "
@@ -52,10 +52,10 @@ def _or_unset(address: Address) -> str:
 
 def check_node(address: Address) -> None:
     """Raises InputError where this machine is no node of a cluster, so that no driver can join."""
-    from ray._private.services import find_node_ids
+    from cluster.ray_node import is_a_node
 
     deadline = time.monotonic() + CONNECT_S
-    while not find_node_ids():
+    while not is_a_node():
         if time.monotonic() > deadline:
             raise InputError(
                 f"{address}: the cluster is there, but this machine is no node of it; submit the "
@@ -101,15 +101,12 @@ def _fault_of_cluster(gcs: str) -> str | None:
     except (OSError, UnicodeError) as error:
         return _reason(error)
     import grpc
-    from ray._private.grpc_utils import init_grpc_channel
-    from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
-    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
-    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
     from ray.exceptions import AuthenticationError
 
-    channel = init_grpc_channel(gcs, GLOBAL_GRPC_OPTIONS)
+    from cluster.ray_node import ask_if_alive
+
     try:
-        NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_S)
+        ask_if_alive(gcs, ANSWER_S)
     except AuthenticationError as error:
         return one_line(error)
     except grpc.RpcError as error:
@@ -119,8 +116,6 @@ def _fault_of_cluster(gcs: str) -> str | None:
                 "RAY_AUTH_TOKEN_PATH"
             )
         return f"what listens there does not answer as Ray does ({error.code().name.lower()})"
-    finally:
-        channel.close()
     return None
 
 
@@ -138,38 +133,31 @@ def _dashboard_of(address: Address) -> str:
             f"{address}: neither a Ray cluster nor its dashboard: {fault}; a dashboard's address "
             "is http://HOST:8265"
         )
-    from ray._private import ray_constants
-    from ray._raylet import GcsClient
+    from cluster.ray_node import dashboard_of
 
-    found = GcsClient(address=gcs).internal_kv_get(
-        ray_constants.DASHBOARD_ADDRESS.encode(),
-        namespace=ray_constants.KV_NAMESPACE_DASHBOARD,
-        timeout=ANSWER_S,
-    )
+    found = dashboard_of(gcs, ANSWER_S)
     if not found:
         raise InputError(
             f"{address}: the cluster has no dashboard, which takes the jobs; start it by ray start "
             "--head --include-dashboard=true"
         )
-    return f"http://{found.decode()}"
+    return f"http://{found}"
 
 
 def _fault_of_dashboard(url: str) -> str | None:
     """Why no dashboard is at a URL; None where one is."""
     import requests
-    from ray._private.authentication.http_token_authentication import (
-        format_authentication_http_error,
-        get_auth_headers_if_auth_enabled,
-    )
     from ray.exceptions import AuthenticationError
+
+    from cluster.ray_node import refused_token, token_headers
 
     try:
         reply = requests.get(
             f"{url}/api/version",
-            headers=get_auth_headers_if_auth_enabled({}),
+            headers=token_headers(),
             timeout=(CONNECT_S, ANSWER_S),
         )
-        refusal = format_authentication_http_error(reply.status_code, reply.text)
+        refusal = refused_token(reply.status_code, reply.text)
         answer = reply.json()
     except AuthenticationError as error:
         return one_line(error)

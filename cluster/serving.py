@@ -27,6 +27,7 @@ from ray import serve
 
 from cluster.adapters import link
 from cluster.calls import Answer, Calls, Request, Unanswered
+from mpo_core.again import again
 from mpo_core.chat import ChatRequest
 from mpo_core.completions import Reply, replies_of
 from mpo_core.config import ModelConfig
@@ -207,19 +208,22 @@ class HandleModel:
     async def _answer(self, request: Request, session: str) -> Answer:
         """The engine's answer, tried again with backoff: a dead replica is replaced by Serve, one
         whose engine died is found out by its health checks within half a minute."""
-        for attempt in range(self._config.retries + 1):
-            try:
-                asked = self._calls_of(session).ask(request)
-                answer = await asyncio.wait_for(asked, self._config.timeout_s)
-                if "failed" in answer:
-                    raise Unanswered(answer["failed"])
-                return answer
-            except FAILURES as error:
-                if attempt == self._config.retries:
-                    raise ModelUnavailable(f"model {self.name}: {last_line(error)}") from error
-                logger.warning("model %s, attempt %d: %s", self.name, attempt + 1, last_line(error))
-                await asyncio.sleep(min(0.5 * 2**attempt, 30))
-        raise AssertionError("unreachable")
+
+        async def once() -> Answer:
+            asked = self._calls_of(session).ask(request)
+            answer = await asyncio.wait_for(asked, self._config.timeout_s)
+            if "failed" in answer:
+                raise Unanswered(answer["failed"])
+            return answer
+
+        def warn(attempt: int, failure: Exception) -> None:
+            logger.warning("model %s, attempt %d: %s", self.name, attempt, last_line(failure))
+
+        tries = self._config.retries + 1
+        try:
+            return await again(once, FAILURES, tries, wait_s=0.5, on_failure=warn)
+        except FAILURES as error:
+            raise ModelUnavailable(f"model {self.name}: {last_line(error)}") from error
 
     def _calls_of(self, session: str) -> Calls:
         """The way to the replica that has a session's earlier requests in its prefix cache."""

@@ -33,7 +33,6 @@ from mpo_core.training.settings import TrainingJob
 
 PROGRESS_FILE = "progress.jsonl"
 FAILURE_FILE = "failure.txt"
-SNAPSHOT_FILE = "checkpoint_manager_snapshot.json"
 # glibc returns every large tensor's memory to the system at once, and page faults then take a
 # third of a step's time on the CPU. Read at process start, hence an environment variable.
 CPU_ALLOCATOR = {
@@ -75,12 +74,14 @@ def train(
     job = replace(job, work=job.work / f"{job.method}-{job.identity()}")
     _require_resources(job.config)
     job.work.mkdir(parents=True, exist_ok=True)
-    (job.work / SNAPSHOT_FILE).unlink(missing_ok=True)
     (job.work / PROGRESS_FILE).write_text("", encoding="utf-8")
     (job.work / FAILURE_FILE).unlink(missing_ok=True)
     (job.work / STOP).unlink(missing_ok=True)
     from ray.train import TrainingFailedError
 
+    from cluster.ray_train import forget_run
+
+    forget_run(job.work)
     with (
         follow(job.work / PROGRESS_FILE, job.method, on_row),
         _stoppable(job.work / STOP) as asked,
@@ -105,22 +106,10 @@ def train(
 
 
 def _trainer(job: TrainingJob) -> Any:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2._internal.callbacks import DatasetsCallback
-    from ray.train.v2._internal.callbacks.placement_group_callback import (
-        PlacementGroupCleanerCallback,
-    )
-    from ray.train.v2.api.config import LoggingConfig
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig, UserCallback
+    from ray.train.torch import TorchConfig
 
-    class LeanTrainer(TorchTrainer):
-        """Without two helper actors of Ray Train, each a process that imports for five seconds:
-        one serves Ray datasets, which are not used here; one watches the controller through the
-        dashboard, which a private cluster does not run."""
-
-        def _create_default_callbacks(self):
-            needless = (DatasetsCallback, PlacementGroupCleanerCallback)
-            return [c for c in super()._create_default_callbacks() if not isinstance(c, needless)]
+    from cluster.ray_train import LeanTrainer
 
     progress = job.work / PROGRESS_FILE
 
@@ -168,7 +157,6 @@ def _worker(settings: dict[str, Any]) -> dict[str, Any]:
     whatever is raised.
     """
     import ray.train
-    from ray.train.v2.api.report_config import CheckpointUploadMode
 
     from mpo_core.training.engine import NotDeepSpeed
     from mpo_core.training.run import Stopped, train
@@ -184,7 +172,7 @@ def _worker(settings: dict[str, Any]) -> dict[str, Any]:
             row,
             checkpoint=ray.train.Checkpoint.from_directory(folder) if first else None,
             checkpoint_dir_name=folder.name,
-            checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
         )
 
     progress = job.work / PROGRESS_FILE

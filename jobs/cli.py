@@ -16,9 +16,6 @@ from jobs.exits import one_line_exits
 from mpo_core.cache import settle_libraries
 from mpo_core.paths import homes_filled_in
 
-if TYPE_CHECKING:
-    from jobs.run import Run
-
 app = typer.Typer(
     help="Meta Plan Optimization: train a planner whose plans make LLM agents succeed more often.",
     no_args_is_help=True,

@@ -24,7 +24,7 @@ from mpo_core.formats import (
 from mpo_core.run_folder import in_round
 from mpo_core.types import Demonstration, Plan, PreferencePair, Record
 
-R = TypeVar("R", Demonstration, PreferencePair, Plan)
+R = TypeVar("R", bound=Record)
 
 
 def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
@@ -126,7 +126,6 @@ def _reference_name(run: Run, env: str | None, what: str, version: str = "") -> 
     """The same file as the paper's repository names it; `what` may be `tasks`, too."""
     if not version and what != "tasks":
         return Path("samples") / _name(run, env, what)
-    assert env is not None  # Rows of none are trained on, and neither plans nor tasks.
     env = _called(run, env)
     if what == "tasks":
         return Path("data") / env / f"{env}_train_tasks.jsonl"

@@ -3,8 +3,9 @@
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jobs.collect import experts_as_agent
 from jobs.pairs import collect_control_pairs
@@ -26,7 +27,6 @@ from mpo_core.types import (
     content_hash,
 )
 
-S = TypeVar("S", bound=TrainingConfig)
 UNTRACKED = {"step", "max_steps", "seconds"}
 ALL_TIE = (
     "the plans of every task tie, so there is nothing to learn from; raise planner.per_task, "

@@ -11,9 +11,9 @@ import re
 from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import replace
 from functools import partial
-from random import Random
 from typing import Any
 
+from mpo_core.again import again
 from mpo_core.chat import ChatRequest
 from mpo_core.completions import Reply, read_completion
 from mpo_core.config import ModelConfig
@@ -44,7 +44,6 @@ SAID = {
 """What a server may lack -> what is then done."""
 # A refusal of what decides the answers is the user's to see.
 _DECIDES = re.compile(r"temperature|top_p|max_tokens|api.?key", re.IGNORECASE)
-_jitter = Random()
 
 
 class EndpointModel:
@@ -201,17 +200,16 @@ class EndpointModel:
 
     async def _with_retries(self, once: Callable[[], Awaitable[Any]]) -> Any:
         """What a request gives, tried again with backoff while that may help."""
-        for attempt in range(self.config.retries + 1):
-            try:
-                return await once()
-            except TryAgain as failure:
-                if attempt == self.config.retries:
-                    raise ModelUnavailable(f"{self.where}: {failure}") from failure
-                wait = min(0.5 * 2**attempt, 30) * _jitter.uniform(0.75, 1.25)
-                if failure.wait_s is not None:
-                    wait = max(wait, min(failure.wait_s, LONGEST_WAIT_S))
-                await asyncio.sleep(wait)
-        raise AssertionError("unreachable")
+        try:
+            return await again(
+                once,
+                TryAgain,
+                self.config.retries + 1,
+                wait_s=0.5,
+                asked_wait_s=lambda failure: min(failure.wait_s or 0, LONGEST_WAIT_S),
+            )
+        except TryAgain as failure:
+            raise ModelUnavailable(f"{self.where}: {failure}") from failure
 
     async def _post(self, request: ChatRequest, lacks: frozenset[str]) -> list[Reply]:
         messages, prefix = request.messages, request.beginning or ""

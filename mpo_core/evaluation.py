@@ -251,7 +251,7 @@ def bootstrap_ci(
 
 def _interval(values: np.ndarray, resamples: int) -> tuple[float, float]:
     low, high = bootstrap_ci(values, resamples)
-    return _rounded(low), _rounded(high)
+    return rounded(low), rounded(high)
 
 
 def _arms(results: Iterable[TaskResult]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mpo_core.again import again
 from mpo_core.aio import together
 from mpo_core.chat import ChatModel, ChatRequest
 from mpo_core.completions import Reply
@@ -299,24 +300,20 @@ async def describe(
     """The tasks with their instructions, which only the environment knows."""
     slots = asyncio.Semaphore(concurrency)
 
-    async def instruction(task: Task) -> Task:
-        async with slots:
-            for attempt in range(3):
-                try:
-                    environment = await host.environment()
-                    try:
-                        reset = await environment.reset(task)
-                    finally:
-                        await environment.close()
-                except EnvironmentLost:
-                    if attempt == 2:
-                        raise
-                else:
-                    on_task()
-                    return task.model_copy(update={"description": reset.instruction})
-        raise AssertionError("unreachable")
+    async def instruction(task: Task) -> str:
+        environment = await host.environment()
+        try:
+            return (await environment.reset(task)).instruction
+        finally:
+            await environment.close()
 
-    return await together(instruction(task) for task in tasks)
+    async def with_instruction(task: Task) -> Task:
+        async with slots:
+            said = await again(lambda: instruction(task), EnvironmentLost, 3, wait_s=0)
+        on_task()
+        return task.model_copy(update={"description": said})
+
+    return await together(with_instruction(task) for task in tasks)
 
 
 async def described(

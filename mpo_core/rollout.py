@@ -4,12 +4,12 @@
 process here, a pool of Ray actors in `cluster.rollout`.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from mpo_core.again import again
 from mpo_core.aio import together
 from mpo_core.chat import ChatModel
 from mpo_core.completions import UNUSABLE
@@ -140,20 +140,9 @@ def _unusable(episodes: Sequence[Episode]) -> str:
 
 
 async def _play_surely(request: EpisodeRequest, play: Play, attempts: int) -> Episode:
-    for attempt in range(1, attempts + 1):
-        try:
-            return await play(request)
-        except (EnvironmentLost, ModelUnavailable) as error:
-            logger.warning(
-                "episode %s of %s, attempt %d of %d: %s",
-                request.key,
-                request.task.id,
-                attempt,
-                attempts,
-                error,
-            )
-            if attempt == attempts:
-                raise
-            # Whatever died needs a moment to be replaced.
-            await asyncio.sleep(min(2.0**attempt, 30))
-    raise AssertionError("unreachable")
+    def warn(attempt: int, failure: Exception) -> None:
+        episode = f"episode {request.key} of {request.task.id}"
+        logger.warning("%s, attempt %d of %d: %s", episode, attempt, attempts, failure)
+
+    lost = (EnvironmentLost, ModelUnavailable)
+    return await again(lambda: play(request), lost, attempts, wait_s=2, on_failure=warn)

@@ -84,21 +84,11 @@ def make_trainer(
         def _prepare_dataset(self, dataset, *_):
             return dataset
 
-    losses: dict[str, float] = {config.loss_type: 1.0}
-    if config.sft_weight:
-        losses["sft"] = config.sft_weight
-    own = {
-        "beta": config.beta,
-        "loss_type": list(losses),
-        "loss_weights": list(losses.values()),
-        "label_smoothing": config.label_smoothing,
-        "max_length": config.max_length,
-    }
     trainer = build_trainer(
         TokenizedPairs,
         DPOConfig,
         job,
-        common | own,
+        common | own_arguments(config),
         kept=kept,
         measured=measured,
         reference=True,
@@ -106,6 +96,20 @@ def make_trainer(
     )
     answers = fmean(len(pair["chosen_ids"]) for pair in kept)
     return trainer, Fit(_n_cut(kept, config.max_length), dropped, answers)
+
+
+def own_arguments(config: DpoConfig) -> dict[str, Any]:
+    """Arguments of TRL's `DPOConfig` that the other methods do not share."""
+    losses = {config.loss_type: 1.0}
+    if config.sft_weight:
+        losses["sft"] = config.sft_weight
+    return {
+        "beta": config.beta,
+        "loss_type": list(losses),
+        "loss_weights": list(losses.values()),
+        "label_smoothing": config.label_smoothing,
+        "max_length": config.max_length,
+    }
 
 
 def warnings(curve: list[dict[str, float]], config: DpoConfig, fit: Fit) -> list[str]:

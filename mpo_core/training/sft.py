@@ -64,16 +64,11 @@ def make_trainer(
     measured, _ = _tokenized(job.validation, validation or [], tokenizer, template, job)
     from trl import SFTConfig, SFTTrainer
 
-    own = {
-        "max_length": config.max_length,
-        "packing": config.packing,
-        "completion_only_loss": True,
-    }
     trainer = build_trainer(
         SFTTrainer,
         SFTConfig,
         job,
-        common | own,
+        common | own_arguments(config),
         kept=kept,
         measured=measured,
         reference=False,
@@ -82,6 +77,15 @@ def make_trainer(
     cut = sum(len(row["input_ids"]) > config.max_length for row in kept)
     answers = fmean(sum(row["completion_mask"]) for row in kept)
     return trainer, Fit(cut, dropped, answers)
+
+
+def own_arguments(config: SftConfig) -> dict[str, Any]:
+    """Arguments of TRL's `SFTConfig` that the other methods do not share."""
+    return {
+        "max_length": config.max_length,
+        "packing": config.packing,
+        "completion_only_loss": True,
+    }
 
 
 def warnings(curve: list[dict[str, float]], config: SftConfig, fit: Fit) -> list[str]:

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from mpo_core import endpoint
 from mpo_core.chat import ChatRequest
 from mpo_core.config import ModelConfig
 from mpo_core.connection import address_of
@@ -32,7 +31,9 @@ def no_waiting(monkeypatch):
         return real(0)
 
     # In the module alone: other loops of this process are to wait as they do.
-    monkeypatch.setattr(endpoint, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
+    monkeypatch.setattr(
+        "mpo_core.again.asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep})
+    )
     return waited
 
 

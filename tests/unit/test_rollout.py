@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from mpo_core import rollout
 from mpo_core.completions import UNUSABLE
 from mpo_core.errors import EnvironmentLost, InputError, ModelUnavailable
 from mpo_core.ledger import Ledger, read_records
@@ -14,7 +13,7 @@ from tests.fakes import episode, request
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     real = asyncio.sleep
-    monkeypatch.setattr(rollout.asyncio, "sleep", lambda _: real(0))
+    monkeypatch.setattr(asyncio, "sleep", lambda _: real(0))
 
 
 def run(path, requests, play, attempts=3, **limits):
