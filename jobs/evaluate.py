@@ -76,7 +76,7 @@ def evaluate(run: Run, tasks: TasksOf) -> dict[str, Any]:
     summary["conduct"] = conduct(by_arm)
     if config.scoring.repetitions == "auto" and played[SCORING]:
         summary["spending"] = spending(played[SCORING], config.scoring.max_repetitions)
-    write_report(run.files.report, summary, results, _details(run, attempts))
+    write_report(run.files.report, summary, results, _details(run, tasks, attempts))
     shown = [
         (stage, ledgers[stage].whole(key))
         for stage, episodes in played.items()
@@ -87,7 +87,7 @@ def evaluate(run: Run, tasks: TasksOf) -> dict[str, Any]:
     return summary
 
 
-def _details(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
+def _details(run: Run, tasks: TasksOf, attempts: list[Attempt]) -> dict[str, Any]:
     numbers = [outcome["round"] for outcome in rounds(run)]
     scored = {n: load_plan_scores(run, n) for n in numbers if run.files.scores(n).is_file()}
     pairs = [run.records(run.files.pairs(number), PreferencePair) for number in numbers]
@@ -95,7 +95,7 @@ def _details(run: Run, attempts: list[Attempt]) -> dict[str, Any]:
         curves={version: training["curve"] for version, training in _trainings(run).items()},
         scores=scored,
         pairs=next(filter(None, reversed(pairs)), []),
-        tasks={task.id: task for task in load_tasks(run, "train")},
+        tasks={task.id: task for task in tasks["train"]},
         attempts=attempts,
         compared=compared_arms(list(dict.fromkeys(attempt.arm for attempt in attempts))),
     )
