@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from jobs.rounds import final_version
 from jobs.run import Round, Run
-from jobs.tasks import load_tasks
+from jobs.tasks import SPLITS, load_tasks
 from mpo_core.conversations import PreferenceExample, SftExample
 from mpo_core.errors import InputError
 from mpo_core.files import whole_folder
@@ -22,9 +22,9 @@ from mpo_core.formats import (
     write_rows,
 )
 from mpo_core.run_folder import in_round
-from mpo_core.types import Demonstration, Plan, PreferencePair, Record
+from mpo_core.types import Demonstration, Plan, PreferencePair
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", Demonstration, PreferencePair, Plan)
 
 
 def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
@@ -95,8 +95,9 @@ def export_data(run: Run, out: Path, *, reference_names: bool = False) -> list[P
             path = out / names(run, env, "preference_pairs")
             path = path.with_name(in_round(path.name, number))
             files += _write(path, map(published_pair, pairs))
-        for version, split, path in run.files.planners_plans():
-            if split == "validation":
+        for version, last, path in run.files.planners_plans():
+            split = next((split for split in SPLITS if split == last), None)
+            if split is None:
                 continue
             tasks = load_tasks(run, split)
             rows = published_plans(of_env(path, Plan), tasks, run.published_id)
@@ -126,6 +127,7 @@ def _reference_name(run: Run, env: str | None, what: str, version: str = "") -> 
     """The same file as the paper's repository names it; `what` may be `tasks`, too."""
     if not version and what != "tasks":
         return Path("samples") / _name(run, env, what)
+    assert env is not None  # Rows of none are trained on, and neither plans nor tasks.
     env = _called(run, env)
     if what == "tasks":
         return Path("data") / env / f"{env}_train_tasks.jsonl"
@@ -153,11 +155,11 @@ def _given(run: Run, out: Path, names: Callable[..., Path]) -> list[Path]:
     """Rows that the run was given to train on, which name no environment."""
     files = []
     if (path := run.files.given("sft")).is_file():
-        rows = map(published_demonstration, read_rows(path, SftExample))
-        files += _write(out / names(run, None, "sft"), rows)
+        shown = map(published_demonstration, read_rows(path, SftExample))
+        files += _write(out / names(run, None, "sft"), shown)
     if (path := run.files.given("dpo")).is_file():
-        rows = map(published_pair, read_rows(path, PreferenceExample))
-        files += _write(out / names(run, None, "preference_pairs"), rows)
+        pairs = map(published_pair, read_rows(path, PreferenceExample))
+        files += _write(out / names(run, None, "preference_pairs"), pairs)
     return files
 
 

@@ -80,7 +80,8 @@ def _run_round(
         return Outcome(this.number, this.start, this.start, len(pairs), None, kept=True)
     train_on_pairs(run, this, pairs)
     reward = _validation_reward(run, this.version, tasks) if run.config.rounds > 1 else None
-    kept = not before or reward is None or reward > before[-1].validation_reward
+    to_beat = before[-1].validation_reward if before else None
+    kept = to_beat is None or reward is None or reward > to_beat
     return Outcome(this.number, this.version, this.start, len(pairs), reward, kept)
 
 

@@ -2,15 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpo_core.errors import InputError, remedy
 from mpo_core.files import write_text
 from mpo_core.locks import locked
 from mpo_core.progress import bar
+
+if TYPE_CHECKING:
+    from mpo_core.sandbox.train import Budget, Standing
 
 Say = Callable[[str], None]
 REPORTS = 4
@@ -146,7 +149,9 @@ def _made_by(folder: Path, command: str) -> bool:
     return card.is_file() and f" {command}\n" in card.read_text(encoding="utf-8", errors="replace")
 
 
-def _build_agent(folder: Path, budget, held_out: Path | int, command: str, say: Say) -> bool:
+def _build_agent(
+    folder: Path, budget: "Budget", held_out: Path | int, command: str, say: Say
+) -> bool:
     from mpo_core.sandbox.folder import write
     from mpo_core.sandbox.gate import gate
     from mpo_core.sandbox.train import train
@@ -164,7 +169,7 @@ def _build_agent(folder: Path, budget, held_out: Path | int, command: str, say: 
     return verdict.passed
 
 
-def _build_planner(folder: Path, budget, command: str, say: Say) -> None:
+def _build_planner(folder: Path, budget: "Budget", command: str, say: Say) -> None:
     from mpo_core.sandbox.folder import write
     from mpo_core.sandbox.planner import train_planner
     from mpo_core.sandbox.planner_vocabulary import pretrained
@@ -189,7 +194,7 @@ def check(folder: Path, held_out: Path | int, say: Say) -> bool:
     return verdict.passed
 
 
-def accuracies(by_kind) -> list[str]:
+def accuracies(by_kind: Mapping[str, tuple[int, int]]) -> list[str]:
     """Accuracy by kind of decision, a line each."""
     width = max(map(len, by_kind), default=0)
     return [
@@ -198,7 +203,7 @@ def accuracies(by_kind) -> list[str]:
     ]
 
 
-def told(standing) -> dict[str, Any]:
+def told(standing: "Standing") -> dict[str, Any]:
     """What a card says of a training."""
     return {
         "steps": standing.steps,
@@ -211,12 +216,15 @@ def told(standing) -> dict[str, Any]:
 class _Bar:
     """The training's progress, and now and then its accuracy by kind of decision."""
 
+    standing: "Standing"
+    """The last that was watched."""
+
     def __init__(self, name: str, say: Say) -> None:
-        self._say, self._told, self.standing = say, 0, None
+        self._say, self._told = say, 0
         shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
         self._bar = bar(name, 100, 0, "%", bar_format=shown)
 
-    def watch(self, standing) -> None:
+    def watch(self, standing: "Standing") -> None:
         self.standing = standing
         part = int(REPORTS * min(1, standing.done))
         right = f"accuracy {standing.accuracy:.3f}, " if standing.decisions else ""

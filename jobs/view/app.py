@@ -8,7 +8,7 @@ Invariants:
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -93,7 +93,7 @@ def viewer(folders: Sequence[Path], hosts: Sequence[str] = ()) -> Starlette:
             stop.wait(REFRESH_SECONDS)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette):
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         thread = threading.Thread(target=keep_up, daemon=True)
         thread.start()
         yield

@@ -73,18 +73,19 @@ class Records:
         order = _order(asked.get("sort", ""))
         if asked.get("text"):
             return self._holding(asked["text"], where, values, order, page)
-        figures = self._db.execute(
+        total, mean_reward, success_rate = self._db.execute(
             f"SELECT count(*), avg(reward), avg(success) FROM ({EPISODES}{where})", values
         ).fetchone()
         rows = self._db.execute(
             f"{EPISODES}{where}{order} LIMIT ? OFFSET ?", [*values, PAGE, (page - 1) * PAGE]
         ).fetchall()
-        return Found(rows, *figures, more=page * PAGE < figures[0], searched=None)
+        return Found(rows, total, mean_reward, success_rate, page * PAGE < total, searched=None)
 
     def _holding(self, text: str, where: str, values: list[Any], order: str, page: int) -> Found:
         """As far as the pages up to this one need, or the time allows."""
         pattern = re.compile(re.escape(json.dumps(text, ensure_ascii=False)[1:-1].encode()), re.I)
-        until, found, searched = time.monotonic() + SEARCH_SECONDS, [], 0
+        found: list[sqlite3.Row] = []
+        until, searched = time.monotonic() + SEARCH_SECONDS, 0
         with _Texts(self._folder) as texts:
             for row in self._db.execute(f"{EPISODES}{where}{order}", values):
                 if len(found) > page * PAGE or time.monotonic() > until:

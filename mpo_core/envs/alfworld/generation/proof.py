@@ -81,9 +81,9 @@ class Prover:
         answer = b""
         while not answer.endswith(b"\n"):
             left = max(0.0, deadline - time.monotonic())
-            if not select.select([self._process.stdout], [], [], left)[0]:
+            if not select.select([self._output], [], [], left)[0]:
                 raise ProverLost
-            read = os.read(self._process.stdout.fileno(), 1 << 16)
+            read = os.read(self._output.fileno(), 1 << 16)
             if not read:
                 raise self._end()
             answer += read
