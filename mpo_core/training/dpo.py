@@ -97,7 +97,7 @@ def make_trainer(
 
 def own_arguments(config: DpoConfig) -> dict[str, Any]:
     """Arguments of TRL's `DPOConfig` that the other methods do not share."""
-    losses = {config.loss_type: 1.0}
+    losses: dict[str, float] = {config.loss_type: 1.0}
     if config.sft_weight:
         losses["sft"] = config.sft_weight
     return {
