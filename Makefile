@@ -29,11 +29,11 @@ help:
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
 	@echo "make unit     the unit tests, seconds"
-	@echo "make check-gpu  those by the versions for GPUs, in .venv-gpu of 9 GB; no GPU is needed"
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make lint     ruff, of code and format, and mypy, of types; make test does it first"
 	@echo "make format   mends what ruff can mend"
 	@echo "make lock     resolve requirements/*.lock anew"
+	@echo "make check-gpu  whether the suite fits the versions for GPUs; in .venv-gpu, 9 GB, without a GPU"
 
 sandbox: install
 	$(BIN)/mpo sandbox build --out runs/sandbox-models
@@ -49,9 +49,6 @@ test-all: lint
 
 unit: install
 	$(BIN)/pytest tests/unit
-
-check-gpu: $(VENV)-gpu/.installed
-	$(GPU_BIN)/pytest tests/unit tests/versions
 
 bench: install
 	$(BIN)/python benchmarks/scienceworld_host.py
@@ -80,6 +77,9 @@ $(STAMP): $(LOCK) pyproject.toml
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(TORCH_INDEX) $(LOCK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $(STAMP)
+
+check-gpu: $(VENV)-gpu/.installed
+	$(GPU_BIN)/pytest tests/unit tests/versions
 
 # Without the CPU build of torch, which fits the lock's version too. The tools of the tests are in no
 # lock for GPUs, as its image does without them.
