@@ -1,7 +1,54 @@
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # A loaded machine is slow, not wrong. Where nobody watches, every run tries the same examples.
 settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("suite")
+
+# Folders of integration tests by the time that they take, the longest first.
+LONGEST = (
+    "training",
+    "pipeline",
+    "slurm",
+    "launch",
+    "cluster",
+    "alfworld",
+    "scienceworld",
+    "kubernetes",
+    "endpoints",
+    "environments",
+    "method",
+    "examples",
+)
+
+
+def scope_of(nodeid: str) -> str:
+    """Whose tests run in one process and share what they start: a folder of integration tests, or
+    a file of unit tests."""
+    file = Path(nodeid.partition("::")[0])
+    return file.as_posix() if "unit" in file.parts else file.parent.as_posix()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long scopes begin first, so that two processes end at about the same time."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scopes(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope_of(nodeid)
+
+    config.option.loadscopereorder = False  # It would go by the number of tests.
+    return Scopes(config, log)
