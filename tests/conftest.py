@@ -1,35 +1,13 @@
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.scopes import LONGEST, scope_of
+
 # A loaded machine is slow, not wrong. Where nobody watches, every run tries the same examples.
 settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("suite")
-
-# Folders of integration tests by the time that they take, the longest first.
-LONGEST = (
-    "training",
-    "pipeline",
-    "slurm",
-    "launch",
-    "cluster",
-    "alfworld",
-    "scienceworld",
-    "kubernetes",
-    "endpoints",
-    "environments",
-    "method",
-    "examples",
-)
-
-
-def scope_of(nodeid: str) -> str:
-    """Whose tests run in one process and share what they start: a folder of integration tests, or
-    a file of unit tests."""
-    file = Path(nodeid.partition("::")[0])
-    return file.as_posix() if "unit" in file.parts else file.parent.as_posix()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mpo_core.hardware import free_port
-from tests.commandline import ROOT, mpo
+from tests.commandline import ROOT, mpo, mpo_here
 from tests.small_run import episodes, write_config
 
 TOKEN = "a-token-of-these-tests-alone-0123456789"
@@ -163,7 +163,7 @@ def test_a_clusters_own_address_and_its_dashboards_are_told_apart(head, monkeypa
 
 
 def test_a_dry_run_says_what_would_be_submitted(tmp_path):
-    done = mpo("run", "demo-llm", f"runs_dir={tmp_path}", "--on", "ray", "--dry-run")
+    done = mpo_here("run", "demo-llm", f"runs_dir={tmp_path}", "--on", "ray", "--dry-run")
     assert done.returncode == 0
     assert f"python -m jobs.pipeline demo-llm runs_dir={tmp_path}" in done.stdout
     assert f"working_dir  {ROOT}" in done.stdout
