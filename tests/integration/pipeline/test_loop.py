@@ -59,7 +59,8 @@ def config(root: Path, tiny: dict) -> dict:
         },
         "agent": {"model": "walker", "max_steps": 8, "example": False},
         "scoring": {"repetitions": 3},
-        "training": SFT | {"max_steps": 3},
+        # By one worker, DPO; by two, in `test_training_ray.py`.
+        "training": SFT | {"max_steps": 3, "workers": 1},
         "rounds": 2,
         "validation": 0.3,
         "evaluation": {
