@@ -474,6 +474,6 @@ def test_whatever_the_text_its_plan_reads_the_same_again(text, truncated):
 )
 def test_long_texts_made_to_be_slow_are_read_at_once(unit):
     for before in ("", "Step 1: ", '["'):
-        started = time.perf_counter()
+        started = time.process_time()
         read_plan(before + unit * (100_000 // len(unit)) + "\nx")
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5
