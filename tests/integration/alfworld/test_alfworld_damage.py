@@ -9,7 +9,7 @@ import pytest
 
 from mpo_core.envs.alfworld import ALFWorld
 from mpo_core.envs.alfworld.games import game_file
-from tests.commandline import mpo_here
+from tests.commandline import mpo, mpo_here
 from tests.small_run import HERE, write_config
 
 
@@ -36,7 +36,7 @@ def test_each_unusable_game_is_named_and_the_others_are_counted(folder):
     change(unsolvable, solvable=False)
     moved = movable.parents[1].with_name("pick_and_place_with_movable_recep-Pen-Mug-Desk-310")
     movable.parents[1].rename(moved)
-    answer = mpo_here("tasks", "alfworld", "--data", str(folder), "--split", "train")
+    answer = mpo("tasks", "alfworld", "--data", str(folder), "--split", "train")
     assert answer.returncode == 0
     assert answer.stdout.splitlines()[-2].split()[1:4] == ["all", "│", "2"]
     unusable, left_out = (
