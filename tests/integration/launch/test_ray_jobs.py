@@ -99,7 +99,8 @@ def test_a_jobs_exit_code_is_that_of_the_run_wherever_the_environment_points(
 
 @pytest.mark.parametrize(("setting", "code"), [("seed=1", 0), ("seed=one", 1)])
 def test_plain_ray_job_submit_works_too(head, tmp_path, setting, code):
-    config = write_config(tmp_path)
+    evaluation = {"splits": ["unseen"], "arms": ["none"], "bootstrap": 200}
+    config = write_config(tmp_path, scoring={"repetitions": 1}, evaluation=evaluation)
     submit = [PROGRAMS / "ray", "job", "submit", "--address", head, "--working-dir", ROOT, "--"]
     done = subprocess.run(
         [*submit, "python", "-m", "jobs.pipeline", config, setting],
