@@ -15,8 +15,8 @@ export UV_FIND_LINKS := $(FIND_LINKS)
 TORCH_WHEEL = $(wildcard $(addsuffix /torch-*+cpu-*.whl,$(FIND_LINKS)))
 TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 
-# What the tests of Slurm, Kubernetes and the viewer stand on, besides kubectl; where something is missing, they
-# are skipped and say so.
+# What the tests of Slurm, Kubernetes and the viewer stand on, besides kubectl; where something is
+# missing, they are skipped and say so.
 SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql chromium
 
 .PHONY: demo sandbox test test-all unit check-gpu bench lint format lock install system clean help
@@ -25,10 +25,10 @@ help:
 	@echo "make install  the virtual environment in .venv, with the mpo command"
 	@echo "make demo     the whole loop on this machine, some ten minutes; report in runs/demo/report"
 	@echo "make sandbox  its models anew, from nothing, twenty minutes; in runs/sandbox-models"
-	@echo "make test     the tests, half an hour on two cores"
+	@echo "make test     the tests, twenty minutes on two cores"
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
-	@echo "make unit     the unit tests, seconds"
+	@echo "make unit     the unit tests, a minute; PROCESSES=8 where there are more cores"
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make lint     ruff, of code and format, and mypy, of types; make test does it first"
 	@echo "make format   mends what ruff can mend"
@@ -41,14 +41,17 @@ sandbox: install
 demo: install
 	$(BIN)/mpo run demo
 
+# What a test starts often waits for something: two at a time keep two cores busy.
+PROCESSES ?= 2
+PYTEST = $(BIN)/pytest --numprocesses $(PROCESSES)
 test: lint
-	$(BIN)/pytest --durations=20
+	$(PYTEST) --durations=20
 
 test-all: lint
-	$(BIN)/pytest --durations=20 -m "long or not long"
+	$(PYTEST) --durations=20 -m "long or not long"
 
 unit: install
-	$(BIN)/pytest tests/unit
+	$(PYTEST) tests/unit
 
 bench: install
 	$(BIN)/python benchmarks/scienceworld_host.py

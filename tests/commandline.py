@@ -1,9 +1,15 @@
 """The `mpo` command as a user runs it."""
 
+import io
 import os
+import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
+
+from jobs.cli import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,3 +24,18 @@ def mpo(*arguments: str) -> subprocess.CompletedProcess:
         text=True,
         timeout=300,
     )
+
+
+def mpo_here(*arguments: str) -> subprocess.CompletedProcess:
+    """The same in this process, without its seconds of imports: for what is done, or refused,
+    before anything is started."""
+    output, errors, code = io.StringIO(), io.StringIO(), 0
+    warned = signal.getsignal(signal.SIGUSR1)
+    try:
+        with patch.dict(os.environ), redirect_stdout(output), redirect_stderr(errors):
+            main(list(arguments))
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        signal.signal(signal.SIGUSR1, warned)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())

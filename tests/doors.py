@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mpo_core.config import Config, parse_config
+from mpo_core.tracking import NoTracker
 from tests.fakes import Doors
 
 
@@ -37,3 +38,21 @@ def config(folder: Path | str, **changes) -> Config:
         "cluster": {"enabled": False},
     }
     return parse_config(tree | changes)
+
+
+class Kept(NoTracker):
+    """A tracker that remembers tables and metrics."""
+
+    def __init__(self) -> None:
+        self.tables = {}
+        self.metrics = {}
+
+    def log_metrics(self, metrics, step=None):
+        for name, value in metrics.items():
+            self.metrics.setdefault(name, {})[step] = value
+
+    def logged_steps(self, metric):
+        return set(self.metrics.get(metric, {}))
+
+    def log_table(self, name, rows):
+        self.tables[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]

@@ -1,11 +1,18 @@
 """A whole loop that takes a minute: real environments, scripted models, no training."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 
 from mpo_core.ledger import read_records
 from mpo_core.types import Episode
+from tests.commandline import ROOT
+
+HERE = {"enabled": False, "episodes_in_flight": 4}
+"""The section `cluster` of a run without Ray."""
 
 
 def write_config(folder: Path, **changes) -> Path:
@@ -38,10 +45,30 @@ def write_config(folder: Path, **changes) -> Path:
         "validation": 0,
         "evaluation": {"splits": ["unseen"], "arms": ["none", "base", "expert"], "bootstrap": 200},
         "cluster": {"episodes_in_flight": 2},
+        # Its store takes longer to make than some of these runs take.
+        "tracking": {"enabled": False},
     } | changes
     path = folder / f"{config['name']}.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def start(config: Path) -> subprocess.Popen:
+    """Begin the loop, or go on with it, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.pipeline", str(config)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Wait until it has ended well."""
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors[-2000:]
 
 
 def episodes(run: Path, stage: str = "scoring") -> list[Episode]:

@@ -37,6 +37,7 @@ def follow(messages: Sequence[Message], seed: int) -> str:
     follower = Follower(task[0], room[0], plan)
     turns = told[start + 1 :]
     for said, heard in zip(turns[::2], turns[1::2], strict=True):
+        follower.act()  # What it found not to be there, it does not look for again.
         action = read_action(said["content"]).action or IDLE
         follower.see(action, heard["content"].removeprefix(OBSERVED))
     action = follower.act() or IDLE

@@ -263,7 +263,7 @@ def test_actions_that_tell_nothing_give_no_plan(env):
 
 
 def test_an_environment_without_rules_needs_a_model():
-    with pytest.raises(InputError, match=r"toy: .*set seeds\.teacher"):
+    with pytest.raises(InputError, match=r"toy: .*let a model teach \(seeds\.teacher\)"):
         plan("toy", "", "knock")
 
 

@@ -16,8 +16,7 @@ from mpo_core.ledger import read_records
 from mpo_core.report.merge import report_runs
 from mpo_core.run_folder import RunFolder
 from mpo_core.types import Episode, Plan, TaskResult, content_hash
-from tests.doors import config, open_doors
-from tests.unit.test_tally import Kept
+from tests.doors import Kept, config, open_doors
 
 KNOCK, ENTER = "Step 1: Knock.\nStep 2: Wait.", "Step 1: Knock.\nStep 2: Enter."
 ARMS = ["none", "base", "teacher", "oracle", "expert"]

@@ -275,6 +275,6 @@ def test_a_truncated_answer_loses_its_last_step_alone(answer, plan):
 )
 def test_long_texts_made_to_be_slow_are_read_at_once(unit):
     for before in ("", "Step 1: ", '["'):
-        started = time.perf_counter()
+        started = time.process_time()
         read_plan(before + unit * (100_000 // len(unit)) + "\nx")
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5

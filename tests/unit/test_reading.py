@@ -383,6 +383,6 @@ def test_any_action_in_any_decoration_is_read_back(before, label, around, action
 def test_long_texts_made_to_be_slow_are_read_at_once(unit):
     for before in ("", "Action: ", "Thought: Action: x\n"):
         text = before + unit * (100_000 // len(unit)) + "\nx"
-        started = time.perf_counter()
+        started = time.process_time()
         read_action(text)
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5

@@ -10,7 +10,7 @@ from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
 from mpo_core.report.merge import report_runs
 from mpo_core.types import TaskResult
-from tests.commandline import mpo
+from tests.commandline import mpo_here
 
 ARMS = {"none": [0.0, 0.5, 1.0], "mpo": [0.5, 1.0, 1.0]}
 
@@ -60,7 +60,7 @@ def refusal(capsys, *arguments: object) -> str:
 def test_runs_of_three_seeds_become_one_report(tmp_path):
     better = ARMS | {"mpo": [1.0, 1.0, 1.0]}
     runs = [a_run(tmp_path, 3, better), a_run(tmp_path, 1), a_run(tmp_path, 2)]
-    answer = mpo("report", *map(str, runs), "--out", str(tmp_path / "all"))
+    answer = mpo_here("report", *map(str, runs), "--out", str(tmp_path / "all"))
     assert answer.returncode == 0, answer.stderr
     assert "120 plans, 390 episodes, 21 pairs" in answer.stdout
     summary = read(tmp_path / "all")

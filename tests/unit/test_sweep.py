@@ -2,18 +2,18 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import sweep_job
 from jobs.configs import named_config
 from jobs.sweep import Sweep, begin_with_copy, grid
-from jobs.sweep_job import PointJob
 from mpo_core.config import identity, save_config
 from mpo_core.errors import InputError
+from tests.commandline import ROOT
 
 
 def test_a_grid_has_every_combination_the_last_key_varying_fastest():
@@ -144,20 +144,25 @@ def test_what_a_profile_sets_for_slurm_stays_where_no_job_is_around(slurm, tmp_p
     assert slurm()["SLURM_CPU_BIND"] == "verbose"
 
 
+# As submitit starts it: in a process of one thread, of which a copy may be made.
+POINT = """
+import sys
+from jobs.sweep_job import PointJob
+folder, on_slurm = sys.argv[1:]
+sys.executable = "true"
+PointJob("point.yaml", f"{folder}/done", "identity", on_slurm=bool(on_slurm))()
+"""
+
+
 @pytest.mark.parametrize("on_slurm", [False, True])
 def test_a_point_in_an_allocations_shell_is_a_job_of_slurm_only_where_it_was_submitted(
-    tmp_path, monkeypatch, on_slurm
+    tmp_path, on_slurm
 ):
     (tmp_path / "slurm").mkdir()
     (tmp_path / "slurm" / "ray_cluster.sh").write_text('echo "$@" > "$MPO_HOME/across"\n')
-    monkeypatch.setattr(sweep_job, "SUITE", tmp_path)
-    monkeypatch.setattr(sys, "executable", "true")
-    for name, value in {"SLURM_JOB_ID": "7", "SLURM_PROCID": "3"}.items():
-        monkeypatch.setenv(name, value)
-    point = PointJob("point.yaml", str(tmp_path / "done"), "identity", on_slurm=on_slurm)
-    # Started and ended as submitit does, but in this process, which nothing must end.
-    monkeypatch.setattr(sweep_job, "_end_with_parent", lambda: None)
-    point()
+    around = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "3", "MPO_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", POINT, str(tmp_path), "yes" if on_slurm else ""]
+    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | around)
     assert (tmp_path / "across").exists() == on_slurm
     # On Slurm the first of a job's processes says that the point is done.
     assert (tmp_path / "done").exists() != on_slurm

@@ -9,27 +9,8 @@ from jobs.run import Run
 from jobs.sweep import begin_with_copy
 from mpo_core.config import Config
 from mpo_core.ledger import read_records
-from mpo_core.tracking import NoTracker
 from mpo_core.types import Episode
-from tests.doors import config, open_doors
-
-
-class Kept(NoTracker):
-    """Remembers tables and metrics."""
-
-    def __init__(self) -> None:
-        self.tables = {}
-        self.metrics = {}
-
-    def log_metrics(self, metrics, step=None):
-        for name, value in metrics.items():
-            self.metrics.setdefault(name, {})[step] = value
-
-    def logged_steps(self, metric):
-        return set(self.metrics.get(metric, {}))
-
-    def log_table(self, name, rows):
-        self.tables[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+from tests.doors import Kept, config, open_doors
 
 
 @pytest.fixture(autouse=True)

@@ -211,5 +211,5 @@ def test_the_rules_write_one_plan_a_task(tmp_path):
 
 
 def test_an_environment_without_rules_is_told_before_anything_is_written(tmp_path):
-    with pytest.raises(InputError, match=r"set seeds\.teacher"):
+    with pytest.raises(InputError, match=r"let a model teach \(seeds\.teacher\)"):
         seeds(tmp_path / "p", [task()], RuleTeacher({"toy": Doors(Section())}))

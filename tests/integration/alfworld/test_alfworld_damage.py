@@ -9,8 +9,8 @@ import pytest
 
 from mpo_core.envs.alfworld import ALFWorld
 from mpo_core.envs.alfworld.games import game_file
-from tests.commandline import mpo
-from tests.integration.pipeline.test_kill_driver import OVERRIDES
+from tests.commandline import mpo, mpo_here
+from tests.small_run import HERE, write_config
 
 
 @pytest.fixture
@@ -60,15 +60,10 @@ def test_a_game_that_only_the_engine_finds_faulty_ends_the_run_in_one_line(folde
     thing = re.search(r"\(pickupable (\S+)\)", start)[1]
     # Nothing that can be done makes anything full.
     change(game, pddl_problem=f"{start}(:goal (and (isReceptacleObjectFull {thing}))))")
-    scripted = [o for o in OVERRIDES if not o.startswith(("envs.", "evaluation.arms"))]
-    answer = mpo(
-        "evaluate",
-        "demo-llm",
-        f"runs_dir={tmp_path}",
-        f"envs={{alfworld: {{data: {folder}}}}}",
-        "evaluation.arms=[none]",
-        *scripted,
-    )
+    evaluation = {"splits": ["unseen"], "arms": ["none"]}
+    envs = {"alfworld": {"data": str(folder)}}
+    config = write_config(tmp_path, envs=envs, evaluation=evaluation, cluster=HERE)
+    answer = mpo_here("evaluate", str(config))
     assert answer.returncode == 2, answer.stderr
     [line] = [line for line in answer.stderr.splitlines() if line.startswith("mpo: error:")]
     assert str(game) in line and "cannot be solved" in line

@@ -13,7 +13,7 @@ from cluster.manifest import job_name, pods, ray_pods, render
 from jobs.configs import named_config
 from mpo_core.config import load_config
 from mpo_core.errors import InputError
-from tests.commandline import mpo
+from tests.commandline import mpo, mpo_here
 from tests.integration.kubernetes.apiserver import Cluster
 from tests.integration.kubernetes.manifests import (
     NAMES,
@@ -225,7 +225,7 @@ def test_mpo_run_shows_the_jobs_log_and_has_its_exit_code(end, code, ready):
 
 
 def test_a_dry_run_prints_the_manifest_that_kubectl_would_take(ready, kubectl):
-    done = mpo("run", "demo-llm", "seed=3", "--on", "k8s", "--dry-run")
+    done = mpo_here("run", "demo-llm", "seed=3", "--on", "k8s", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert done.stdout == render(config("seed=3"))
     kubectl("apply", "--filename=-", stdin=done.stdout)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mpo_core.hardware import free_port
-from tests.commandline import ROOT, mpo
+from tests.commandline import ROOT, mpo, mpo_here
 from tests.small_run import episodes, write_config
 
 TOKEN = "a-token-of-these-tests-alone-0123456789"
@@ -99,7 +99,8 @@ def test_a_jobs_exit_code_is_that_of_the_run_wherever_the_environment_points(
 
 @pytest.mark.parametrize(("setting", "code"), [("seed=1", 0), ("seed=one", 1)])
 def test_plain_ray_job_submit_works_too(head, tmp_path, setting, code):
-    config = write_config(tmp_path)
+    evaluation = {"splits": ["unseen"], "arms": ["none"], "bootstrap": 200}
+    config = write_config(tmp_path, scoring={"repetitions": 1}, evaluation=evaluation)
     submit = [PROGRAMS / "ray", "job", "submit", "--address", head, "--working-dir", ROOT, "--"]
     done = subprocess.run(
         [*submit, "python", "-m", "jobs.pipeline", config, setting],
@@ -163,7 +164,7 @@ def test_a_clusters_own_address_and_its_dashboards_are_told_apart(head, monkeypa
 
 
 def test_a_dry_run_says_what_would_be_submitted(tmp_path):
-    done = mpo("run", "demo-llm", f"runs_dir={tmp_path}", "--on", "ray", "--dry-run")
+    done = mpo_here("run", "demo-llm", f"runs_dir={tmp_path}", "--on", "ray", "--dry-run")
     assert done.returncode == 0
     assert f"python -m jobs.pipeline demo-llm runs_dir={tmp_path}" in done.stdout
     assert f"working_dir  {ROOT}" in done.stdout

@@ -9,33 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.commandline import ROOT, mpo
+from tests.commandline import ROOT, mpo, mpo_here
 from tests.processes import descendants
 from tests.small_run import episodes, write_config
+from tests.swept import NAMES, mlflow_runs
 
-NAMES = ["small-seed0", "small-seed1"]
 pytestmark = pytest.mark.timeout(900)
 
 
 def sweep_command(folder: Path, *options: str) -> list[str]:
-    config = write_config(folder, cluster={"enabled": False, "episodes_in_flight": 2})
+    cluster = {"enabled": False, "episodes_in_flight": 2}
+    config = write_config(folder, cluster=cluster, tracking={"enabled": True})
     return ["sweep", str(config), "--over", "seed=0,1", *options]
-
-
-def mlflow_runs(folder: Path) -> dict[str, dict]:
-    """Name -> status and parent's name."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    found = client.search_runs([client.get_experiment_by_name("mpo").experiment_id])
-    names = {run.info.run_id: run.info.run_name for run in found}
-    return {
-        run.info.run_name: {
-            "status": run.info.status,
-            "parent": names.get(run.data.tags.get("mlflow.parentRunId")),
-        }
-        for run in found
-    }
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +48,7 @@ def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, dict[str
     assert first.returncode == 1, output
     assert f"{NAMES[0]}: not done" in output
     before = {name: len(episodes(folder / name)) for name in NAMES}
-    assert mpo(*sweep_command(folder, "--status")).returncode == 1
+    assert mpo_here(*sweep_command(folder, "--status")).returncode == 1
     return folder, mpo(*sweep_command(folder, "--on", "local")), before
 
 
@@ -92,7 +77,7 @@ def test_all_points_stand_under_one_run_in_mlflow(swept):
 
 def test_a_sweep_that_is_done_starts_nothing_and_says_so(swept):
     folder, *_ = swept
-    done = mpo(*sweep_command(folder, "--status"))
+    done = mpo_here(*sweep_command(folder, "--status"))
     assert done.returncode == 0
     assert done.stdout.count("done") == 2
 
@@ -102,7 +87,7 @@ def test_in_this_terminal_a_point_runs_with_its_output(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_PROCID", "1")
     config, *_ = sweep_command(tmp_path)[1:]
-    one = ["evaluation.arms=[none]", "scoring.repetitions=1", "--over", "seed=0", "--on", "debug"]
-    done = mpo("sweep", config, *one)
+    few = ["tracking.enabled=false", "evaluation.arms=[none]", "scoring.repetitions=1"]
+    done = mpo("sweep", config, *few, "--over", "seed=0", "--on", "debug")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "report: " in done.stdout

@@ -20,7 +20,7 @@ from mpo_core.abstraction import RULES
 from mpo_core.demonstrations import of_episode
 from mpo_core.ledger import read_records
 from mpo_core.types import Episode, Plan, Task
-from tests.commandline import ROOT, mpo
+from tests.commandline import ROOT, mpo, mpo_here
 
 TASKS = 6
 OVERRIDES = [
@@ -137,7 +137,7 @@ def test_killed_twice_it_ends_as_if_undisturbed(collected, tmp_path):
 
 def test_no_plan_at_all_is_one_line_and_exit_code_2(collected, tmp_path):
     mute = ["models.mute.scripted=tests.scripted:mute", "seeds.teacher=mute", "seeds.resamples=0"]
-    done = mpo(*arguments(copied(collected[0], tmp_path), *mute))
+    done = mpo_here(*arguments(copied(collected[0], tmp_path), *mute))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         f"mpo: error: seeds: none of the {TASKS} tasks gave a plan: too few of the teacher's "

@@ -17,7 +17,8 @@ import pytest
 
 from jobs.configs import PRESETS
 from mpo_core.hardware import free_port
-from tests.commandline import mpo
+from tests.commandline import mpo, mpo_here
+from tests.small_run import HERE, finish, start, write_config
 
 
 def assert_one_line(answer: subprocess.CompletedProcess, says: str) -> None:
@@ -42,7 +43,7 @@ def assert_one_line(answer: subprocess.CompletedProcess, says: str) -> None:
     ],
 )
 def test_a_config_that_cannot_run_is_refused_before_anything_starts(override, says, tmp_path):
-    answer = mpo("run", "demo-llm", f"runs_dir={tmp_path / 'runs'}", override)
+    answer = mpo_here("run", "demo-llm", f"runs_dir={tmp_path / 'runs'}", override)
     assert_one_line(answer, says)
     assert not (tmp_path / "runs" / "demo-llm" / "plans").exists()
 
@@ -50,7 +51,7 @@ def test_a_config_that_cannot_run_is_refused_before_anything_starts(override, sa
 def test_a_split_file_of_another_kind_is_named(tmp_path):
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"a": 1}))
-    answer = mpo("tasks", "scienceworld", "--split", "train", "--split-file", str(wrong))
+    answer = mpo_here("tasks", "scienceworld", "--split", "train", "--split-file", str(wrong))
     assert_one_line(answer, str(wrong))
 
 
@@ -59,7 +60,7 @@ def test_a_taken_port_is_named(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        answer = mpo("run", "demo-llm", f"runs_dir={tmp_path}", f"cluster.http_port={port}")
+        answer = mpo_here("run", "demo-llm", f"runs_dir={tmp_path}", f"cluster.http_port={port}")
     assert_one_line(answer, f"port {port} is taken")
 
 
@@ -76,9 +77,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(small_disk, tmp_path):
-    from tests.integration.pipeline.test_kill_driver import OVERRIDES
-
-    arguments = ["run", "demo-llm", f"runs_dir={small_disk}", *OVERRIDES, "tracking.enabled=false"]
+    arguments = ["run", str(write_config(tmp_path, runs_dir=str(small_disk), cluster=HERE))]
     filler = small_disk / "filler"
     filler.write_bytes(bytes(900 * 1024))
     answer = mpo(*arguments)
@@ -126,14 +125,13 @@ def answers(url: str) -> bool:
 def test_a_lost_tracking_server_costs_no_episode_and_no_report(tmp_path, monkeypatch):
     from mlflow import MlflowClient
 
-    from tests.integration.pipeline.test_kill_driver import finish, start
-
+    config = write_config(tmp_path, cluster=HERE, tracking={"enabled": True})
     port, run = free_port(), tmp_path / "small"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     with tracking_server(tmp_path, port):
-        process = start(tmp_path)
+        process = start(config)
         while not (run / "episodes" / "scoring.jsonl").exists():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.1)
@@ -144,7 +142,7 @@ def test_a_lost_tracking_server_costs_no_episode_and_no_report(tmp_path, monkeyp
     ledger = (run / "episodes" / "scoring.jsonl").read_bytes()
 
     with tracking_server(tmp_path, port) as url:
-        finish(start(tmp_path))
+        finish(start(config))
         logged = MlflowClient(url).get_run((run / "mlflow_run_id").read_text())
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics["expert/mean_reward"] == 1
@@ -153,16 +151,18 @@ def test_a_lost_tracking_server_costs_no_episode_and_no_report(tmp_path, monkeyp
 
 def test_stages_without_what_they_stand_on_say_what_to_run_first(tmp_path):
     runs_dir = f"runs_dir={tmp_path}"
-    assert_one_line(mpo("pairs", "demo-llm", runs_dir), "run `mpo rollout`")
-    assert_one_line(mpo("train", "dpo", "demo-llm", runs_dir), "run `mpo pairs`")
-    assert_one_line(mpo("rollout", "demo-llm", runs_dir), "run `mpo plans`")
+    assert_one_line(mpo_here("pairs", "demo-llm", runs_dir), "run `mpo rollout`")
+    assert_one_line(mpo_here("train", "dpo", "demo-llm", runs_dir), "run `mpo pairs`")
+    assert_one_line(mpo_here("rollout", "demo-llm", runs_dir), "run `mpo plans`")
 
 
 def test_a_model_elsewhere_is_not_trained(tmp_path):
     pairs = tmp_path / "pairs.jsonl"
     row = {"prompt": "a", "chosen": "Step 1: Look.", "rejected": "Step 1: Wait."}
     pairs.write_text(json.dumps(row) + "\n")
-    answer = mpo("train", "dpo", "endpoint", "--pairs", str(pairs), f"runs_dir={tmp_path / 'runs'}")
+    answer = mpo_here(
+        "train", "dpo", "endpoint", "--pairs", str(pairs), f"runs_dir={tmp_path / 'runs'}"
+    )
     assert_one_line(answer, "models.llm has no source to train")
 
 
@@ -170,13 +170,13 @@ def test_the_doctor_finds_this_machine_fit_for_the_demo_and_says_what_is_not():
     answer = mpo("doctor", "demo-llm")
     assert answer.returncode == 0, answer.stdout
     assert "Java" in answer.stdout and "room on this machine" in answer.stdout
-    answer = mpo("doctor", "demo-llm", "models.smollm2.source=/no/such/model")
+    answer = mpo_here("doctor", "demo-llm", "models.smollm2.source=/no/such/model")
     assert answer.returncode == 2
     assert "set models.smollm2.source" in " ".join(answer.stdout.split())
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path):
-    answer = mpo("run", "demo-llm", f"runs_dir={tmp_path}", "--dry-run")
+    answer = mpo_here("run", "demo-llm", f"runs_dir={tmp_path}", "--dry-run")
     assert answer.returncode == 0
     assert "6 train, 12 unseen" in answer.stdout and "48 scoring" in answer.stdout
     assert not list(tmp_path.iterdir())
@@ -187,7 +187,7 @@ def test_a_dry_run_changes_no_run_that_is_there(tmp_path):
     config.parent.mkdir()
     shutil.copy(PRESETS / "demo-llm.yaml", config)
     before = config.read_bytes()
-    answer = mpo("run", str(config.parent), "scoring.repetitions=3", "--dry-run")
+    answer = mpo_here("run", str(config.parent), "scoring.repetitions=3", "--dry-run")
     assert answer.returncode == 0, answer.stderr
     assert [path.name for path in config.parent.iterdir()] == ["config.yaml"]
     assert config.read_bytes() == before

@@ -1,10 +1,7 @@
 """The loop in one process, real environments and scripted models, killed and started again."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,27 +9,8 @@ import pytest
 
 from mpo_core.ledger import read_records
 from mpo_core.types import Episode
+from tests.small_run import HERE, finish, start, write_config
 
-ROOT = Path(__file__).parents[3]
-OVERRIDES = [
-    "name=small",
-    "cluster.enabled=false",
-    "models.planner.scripted=tests.scripted:planner",
-    "models.agent.scripted=tests.scripted:slow_agent",
-    "planner.model=planner",
-    "agent.model=agent",
-    "agent.thoughts=true",
-    "agent.list_actions=0",
-    "agent.invalid_limit=10",
-    "envs.scienceworld.tasks={train: 2, seen: 0, unseen: 2}",
-    "envs.alfworld.generated={train: 6, seen: 0, unseen: 6}",
-    "envs.alfworld.tasks={train: 2, seen: 0, unseen: 2}",
-    "planner.per_task=3",
-    "scoring.repetitions=2",
-    "evaluation.arms=[none, base, expert]",
-    "cluster.episodes_in_flight=4",
-]
-# Owed: 4 tasks x 3 plans x 2 repetitions, less repeated plan texts; and 4 tasks x 3 arms.
 UNTIMED = (
     "tasks",
     "arms",
@@ -47,25 +25,9 @@ UNTIMED = (
 )
 
 
-def command(runs_dir: Path) -> list[str]:
-    return [sys.executable, "-m", "jobs.pipeline", "demo-llm", f"runs_dir={runs_dir}", *OVERRIDES]
-
-
-def start(runs_dir: Path) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command(runs_dir),
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> None:
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors[-2000:]
+def config(folder: Path) -> Path:
+    """Owed: 4 tasks x 3 plans x 2 repetitions, less repeated plan texts; and 4 tasks x 3 arms."""
+    return write_config(folder, scoring={"repetitions": 2}, cluster=HERE)
 
 
 def test_the_expert_is_the_upper_bound_in_both_environments(undisturbed):
@@ -95,30 +57,30 @@ def results(runs_dir: Path) -> tuple[dict, dict[str, float]]:
 def undisturbed(tmp_path_factory):
     runs_dir = tmp_path_factory.mktemp("undisturbed")
     began = time.monotonic()
-    finish(start(runs_dir))
-    return (*results(runs_dir), time.monotonic() - began)
+    finish(start(config(runs_dir)))
+    return (*results(runs_dir), time.monotonic() - began, runs_dir)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.long)])
 def test_a_driver_killed_at_random_moments_ends_as_if_undisturbed(kills, undisturbed, tmp_path):
-    summary, rewards, seconds = undisturbed
+    summary, rewards, seconds, _ = undisturbed
     moments = random.Random(7)
     for _ in range(kills):
-        process = start(tmp_path)
+        process = start(config(tmp_path))
         # From the imports to the last stage; as the run gets on, later kills come after its end.
         time.sleep(moments.uniform(0.3, 1.0) * seconds * 0.8)
         process.kill()
         process.wait()
-    finish(start(tmp_path))
+    finish(start(config(tmp_path)))
     summary_after, rewards_after = results(tmp_path)
     assert rewards_after == rewards
     assert summary_after == summary
 
 
-def test_a_finished_run_started_again_plays_nothing(undisturbed, tmp_path):
-    finish(start(tmp_path))
-    ledger = tmp_path / "small" / "episodes" / "scoring.jsonl"
+def test_a_finished_run_started_again_plays_nothing(undisturbed):
+    summary, *_, runs_dir = undisturbed
+    ledger = runs_dir / "small" / "episodes" / "scoring.jsonl"
     before = ledger.read_bytes()
-    finish(start(tmp_path))
+    finish(start(config(runs_dir)))
     assert ledger.read_bytes() == before
-    assert results(tmp_path)[0] == undisturbed[0]
+    assert results(runs_dir)[0] == summary

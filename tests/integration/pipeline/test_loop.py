@@ -13,7 +13,7 @@ import yaml
 
 from mpo_core.ledger import read_records
 from mpo_core.types import Demonstration, Episode, Plan, PreferencePair
-from tests.commandline import ROOT, mpo
+from tests.commandline import ROOT, mpo, mpo_here
 from tests.tiny_chat import make_planner
 
 SFT = {
@@ -59,7 +59,8 @@ def config(root: Path, tiny: dict) -> dict:
         },
         "agent": {"model": "walker", "max_steps": 8, "example": False},
         "scoring": {"repetitions": 3},
-        "training": SFT | {"max_steps": 3},
+        # By one worker, DPO; by two, in `test_training_ray.py`.
+        "training": SFT | {"max_steps": 3, "workers": 1},
         "rounds": 2,
         "validation": 0.3,
         "evaluation": {
@@ -224,7 +225,7 @@ def test_curves_follow_a_run_to_another_tracking_server(run):
 
 def test_a_published_file_of_pairs_trains_directly(run):
     exported = run.parent / "published"
-    done = mpo("export", "data", str(run), "--out", str(exported))
+    done = mpo_here("export", "data", str(run), "--out", str(exported))
     assert done.returncode == 0, done.stderr[-2000:]
     file = exported / "sciworld_metaplan_preference_pairs.json"
     pairs = json.loads(file.read_text())
@@ -239,10 +240,10 @@ def test_a_published_file_of_pairs_trains_directly(run):
 
 def test_a_planner_is_exported_whole(run):
     folder = run.parent / "exported"
-    done = mpo("export", "planner", str(run), "--version", "sft", "--out", str(folder))
+    done = mpo_here("export", "planner", str(run), "--version", "sft", "--out", str(folder))
     assert done.returncode == 0, done.stderr[-2000:]
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
         f.name for f in folder.iterdir()
     }
-    again = mpo("export", "planner", str(run), "--out", str(folder))
+    again = mpo_here("export", "planner", str(run), "--out", str(folder))
     assert again.returncode == 2 and "exists already" in again.stderr

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from tests.commandline import ROOT
-from tests.integration.launch.test_sweep import NAMES, mlflow_runs
 from tests.processes import command_line
 from tests.small_run import episodes, write_config
+from tests.swept import NAMES, mlflow_runs
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.long]
 
@@ -43,7 +43,8 @@ def test_slurms_accounting_sees_every_point(slurm, runs):
 
 @pytest.mark.parametrize("slurm", [False], indirect=True, ids=["without accounting"])
 def test_a_point_that_is_killed_goes_on_and_all_stand_under_one_run(slurm, runs):
-    config = write_config(runs, launch=LAUNCH, evaluation=EVALUATION)
+    tracking = {"enabled": True}
+    config = write_config(runs, launch=LAUNCH, evaluation=EVALUATION, tracking=tracking)
     started = sweep(slurm, config, "--on", "slurm")
     assert started.returncode == 0, started.stdout + started.stderr
     slurm.wait_for(lambda: len(episodes(runs / NAMES[0])) >= 3, "episodes", 400)

@@ -14,7 +14,7 @@ from mpo_core.sandbox.gate import gate
 from mpo_core.sandbox.llama import Llama, Shape
 from mpo_core.sandbox.train import Budget, Standing, train
 from mpo_core.sandbox.vocabulary import words
-from tests.commandline import mpo
+from tests.commandline import mpo, mpo_here
 
 
 def test_a_short_training_learns_to_act():
@@ -44,7 +44,7 @@ def test_two_processes_build_agent_and_planner_and_check_the_agent(tmp_path: Pat
         assert "mpo sandbox build --minutes 0.1 --planner-minutes 0.1 --seed 0" in card
         assert load(out / name).shape == Shape(len(known))
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
-    again = mpo("sandbox", "build", "--out", str(out))
+    again = mpo_here("sandbox", "build", "--out", str(out))
     assert (again.returncode, len(again.stderr.splitlines())) == (2, 1)
     assert "new or empty folder" in again.stderr
 
@@ -62,7 +62,7 @@ def test_the_engine_plays_what_the_agent_does(tmp_path: Path):
 @pytest.mark.parametrize("folder", ["missing", "empty"])
 def test_a_folder_that_holds_no_agent_or_no_games_is_one_line(tmp_path: Path, folder: str):
     (tmp_path / "empty").mkdir()
-    checked = mpo("sandbox", "check", "--out", str(tmp_path / folder))
+    checked = mpo_here("sandbox", "check", "--out", str(tmp_path / folder))
     assert (checked.returncode, len(checked.stderr.splitlines())) == (2, 1)
     assert "mpo sandbox build" in checked.stderr
 
@@ -70,6 +70,6 @@ def test_a_folder_that_holds_no_agent_or_no_games_is_one_line(tmp_path: Path, fo
 def test_games_that_are_not_there_are_noticed_before_the_training(tmp_path: Path):
     (tmp_path / "games").mkdir()
     out, games = tmp_path / "agent", tmp_path / "games"
-    built = mpo("sandbox", "build", "--out", str(out), "--games", str(games))
+    built = mpo_here("sandbox", "build", "--out", str(out), "--games", str(games))
     assert (built.returncode, len(built.stderr.splitlines())) == (2, 1)
     assert not out.exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from mpo_core.training.export import merged
 from tests.integration.training.tiny_planner import make_pairs
@@ -135,30 +136,75 @@ for folder in folders:
 """
 
 
-def test_vllm_serves_each_export_with_the_trainers_greedy_answers(trained, model, pairs, tmp_path):
-    from peft import AutoPeftModelForCausalLM
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+SERVED = [("lora", 3, "bf16"), ("full", 3, "fp32")]
+"""The exports that vLLM is started for, which reads of one nothing but what `layout` is of."""
+
+
+@pytest.fixture(scope="module")
+def asked(model, pairs) -> list[list[int]]:
+    """The tokens of four prompts."""
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows = [json.loads(line) for line in pairs.read_text().splitlines()[:4]]
-    asked = [
+    return [
         tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
         for row in rows
     ]
-    planners = {kind: part_of(trained[kind], "resumed") / "planner" for kind in KINDS}
-    folders = [merged(str(model), planner) for planner in planners.values()]
+
+
+def greedy(planner, asked: list[list[int]]) -> list[list[int]]:
+    """What a model of transformers answers."""
+    answers = (
+        planner.generate(input_ids=torch.tensor([ids]), max_new_tokens=16, do_sample=False)[0]
+        for ids in asked
+    )
+    return [answer[len(ids) :].tolist() for ids, answer in zip(asked, answers, strict=True)]
+
+
+def trainers_answers(trained, kind, asked) -> list[list[int]]:
+    """Those of the planner as it was saved."""
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    loader = AutoPeftModelForCausalLM if kind[0] == "lora" else AutoModelForCausalLM
+    planner = loader.from_pretrained(part_of(trained[kind], "resumed") / "planner")
+    return greedy(planner.float(), asked)
+
+
+def export(trained, kind, model) -> Path:
+    return merged(str(model), part_of(trained[kind], "resumed") / "planner")
+
+
+def layout(folder: Path) -> tuple[dict[str, list[int]], dict]:
+    """Shape by name of the weights, and the config, of which vLLM is told another precision."""
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    config = json.loads((folder / "config.json").read_text())
+    return shapes, {name: value for name, value in config.items() if name != "dtype"}
+
+
+def test_vllm_serves_exports_with_the_trainers_greedy_answers(trained, model, asked, tmp_path):
+    folders = [export(trained, kind, model) for kind in SERVED]
     (tmp_path / "greedy.py").write_text(GREEDY)
     done = run(tmp_path / "greedy.py", json.dumps(asked), *folders)
     assert done.returncode == 0, done.stderr[-3000:]
     served = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
-    for (kind, folder), answers in zip(planners.items(), served, strict=True):
-        loader = AutoPeftModelForCausalLM if kind[0] == "lora" else AutoModelForCausalLM
-        planner = loader.from_pretrained(folder).float()
-        for ids, answer in zip(asked, answers, strict=True):
-            expected = planner.generate(
-                input_ids=torch.tensor([ids]), max_new_tokens=16, do_sample=False
-            )
-            assert answer == expected[0, len(ids) :].tolist(), kind
+    for kind, answers in zip(SERVED, served, strict=True):
+        assert answers == trainers_answers(trained, kind, asked), kind
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in SERVED])
+def test_every_other_export_is_laid_out_alike_and_answers_as_the_trainer_does(
+    trained, model, asked, kind
+):
+    from transformers import AutoModelForCausalLM
+
+    folder = export(trained, kind, model)
+    [like] = [served for served in SERVED if served[0] == kind[0]]
+    assert layout(folder) == layout(export(trained, like, model))
+    whole = AutoModelForCausalLM.from_pretrained(folder).float()
+    assert greedy(whole, asked) == trainers_answers(trained, kind, asked)
 
 
 def test_accelerates_cpu_switch_is_refused(tmp_path, model, pairs):
