@@ -119,7 +119,7 @@ def viewing(run: Path) -> Iterator[tuple[httpx.Client, psutil.Process, float]]:
     """A client of the viewer on a run, its process, and the seconds that its start took."""
     started = time.perf_counter()
     line = [sys.executable, "-m", "jobs.cli", "view", str(run), "--port", "0"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(line, stdout=subprocess.PIPE, encoding="utf-8") as process:
         address = process.stdout.readline().strip()
         try:
             with httpx.Client(base_url=address, timeout=60) as client:

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from jobs.view.index import FILE, RunIndex
+from jobs.view.index import RunIndex
 from mpo_core.config import Config, load_config
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
@@ -110,7 +110,8 @@ def _expected(config: Config, stage: str, tasks: dict[str, int]) -> int | None:
 
 
 def _last_written(folder: Path) -> float:
-    written = (path for path in folder.rglob("*") if not path.name.startswith(FILE))
+    view = RunFolder(folder).view.name
+    written = (path for path in folder.rglob("*") if not path.name.startswith(view))
     return max((path.stat().st_mtime for path in written if path.is_file()), default=0.0)
 
 

@@ -8,13 +8,14 @@ scores.parquet                      of the first round; scores-2.parquet of the 
 pairs/ demonstrations/ answers/ given/   the rows of trainings, validation tasks' apart
 agent/sft/ planner/<version>/       weights; planner/served/ as engines load them
 checkpoints/<version>/              of a training that has not ended
-rounds.json  timings.json  mlflow_run_id
+rounds.json  timings.json  mlflow_run_id  view.sqlite
 report/
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class RunFolder:
         return self.path / "mlflow_run_id"
 
     @property
+    def view(self) -> Path:
+        """Where the records stand, for `mpo view`; a copy that may be deleted at any time."""
+        return self.path / "view.sqlite"
+
+    @property
     def report(self) -> Path:
         """A folder, as `mpo_core.report.write_report` fills it."""
         return self.path / "report"
@@ -59,6 +65,10 @@ class RunFolder:
         return any(path.is_dir() and path.name != "tasks" for path in self.path.iterdir())
 
     # --------------------------------------------------------------------- what is played
+
+    def records(self, kind: Literal["tasks", "plans", "episodes", "pairs"]) -> list[Path]:
+        """The files that hold such records, those in folders below too."""
+        return sorted((self.path / kind).rglob("*.jsonl"))
 
     def tasks(self, split: str) -> Path:
         """A split's tasks, with their instructions."""

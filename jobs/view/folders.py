@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mpo_core.errors import InputError
+from mpo_core.run_folder import RunFolder
 
 RUNS = Path("runs")
 
@@ -16,7 +17,7 @@ def run_folders(given: Sequence[Path]) -> list[Path]:
     """
     if given:
         return [_folder(one) for one in given]
-    found = sorted(_runs_in(RUNS), key=lambda run: (run / "config.yaml").stat().st_mtime)
+    found = sorted(_runs_in(RUNS), key=lambda run: RunFolder(run).config.stat().st_mtime)
     if not found:
         raise InputError(
             f"{RUNS}/: no runs there; give the folder of one, or make one by `mpo run demo`"
@@ -36,4 +37,4 @@ def _runs_in(folder: Path) -> Iterable[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file()
+    return RunFolder(folder).config.is_file()

@@ -15,17 +15,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from pydantic import ValidationError
 from xxhash import xxh3_64_hexdigest
 
 from mpo_core.ledger_index import Index
+from mpo_core.run_folder import RunFolder
 from mpo_core.teacher import RULES
 from mpo_core.types import Episode, EpisodeFigures, Plan, PreferencePair, Task
 
 VERSION = 1
-FILE = "view.sqlite"
 AT_ONCE = 500
 """Lines a transaction: what is read shows soon, and costs little to write."""
 SCHEMA = """
@@ -65,7 +65,7 @@ class RunIndex:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.db = _opened(folder / FILE)
+        self.db = _opened(RunFolder(folder).view)
 
     def close(self) -> None:
         self.db.close()
@@ -73,8 +73,8 @@ class RunIndex:
     def refresh(self) -> Iterator[int]:
         """Reads what the files have got since; gives the lines read so far, every now and then."""
         read = 0
-        for pattern, note in _KINDS:
-            for path in sorted(self.folder.glob(pattern)):
+        for kind, note in _NOTES.items():
+            for path in RunFolder(self.folder).records(kind):
                 with suppress(FileNotFoundError):
                     for lines in self._grow(path, note):
                         read += lines
@@ -85,8 +85,8 @@ class RunIndex:
         read = dict(self.db.execute("SELECT file, read FROM source"))
         return sum(
             max(0, path.stat().st_size - read.get(self._name(path), 0))
-            for pattern, _ in _KINDS
-            for path in self.folder.glob(pattern)
+            for kind in _NOTES
+            for path in RunFolder(self.folder).records(kind)
         )
 
     def _grow(self, path: Path, note: "_Note") -> Iterator[int]:
@@ -248,9 +248,10 @@ def _note_pair(db: sqlite3.Connection, file: str, line: _Line) -> None:
 
 
 _Note = Callable[[sqlite3.Connection, str, _Line], None]
-_KINDS: tuple[tuple[str, _Note], ...] = (
-    ("tasks/*.jsonl", _note_task),
-    ("plans/**/*.jsonl", _note_plan),
-    ("episodes/*.jsonl", _note_episode),
-    ("pairs/*.jsonl", _note_pair),
-)
+_Kind = Literal["tasks", "plans", "episodes", "pairs"]
+_NOTES: dict[_Kind, _Note] = {
+    "tasks": _note_task,
+    "plans": _note_plan,
+    "episodes": _note_episode,
+    "pairs": _note_pair,
+}

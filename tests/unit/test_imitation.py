@@ -84,5 +84,6 @@ def test_a_teacher_without_a_plan_of_any_validation_task_is_not_matched(run):
 
 
 def test_only_sft_is_measured_by_its_teacher():
+    without = ["planner={model: planner, match_teacher: true}", "evaluation.arms=[none]"]
     with pytest.raises(InputError, match=r"planner\.match_teacher: needs planner\.sft"):
-        named_config("demo", ["planner.sft=null", "evaluation.arms=[none]"])
+        named_config("demo", without)

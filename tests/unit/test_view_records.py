@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.view.index import FILE, RunIndex
+from jobs.view.index import RunIndex
 from jobs.view.records import Records
 from mpo_core.ledger import Ledger
+from mpo_core.run_folder import RunFolder
 from mpo_core.types import Episode, EpisodeFigures
 from tests.viewed_run import GOOD, POOR, TASKS, append, episode, viewed_run
 
@@ -121,7 +122,7 @@ def test_a_second_viewer_of_the_same_run_doubles_nothing(tmp_path, opened):
 def test_a_damaged_index_is_made_anew(tmp_path, opened, damage):
     run = viewed_run(tmp_path / "run")
     RunIndex(run).close()
-    (run / FILE).write_bytes(damage)
+    RunFolder(run).view.write_bytes(damage)
     assert len(keys(read(opened(run)))) == 8
 
 
