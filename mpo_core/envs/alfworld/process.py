@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mpo_core
-from mpo_core.envs.processes import LineProcess, dying_with_parent, launch
+from mpo_core.envs.line_process import LineProcess, dying_with_parent, launch
 from mpo_core.errors import InputError
 
 START_TIMEOUT_S = 120

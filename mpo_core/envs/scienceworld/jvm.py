@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from mpo_core.checks import Check
-from mpo_core.envs.processes import LineProcess, dying_with_parent, launch
+from mpo_core.envs.line_process import LineProcess, dying_with_parent, launch
 from mpo_core.envs.scienceworld.patch import OBJECT, PARSER, PARSER_MODULE, write_patched_classes
 from mpo_core.envs.scienceworld.wire import Ref, Thrown, call, new, release, unescape, value_of
 from mpo_core.errors import EnvironmentLost, InputError
