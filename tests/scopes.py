@@ -4,20 +4,21 @@ from pathlib import Path
 
 LONGEST = (
     "training",
-    "pipeline",
     "slurm",
+    "pipeline",
     "launch",
-    "cluster",
     "alfworld",
-    "scienceworld",
     "kubernetes",
+    "cluster",
     "endpoints",
+    "scienceworld",
     "environments",
     "method",
     "examples",
     "view",
 )
-"""Folders of integration tests by the time that they take, the longest first."""
+"""Folders of integration tests by the time that they take, the longest first; but Slurm's, which
+mostly wait, beside the trainings, which compute."""
 
 
 def scope_of(nodeid: str) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
 
 from mpo_core.demonstrations import best_plans
 from mpo_core.exact import exact, exact_mean
@@ -117,6 +116,8 @@ def test_only_what_chance_hardly_explains_is_significant():
 
 @given(rewards := st.lists(st.sampled_from([0, 0.5, 1]), min_size=2, max_size=5), rewards)
 def test_the_chance_of_a_difference_is_scipys(better, worse):
+    from scipy.stats import permutation_test
+
     theirs = permutation_test(
         (better, worse),
         lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis),
