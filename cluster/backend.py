@@ -2,8 +2,10 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +75,11 @@ class ClusterBackend:
         """
         if self._connected:
             return
+        with _same_end():
+            self._connect()
+        self._connected = True
+
+    def _connect(self) -> None:
         cluster = self._config.cluster
         self._port = free_port(cluster.http_port)
         import ray
@@ -99,7 +106,6 @@ class ClusterBackend:
             have = Need(cpus, local_gpus())
             self._free_engines = check_fits(self._plan, have, cluster.free_engines_for_training)
             self._undo = start_private_cluster(cpus, **quiet)
-        self._connected = True
 
     def fingerprint(self, name: str) -> str:
         if name in self._served:
@@ -210,3 +216,15 @@ def local_gpus() -> int:
     from cluster.ray_node import gpus_here
 
     return gpus_here()
+
+
+@contextmanager
+def _same_end() -> Iterator[None]:
+    """SIGTERM does afterwards what it did before. Ray's own handler, which it sets in a driver,
+    ends the process without its tidying up."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -57,10 +57,12 @@ for title, commands in PANELS.items():
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input ends in one line and exit code 2 (`jobs.exits`).
 
-    SIGUSR1, a scheduler's warning, interrupts as Ctrl-C does, a training after a last checkpoint.
+    SIGTERM, and SIGUSR1, a scheduler's warning, interrupt as Ctrl-C does; after SIGUSR1 a training
+    leaves a last checkpoint.
     """
     _in_utf8()
-    signal.signal(signal.SIGUSR1, _interrupt_once)
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, _interrupt_once)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     for stream in (sys.stdout, sys.stderr):

@@ -30,12 +30,13 @@ def mpo_here(*arguments: str) -> subprocess.CompletedProcess:
     """The same in this process, without its seconds of imports: for what is done, or refused,
     before anything is started."""
     output, errors, code = io.StringIO(), io.StringIO(), 0
-    warned = signal.getsignal(signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
     try:
         with patch.dict(os.environ), redirect_stdout(output), redirect_stderr(errors):
             main(list(arguments))
     except SystemExit as ended:
         code = ended.code or 0
     finally:
-        signal.signal(signal.SIGUSR1, warned)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())

@@ -18,7 +18,7 @@ import pytest
 from jobs.configs import PRESETS
 from mpo_core.hardware import free_port
 from tests.commandline import mpo, mpo_here
-from tests.small_run import HERE, finish, start, write_config
+from tests.small_run import HERE, episodes, finish, start, write_config
 
 
 def assert_one_line(answer: subprocess.CompletedProcess, says: str) -> None:
@@ -89,6 +89,23 @@ def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(small_disk, tmp_
     answer = mpo(*arguments)
     assert answer.returncode == 0, answer.stderr[-2000:]
     assert ledger.read_bytes().startswith(kept)
+
+
+def test_a_run_that_is_told_to_end_tidies_up_and_says_how_it_goes_on(tmp_path):
+    from mlflow import MlflowClient
+
+    process = start(write_config(tmp_path, tracking={"enabled": True}))
+    run = tmp_path / "small"
+    while not episodes(run):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in errors, errors[-2000:]
+    assert "the same command goes on from there" in errors.splitlines()[-1]
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    [experiment] = [e.experiment_id for e in client.search_experiments() if e.name != "Default"]
+    assert [found.info.status for found in client.search_runs([experiment])] == ["KILLED"]
 
 
 @contextmanager
