@@ -7,6 +7,8 @@ from tests.scopes import LONGEST, scope_of
 
 # More threads than one only get into each other's way with models as small as the tests'.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nor do the tests' Java processes live long enough to be worth compiling well.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # A loaded machine is slow, not wrong. Where nobody watches, every run tries the same examples.
 settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
