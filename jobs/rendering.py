@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -70,17 +71,35 @@ def _print_results(heading: str, found: dict[str, Any]) -> None:
     # What is the same for all arms stands in the title, so that the rest fits a terminal.
     shown = [k for k, name in enumerate(header) if name not in ("environment", "tasks", "episodes")]
     for place, of_place in groupby(rows, key=lambda row: f"{row[0]}, {row[tasks]} tasks"):
-        table = Table(
-            title=f"{heading}: {place}",
-            title_justify="left",
-            box=box.SIMPLE,
-            pad_edge=False,
-        )
-        for k in shown:
-            table.add_column(header[k].removesuffix(" [95% CI]"), overflow="fold")
-        for row in of_place:
-            table.add_row(*(row[k] for k in shown))
-        console.print(table)
+        names = [header[k].removesuffix(" [95% CI]") for k in shown]
+        cells = [names, *([row[k] for k in shown] for row in of_place)]
+        where = f"{heading}: {place}"
+        if not found["paired"] or _width(_table(cells)) <= console.width:
+            _print_table(where, cells)
+        else:
+            # The last column is how far each arm is from the reference one.
+            _print_table(where, [row[:-1] for row in cells])
+            _print_table(where, [[row[0], row[-1]] for row in cells if row[-1]])
+
+
+def _print_table(title: str, cells: list[list[str]]) -> None:
+    console.print(Text(inert(title), style="italic"), soft_wrap=True)
+    console.print(_table(cells))
+
+
+def _table(cells: list[list[str]]) -> Table:
+    header, *rows = cells
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in header:
+        table.add_column(Text(inert(name)), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(inert(shortened(cell, 300))) for cell in row))
+    return table
+
+
+def _width(table: Table) -> int:
+    """Of a terminal in which no cell of the table wraps."""
+    return Measurement.get(console, console.options.update(max_width=1000), table).maximum
 
 
 def print_report(folder: Path, summary: dict[str, Any]) -> None:
@@ -120,9 +139,4 @@ def print_cells(heading: str, cells: list[list[str]]) -> None:
     if len(rows) > 1 and len({row[0] for row in rows}) == 1:
         heading = f"{heading}: {rows[0][0]}"
         header, rows = header[1:], [row[1:] for row in rows]
-    table = Table(title=Text(inert(heading)), title_justify="left", box=box.SIMPLE, pad_edge=False)
-    for name in header:
-        table.add_column(Text(inert(name)), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(inert(shortened(cell, 300))) for cell in row))
-    console.print(table)
+    _print_table(heading, [header, *rows])
