@@ -10,10 +10,12 @@ costs. A column a fault, a row a planner, over the seeds of the runs.
 import argparse
 import asyncio
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from jobs.run import Run
 from jobs.tasks import load_tasks
@@ -22,7 +24,7 @@ from mpo_core.config import load_config
 from mpo_core.envs.alfworld.games import game_file
 from mpo_core.evaluation import bootstrap_ci
 from mpo_core.ledger import read_records
-from mpo_core.sandbox.agent import play, under
+from mpo_core.sandbox.agent import Played, play, under
 from mpo_core.sandbox.folder import load
 from mpo_core.sandbox.games import Game
 from mpo_core.sandbox.gate import in_engine
@@ -48,21 +50,23 @@ def of_run(folder: Path) -> dict[tuple[str, str], list[bool]]:
     root, tasks = run.suites["alfworld"].root(), load_tasks(run, "unseen")
     games = [Game.load(game_file(root, task).parent) for task in tasks]
 
-    def won(specs: Sequence[PlanSpec]) -> list[bool]:
-        """Whether the agent wins each game under its plan."""
-        played = play(agent, under(lambda _, number: specs[number], games), STEPS)
-        return asyncio.run(in_engine(root, tasks, played))
+    def play_under(specs: Sequence[PlanSpec]) -> list[Played]:
+        """Each game under its plan."""
+        return play(agent, under(lambda _, number: specs[number], games), STEPS)
 
-    results = {}
-    for version in PLANNERS:
+    played: dict[tuple[str, str], list[Played]] = {}
+    for version in tqdm(PLANNERS, desc=folder.name, unit="planner"):
         plans = read_records(run.dir / "plans" / "sampled" / f"{version}-unseen.jsonl", Plan)
         text = {plan.task_id: plan.text for plan in reversed(plans) if plan.sample == 0}
         specs = [read(text[task.id]) for task in tasks]
-        results[version, ""] = won(specs)
+        played[version, ""] = play_under(specs)
         for fault, repair in REPAIRS.items():
             mended = [repair(spec, game, POWER) for spec, game in zip(specs, games, strict=True)]
-            results[version, fault] = won(mended)
-    return results
+            played[version, fault] = play_under(mended)
+    # All at once: the engine starts once, and each game is loaded once.
+    episodes = [episode for of_plans in played.values() for episode in of_plans]
+    won = iter(asyncio.run(in_engine(root, tasks * len(played), episodes)))
+    return {of_plans: list(islice(won, len(tasks))) for of_plans in played}
 
 
 def main() -> None:

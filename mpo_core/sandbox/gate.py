@@ -127,7 +127,7 @@ def held_out_games(folder: Path) -> tuple[Path, list[Task], list[Game]]:
 
 
 async def in_engine(root: Path, tasks: Sequence[Task], played: Sequence[Played]) -> list[bool]:
-    """Which games the same episodes win in the real engine.
+    """Which games the same episodes win in the real engine; a game may be in several.
 
     As long as the engine answers as the simulator did, the agent would do the same in it.
 
@@ -135,12 +135,12 @@ async def in_engine(root: Path, tasks: Sequence[Task], played: Sequence[Played])
         RuntimeError: it answered otherwise.
     """
     host = ALFWorldHost(HostSettings(root, None, WORKERS, 4, 1000, CALL_TIMEOUT_S))
-    left = list(zip(tasks, played, strict=True))[::-1]
-    won: dict[str, bool] = {}
+    left = list(enumerate(zip(tasks, played, strict=True)))[::-1]
+    won = [False] * len(left)
 
     async def replay(environment: ALFWorldEnvironment) -> None:
         while left:
-            task, episode = left.pop()
+            number, (task, episode) = left.pop()
             await environment.reset(task)
             success = False
             for action, observation in zip(episode.actions, episode.observations, strict=True):
@@ -151,14 +151,14 @@ async def in_engine(root: Path, tasks: Sequence[Task], played: Sequence[Played])
                         f"{observation!r}"
                     )
                 success = step.success
-            won[task.id] = success
+            won[number] = success
 
     try:
         environments = [await host.environment() for _ in range(WORKERS)]
         await asyncio.gather(*map(replay, environments))
     finally:
         await host.close()
-    return [won[task.id] for task in tasks]
+    return won
 
 
 def wilson(wins: int, count: int, z: float = 1.96) -> tuple[float, float]:
