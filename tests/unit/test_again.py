@@ -1,6 +1,7 @@
 """Trying again: how often, after how long, and what is told of it."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,9 @@ def called(outcomes, monkeypatch, tries=4, **options):
         return outcome
 
     with monkeypatch.context() as patched:
-        patched.setattr(asyncio, "sleep", sleep)
+        # Of this module alone: servers of other tests may be waiting in threads of their own.
+        own = SimpleNamespace(**vars(asyncio) | {"sleep": sleep})
+        patched.setattr("mpo_core.again.asyncio", own)
         try:
             given = asyncio.run(again(once, Busy, tries, **{"wait_s": 0.5} | options))
         except BaseException as error:
