@@ -1,4 +1,5 @@
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,8 @@ from tests.fakes import episode, request
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     real = asyncio.sleep
-    monkeypatch.setattr(asyncio, "sleep", lambda _: real(0))
+    own = SimpleNamespace(**vars(asyncio) | {"sleep": lambda _: real(0)})
+    monkeypatch.setattr("mpo_core.again.asyncio", own)
 
 
 def run(path, requests, play, attempts=3, **limits):
