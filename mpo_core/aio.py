@@ -33,7 +33,8 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         done = pool.submit(copy_context().run, asyncio.run, main())
         try:
             return done.result()
-        except KeyboardInterrupt:
+        except BaseException:
+            # Interrupted, by whatever a signal's handler raises: leaving the pool waits for it.
             loop, task = begun.result()
             with contextlib.suppress(RuntimeError):  # It has ended by itself.
                 loop.call_soon_threadsafe(task.cancel)

@@ -62,12 +62,14 @@ def test_an_interrupt_ends_what_runs_before_it_is_raised():
         return aio.run(forever())
 
     loop = asyncio.new_event_loop()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         # As a notebook's kernel runs its loop: `asyncio.run` would handle the signal itself.
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(main())
     finally:
         loop.close()
+        signal.signal(signal.SIGINT, before)
     assert len(ended) == 1 and not ended[0].is_alive()
 
 
