@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -29,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jobs.view.index import RunIndex
 from jobs.view.records import PAGE, SORTS, Records
 from jobs.view.steps import reached, steps_of
-from mpo_core.inert import inert, shortened
+from mpo_core.inert import templates
 from mpo_core.textfile import read_notes
 from mpo_core.types import Episode
 
@@ -152,16 +151,8 @@ class Pages:
 
     def __init__(self, runs: Mapping[str, Viewed]) -> None:
         self._runs = runs
-        self._templates = Environment(
-            loader=PackageLoader("jobs.view"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=lambda value: inert(value) if type(value) is str else value,
-        )
+        self._templates = templates("jobs.view")
         self._templates.globals |= {"link": _link, "runs": runs}
-        self._templates.filters |= {"short": shortened}
 
     def home(self, request: Request) -> Response:
         shown = []

@@ -5,12 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Difference, bootstrap_ci, rounded
 from mpo_core.exact import exact_mean
-from mpo_core.inert import inert, shortened
+from mpo_core.inert import inert, templates
 from mpo_core.report.arms import arm_name
 from mpo_core.report.gain import difference
 from mpo_core.report.merge import SHARED, Finished
@@ -118,16 +117,7 @@ def comparison_markdown(found: Mapping[str, Any]) -> str:
 
 def comparison_page(found: Mapping[str, Any]) -> str:
     """The comparison as a web page of its own."""
-    templates = Environment(
-        loader=PackageLoader("mpo_core.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: inert(value) if type(value) is str else value,
-    )
-    templates.filters |= {"short": shortened}
-    page = templates.get_template("compare.html")
+    page = templates("mpo_core.report").get_template("compare.html")
     return page.render(title=_title(found), sections=sections(found))
 
 

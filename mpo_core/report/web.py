@@ -6,10 +6,9 @@ from difflib import SequenceMatcher
 from typing import Any
 from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mpo_core.inert import inert, shortened
+from mpo_core.inert import inert, shortened, templates
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
 from mpo_core.report.gain import gains, imitation, single_plan
@@ -41,18 +40,10 @@ def web_page(summary: Summary, details: Mapping[str, Any] | None = None) -> str:
     Args:
         details: what `mpo_core.report.details` says of a single run.
     """
-    templates = Environment(
-        loader=PackageLoader("mpo_core.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: inert(value) if type(value) is str else value,
-    )
-    templates.filters |= {"short": shortened}
-    templates.globals |= {"marked": _marked, "seen": _seen}
+    pages = templates("mpo_core.report")
+    pages.globals |= {"marked": _marked, "seen": _seen}
     drawn = summary.get("sampled", {"table": [], "paired": []})
-    return templates.get_template("report.html").render(
+    return pages.get_template("report.html").render(
         summary=summary,
         details=details or {},
         title=title(summary),
