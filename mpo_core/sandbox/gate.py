@@ -135,7 +135,10 @@ async def in_engine(root: Path, tasks: Sequence[Task], played: Sequence[Played])
         RuntimeError: it answered otherwise.
     """
     host = ALFWorldHost(HostSettings(root, None, WORKERS, 4, 1000, CALL_TIMEOUT_S))
-    left = list(enumerate(zip(tasks, played, strict=True)))[::-1]
+    # Game by game: a process of the engine keeps a few of them.
+    left = sorted(
+        enumerate(zip(tasks, played, strict=True)), key=lambda one: one[1][0].id, reverse=True
+    )
     won = [False] * len(left)
 
     async def replay(environment: ALFWorldEnvironment) -> None:
