@@ -13,6 +13,7 @@ from mpo_core.errors import (
     ModelUnavailable,
     remedy,
 )
+from mpo_core.inert import inert
 
 FAILED = 1
 BAD_INPUT = 2
@@ -42,5 +43,5 @@ def one_line_exits() -> Iterator[None]:
 
 def fail(message: str, code: int) -> NoReturn:
     """End the process with one line on stderr."""
-    print(f"mpo: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"mpo: error: {inert(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)

@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from jobs.view.index import RunIndex
 from mpo_core.config import Config, load_config
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
+
+FIGURES = ("steps", "loss_first", "loss_last")
+"""Of a training."""
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -40,16 +43,18 @@ def status(folder: Path) -> dict[str, Any]:
         of_stage["of"] = _expected(config, stage, found["tasks"])
     return {
         "name": config.name,
-        "seconds_ago": round(time.time() - _last_written(folder), 1),
+        "seconds_ago": round(max(0.0, time.time() - _last_written(folder)), 1),
         **found,
         "trained": {
-            version: {key: notes.get(key) for key in ("steps", "loss_first", "loss_last")}
+            version: {key: notes[key] for key in FIGURES}
             for version, notes in trained.items()
-            if notes
+            if all(isinstance(notes.get(key), int | float) for key in FIGURES)
         },
         "report": (files.report / "summary.json").is_file(),
         "wall_seconds": {
-            stage: amounts["seconds"] for stage, amounts in read_notes(files.timings).items()
+            stage: amounts["seconds"]
+            for stage, amounts in read_notes(files.timings).items()
+            if isinstance(amounts, dict) and "seconds" in amounts
         },
     }
 
@@ -103,16 +108,19 @@ def _pairs(rows: Any) -> dict[str, int]:
 def _expected(config: Config, stage: str, tasks: dict[str, int]) -> int | None:
     """How many episodes a stage comes to at most, where the settings alone decide it: plans that
     are the same share theirs, and a round may be the last."""
-    if stage != "scoring" or config.scoring.repetitions == "auto":
+    if stage != "scoring" or config.scoring.repetitions == "auto" or "train" not in tasks:
         return None
-    plans = tasks.get("train", 0) * config.planner.per_task * config.rounds
+    plans = tasks["train"] * config.planner.per_task * config.rounds
     return plans * config.scoring.repetitions
 
 
 def _last_written(folder: Path) -> float:
-    view = RunFolder(folder).view.name
-    written = (path for path in folder.rglob("*") if not path.name.startswith(view))
-    return max((path.stat().st_mtime for path in written if path.is_file()), default=0.0)
+    view, latest = RunFolder(folder).view.name, 0.0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # A training's, that has just given way to the next.
+            if path.is_file() and not path.name.startswith(view):
+                latest = max(latest, path.stat().st_mtime)
+    return latest
 
 
 def _counted(what: str, numbers: dict[str, int]) -> Iterator[str]:

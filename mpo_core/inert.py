@@ -2,25 +2,8 @@
 
 import unicodedata
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 LONGEST = 20_000
 """Characters of one text that are shown; the rest is counted."""
-
-
-def templates(package: str) -> Environment:
-    """A package's templates of web pages: what they are given is escaped and inert; `short` is
-    `shortened`."""
-    found = Environment(
-        loader=PackageLoader(package),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: inert(value) if type(value) is str else value,
-    )
-    found.filters["short"] = shortened
-    return found
 
 
 def inert(text: str) -> str:

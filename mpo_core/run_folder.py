@@ -68,7 +68,7 @@ class RunFolder:
 
     def records(self, kind: Literal["tasks", "plans", "episodes", "pairs"]) -> list[Path]:
         """The files that hold such records, those in folders below too."""
-        return sorted((self.path / kind).rglob("*.jsonl"))
+        return sorted(path for path in (self.path / kind).rglob("*.jsonl") if path.is_file())
 
     def tasks(self, split: str) -> Path:
         """A split's tasks, with their instructions."""

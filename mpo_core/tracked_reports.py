@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from mpo_core.errors import InputError
 from mpo_core.paths import homes_filled_in
@@ -28,19 +29,27 @@ def fetch_reports(
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     database = runs_dir / DATABASE
     store = uri or homes_filled_in(os.environ.get("MLFLOW_TRACKING_URI"))
     if not store and not database.is_file():
         raise InputError(f"{database}: no MLflow store there; give --tracking-uri")
-    client = MlflowClient(tracking_uri=store or sqlite_uri(database.resolve()))
     try:
+        client = MlflowClient(tracking_uri=store or sqlite_uri(database.resolve()))
         found = client.get_experiment_by_name(experiment)
         if found is None:
             raise InputError(f"--experiment: MLflow has none called {experiment!r}")
-        runs = client.search_runs(
-            [found.experiment_id], where, order_by=["attributes.start_time ASC"]
-        )
+        runs: list[Any] = []
+        page: str | None = ""
+        while page is not None:
+            some = client.search_runs(
+                [found.experiment_id],
+                where,
+                order_by=["attributes.start_time ASC"],
+                page_token=page or None,
+            )
+            runs, page = [*runs, *some], some.token or None
         folders = []
         for run in runs:
             artifacts = {
@@ -52,8 +61,9 @@ def fetch_reports(
             folder.mkdir(parents=True)
             client.download_artifacts(run.info.run_id, "report", str(folder))
             folders.append(folder)
-    except MlflowException as error:
-        raise InputError(f"MLflow: {str(error).splitlines()[0]}") from error
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"--tracking-uri: MLflow's store cannot be asked: {why}") from error
     if not folders:
         raise InputError(
             f"--experiment: none of the {len(runs)} runs of {experiment!r} that the filter leaves "

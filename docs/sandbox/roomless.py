@@ -4,8 +4,8 @@ python docs/sandbox/roomless.py FOLDER
 mpo run sandbox name=roomless models.planner.source=FOLDER
 """
 
+import argparse
 import shutil
-import sys
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, normalizers
@@ -25,4 +25,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the planner's; new")
+    main(parser.parse_args().folder)

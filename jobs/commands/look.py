@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from jobs.rendering import console, print_cells
+from mpo_core.errors import InputError
+from mpo_core.inert import inert
 
 app = typer.Typer()
 
@@ -75,7 +77,7 @@ def status(
         return
     for one in found:
         for line in status_lines(one):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(inert(line), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command(
@@ -120,6 +122,8 @@ def compare(
         if experiment:
             folders += fetch_reports(experiment, where, Path(fetched), tracking_uri)
         found = compare_runs([read_report(folder) for folder in folders])
+    if out and any((out / name).exists() for name in ("config.yaml", "summary.json")):
+        raise InputError(f"--out: {out} is a run's or its report; choose another folder")
     if out:
         write_text(out / "compare.json", json.dumps(found, indent=1) + "\n")
         write_text(out / "compare.md", comparison_markdown(found))

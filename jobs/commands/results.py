@@ -24,9 +24,10 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report anew, or one report of several seeds of the same config."""
+    from jobs.view.folders import by_name
     from mpo_core.report.merge import report_runs
 
-    print_report(*report_runs(runs, out))
+    print_report(*report_runs([by_name(run) for run in runs], out))
 
 
 @app.command(

@@ -7,9 +7,11 @@ Invariants:
   characters. The pages load nothing from elsewhere and run no script but their own.
 """
 
+import os
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -26,9 +28,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobs.view.index import RunIndex
-from jobs.view.records import PAGE, SORTS, Records
+from jobs.view.records import PAGE, SORTS, Gone, Records
 from jobs.view.steps import reached, steps_of
-from mpo_core.inert import templates
+from mpo_core.errors import InputError
+from mpo_core.pages import templates
+from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.types import Episode
 
@@ -61,8 +65,14 @@ class Viewed:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The report's; empty before there is one."""
-        return read_notes(self.folder / "report" / "summary.json")
+        """The report's; empty before there is one, and where it is damaged."""
+        try:
+            summary = read_notes(RunFolder(self.folder).report / "summary.json")
+            arms = summary.get("arms", {}).values()
+            whole = all({"mean_reward", "ci95"} <= of_arm.keys() for of_arm in arms)
+        except (InputError, AttributeError):
+            return {}
+        return summary if whole else {}
 
     def refresh(self, stop: threading.Event) -> None:
         """Takes in what the run has got since, and lets the pages have their turns in between."""
@@ -81,14 +91,15 @@ def viewer(folders: Sequence[Path], hosts: Sequence[str] = ()) -> Starlette:
     """
     runs: dict[str, Viewed] = {}
     for folder in folders:
-        name = _unused(folder.name, runs)
+        name = _unused(os.fsencode(folder.name).decode(errors="backslashreplace"), runs)
         runs[name] = Viewed(name, folder, RunIndex(folder))
     stop = threading.Event()
 
     def keep_up() -> None:
         while not stop.is_set():
             for run in runs.values():
-                run.refresh(stop)
+                with suppress(sqlite3.Error):  # As a full disk; the next time it may be another.
+                    run.refresh(stop)
             stop.wait(REFRESH_SECONDS)
 
     @asynccontextmanager
@@ -121,7 +132,7 @@ def viewer(folders: Sequence[Path], hosts: Sequence[str] = ()) -> Starlette:
             ),
             Middleware(OnlyGet),
         ],
-        exception_handlers={HTTPException: pages.refused},
+        exception_handlers={HTTPException: pages.refused, Gone: pages.gone},
         lifespan=lifespan,
     )
 
@@ -236,8 +247,10 @@ class Pages:
                     ("rejected", pair.rejected_score, pair.rejected),
                 )
             ]
-            task = run.records.task(pair.task_id)
-        return self._page("pair.html", run=run, row=row, pair=pair, sides=sides, task=task)
+            task, total = run.records.task(pair.task_id), run.records.pairs(name)[1]
+        return self._page(
+            "pair.html", run=run, row=row, pair=pair, sides=sides, task=task, total=total
+        )
 
     def state(self, request: Request) -> Response:
         """For a page that follows a run: changes when there is something new to show."""
@@ -256,6 +269,9 @@ class Pages:
         assert isinstance(error, HTTPException)
         html = self._templates.get_template("refused.html").render(why=error.detail)
         return HTMLResponse(html, error.status_code)
+
+    def gone(self, request: Request, error: Exception) -> Response:
+        return self.refused(request, HTTPException(404, f"{error} was changed or removed"))
 
     def _page(self, template: str, **values: Any) -> Response:
         return HTMLResponse(self._templates.get_template(template).render(**values))

@@ -25,6 +25,11 @@ def run_folders(given: Sequence[Path]) -> list[Path]:
     return found[::-1]
 
 
+def by_name(run: Path) -> Path:
+    """A run's folder as it is given, or the one of that name in `runs/`."""
+    return RUNS / run if not run.exists() and (RUNS / run).is_dir() else run
+
+
 def _folder(one: Path) -> Path:
     for folder in (one, RUNS / one):
         if _is_run(folder):

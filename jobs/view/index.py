@@ -73,9 +73,12 @@ class RunIndex:
     def refresh(self) -> Iterator[int]:
         """Reads what the files have got since; gives the lines read so far, every now and then."""
         read = 0
+        for name in self._gone():
+            self._forget(name)
         for kind, note in _NOTES.items():
             for path in RunFolder(self.folder).records(kind):
-                with suppress(FileNotFoundError):
+                # What cannot be read says nothing; another run's or file's records still do.
+                with suppress(OSError):
                     for lines in self._grow(path, note):
                         read += lines
                         yield read
@@ -83,11 +86,22 @@ class RunIndex:
     def behind(self) -> int:
         """Bytes of the run's files that were not yet read."""
         read = dict(self.db.execute("SELECT file, read FROM source"))
-        return sum(
-            max(0, path.stat().st_size - read.get(self._name(path), 0))
-            for kind in _NOTES
-            for path in RunFolder(self.folder).records(kind)
-        )
+        behind = 0
+        for kind in _NOTES:
+            for path in RunFolder(self.folder).records(kind):
+                with suppress(OSError):
+                    behind += max(0, path.stat().st_size - read.get(self._name(path), 0))
+        return behind
+
+    def _gone(self) -> list[str]:
+        """Files that were read and are there no more."""
+        there = {self._name(p) for kind in _NOTES for p in RunFolder(self.folder).records(kind)}
+        return [row[0] for row in self.db.execute("SELECT file FROM source") if row[0] not in there]
+
+    def _forget(self, name: str) -> None:
+        with _writing(self.db):
+            for table in TABLES:
+                self.db.execute(f"DELETE FROM {table} WHERE file = ?", (name,))
 
     def _grow(self, path: Path, note: "_Note") -> Iterator[int]:
         name = self._name(path)
@@ -99,7 +113,7 @@ class RunIndex:
                     if self._read(name) != batch[0].place:
                         return  # Another viewer reads this run too, and was faster.
                     for line in batch:
-                        with suppress(ValidationError):
+                        with suppress(ValidationError, OverflowError):
                             note(self.db, name, line)
                     last = batch[-1]
                     self.db.execute(
@@ -116,9 +130,7 @@ class RunIndex:
         file.seek(row["last"])
         if xxh3_64_hexdigest(file.read(row["read"] - row["last"])) == row["mark"]:
             return int(row["read"])
-        with _writing(self.db):
-            for table in TABLES:
-                self.db.execute(f"DELETE FROM {table} WHERE file = ?", (name,))
+        self._forget(name)
         return 0
 
     def _read(self, name: str) -> int:
@@ -142,14 +154,15 @@ class _Line:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """The index at a path, made anew where this version cannot read it; in memory where nothing can
-    be written there."""
+    """The index at a path, made anew where it is damaged; in memory where nothing can be written
+    there."""
     try:
         return _prepared(str(path))
     except sqlite3.OperationalError:
         return _prepared(":memory:")
     except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)
+        for ending in ("", "-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
         return _prepared(str(path))
 
 
@@ -165,6 +178,9 @@ def _prepared(place: str) -> sqlite3.Connection:
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
+    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        db.close()
+        raise sqlite3.DatabaseError("damaged")
     return db
 
 

@@ -1,17 +1,20 @@
 """What the pages ask of a run: its episodes by a filter, an episode, a plan, a task, a pair."""
 
 import json
-import mmap
 import re
 import sqlite3
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from jobs.view.index import RunIndex
-from mpo_core.types import Episode, PreferencePair
+from mpo_core.types import Episode, PreferencePair, Record
+
+R = TypeVar("R", bound=Record)
 
 PAGE = 50
 SEARCH_SECONDS = 2.0
@@ -46,6 +49,10 @@ class Found:
     more: bool
     searched: int | None
     """Episodes whose texts were read; None where none was asked for."""
+
+
+class Gone(Exception):
+    """A record's file was changed or removed since it was read; the message is its name."""
 
 
 class Records:
@@ -86,12 +93,12 @@ class Records:
         pattern = re.compile(re.escape(json.dumps(text, ensure_ascii=False)[1:-1].encode()), re.I)
         found: list[sqlite3.Row] = []
         until, searched = time.monotonic() + SEARCH_SECONDS, 0
-        with _Texts(self._folder) as texts:
-            for row in self._db.execute(f"{EPISODES}{where}{order}", values):
-                if len(found) > page * PAGE or time.monotonic() > until:
-                    break
-                searched += 1
-                if texts.holds(row, pattern):
+        for row in self._db.execute(f"{EPISODES}{where}{order}", values):
+            if len(found) > page * PAGE or time.monotonic() > until:
+                break
+            searched += 1
+            with suppress(Gone):
+                if pattern.search(self._line(row)):
                     found.append(row)
         shown = found[(page - 1) * PAGE : page * PAGE]
         return Found(shown, len(found), None, None, len(found) > page * PAGE, searched)
@@ -117,7 +124,11 @@ class Records:
         return self._db.execute(f"{EPISODES} WHERE episode.key = ?", (key,)).fetchone()
 
     def episode(self, row: sqlite3.Row) -> Episode:
-        return Episode.model_validate_json(self._line(row))
+        """
+        Raises:
+            Gone: its file was changed since.
+        """
+        return self._record(row, Episode)
 
     def neighbours(self, row: sqlite3.Row) -> tuple[str | None, str | None]:
         """The keys of the episodes before and after it in its ledger."""
@@ -192,34 +203,21 @@ class Records:
         row = self._db.execute(
             "SELECT * FROM pair WHERE name = ? AND number = ?", (name, number)
         ).fetchone()
-        return row and (row, PreferencePair.model_validate_json(self._line(row)))
+        return row and (row, self._record(row, PreferencePair))
+
+    def _record(self, row: sqlite3.Row, kind: type[R]) -> R:
+        try:
+            return kind.model_validate_json(self._line(row))
+        except ValidationError as error:
+            raise Gone(row["file"]) from error
 
     def _line(self, row: sqlite3.Row) -> bytes:
-        with (self._folder / row["file"]).open("rb") as file:
-            file.seek(row["place"])
-            return file.read(row["length"])
-
-
-class _Texts:
-    """The records' texts, to search in."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._maps: dict[str, mmap.mmap] = {}
-
-    def __enter__(self) -> "_Texts":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one in self._maps.values():
-            one.close()
-
-    def holds(self, row: sqlite3.Row, pattern: re.Pattern[bytes]) -> bool:
-        if row["file"] not in self._maps:
+        try:
             with (self._folder / row["file"]).open("rb") as file:
-                self._maps[row["file"]] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        start = row["place"]
-        return pattern.search(self._maps[row["file"]], start, start + row["length"]) is not None
+                file.seek(row["place"])
+                return file.read(row["length"])
+        except OSError as error:
+            raise Gone(row["file"]) from error
 
 
 def _conditions(asked: dict[str, str]) -> tuple[str, list[Any]]:
@@ -240,7 +238,7 @@ def _conditions(asked: dict[str, str]) -> tuple[str, list[Any]]:
             if asked.get(f"{bound}_{name}"):
                 require(f"episode.{name} {sign} ?", float(asked[f"{bound}_{name}"]))
     if asked.get("success"):
-        require("episode.success = ?", int(asked["success"]))
+        require("episode.success = ?", ("0", "1").index(asked["success"]))
     if planner := asked.get("planner"):
         if planner in BY_PLANNER:
             require(BY_PLANNER[planner])

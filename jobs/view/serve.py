@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
@@ -10,7 +12,6 @@ from jobs.view.app import viewer
 from mpo_core.errors import InputError
 
 PORT = 8270
-LOOPBACK = "127.0.0.1"
 
 
 def serve_pages(
@@ -27,14 +28,17 @@ def serve_pages(
     """
     with _listening(host, port) as listener:
         at, taken = listener.getsockname()[:2]
-        app = viewer(folders, [] if at == LOOPBACK else ["*"])
+        app = viewer(folders, [] if ip_address(at).is_loopback else ["*"])
         say(f"http://{f'[{at}]' if ':' in at else at}:{taken}/")
         say("Ctrl-C stops")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        server.run(sockets=[listener])
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
+    if not host:
+        raise InputError("--host: empty; give an address of this machine, such as 127.0.0.1")
     for number in (PORT, 0) if port is None else (port,):
         try:
             return socket.create_server(
@@ -43,6 +47,6 @@ def _listening(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             fault = error
     raise InputError(
-        f"{host}:{port}: cannot listen there: {fault.strerror or fault}; give another --port or "
+        f"{host}:{number}: cannot listen there: {fault.strerror or fault}; give another --port or "
         "--host"
     )

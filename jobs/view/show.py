@@ -29,6 +29,8 @@ def show(what: str, folders: Sequence[Path], console: Console) -> None:
     Raises:
         InputError: none of the runs has it, or several things have it in one run.
     """
+    if not what.isprintable():
+        raise InputError(f"{what!a}: no episode's key, plan's id or task's id")
     for folder in folders:
         with closing(RunIndex(folder)) as index:
             for _ in index.refresh():
@@ -40,7 +42,7 @@ def show(what: str, folders: Sequence[Path], console: Console) -> None:
                 raise InputError(f"{what}: several of {folder.name} begin so: {names}; give more")
             for kind, name in found:
                 parts = {"episode": _episode, "plan": _plan, "task": _task}[kind](records, name)
-                console.print(Group(Text(f"{folder.name}: {kind} {inert(name)}\n"), *parts))
+                console.print(Group(_text(f"{folder.name}: {kind} {name}\n"), *parts))
                 return
     where = folders[0].name if len(folders) == 1 else f"any of {len(folders)} runs"
     raise InputError(
@@ -56,14 +58,14 @@ def _episode(records: Records, key: str) -> list[RenderableType]:
     at = reached(steps, [turn.action for turn in episode.turns])
     marks = {turn: number for number, turn in enumerate(at, start=1) if turn is not None}
     parts: list[RenderableType] = [
-        Text(
+        _text(
             f"reward {row['reward']:.2f}, {row['end']}, {row['steps']} steps, {row['tokens']:,} "
             f"tokens, {row['stage']}, plan of {row['planner'] or 'a given file'}"
         ),
         *_described(records, row["task_id"]),
     ]
     if episode.plan:
-        parts += [Text(f"plan {episode.plan_id}", style="bold"), _text(episode.plan)]
+        parts += [Text(inert(f"plan {episode.plan_id}"), style="bold"), _text(episode.plan)]
     for number, turn in enumerate(episode.turns):
         step = f", step {marks[number]}" if number in marks else ""
         said = turn.action or f"(no action: {turn.fault or 'no action line'})"
@@ -79,7 +81,7 @@ def _plan(records: Records, plan_id: str) -> list[RenderableType]:
     plan = records.plan(plan_id)
     assert plan is not None
     return [
-        Text(f"of {plan['planner'] or 'a given file'}, {inert(plan['origin'])}"),
+        _text(f"of {plan['planner'] or 'a given file'}, {plan['origin']}"),
         *_described(records, plan["task_id"]),
         _text(plan["text"]),
         _episodes(records, {"plan_id": plan_id, "sort": "oldest"}),
@@ -90,8 +92,8 @@ def _task(records: Records, task_id: str) -> list[RenderableType]:
     plans = Table("plan", "planner", "mean reward", "episodes", box=box.SIMPLE, pad_edge=False)
     for plan in records.plans(task_id):
         mean = "" if plan["mean"] is None else f"{plan['mean']:.2f}"
-        words = Group(Text(plan["id"]), _text(plan["text"]))
-        plans.add_row(words, Text(plan["planner"]), mean, str(plan["n"]))
+        words = Group(_text(plan["id"]), _text(plan["text"]))
+        plans.add_row(words, _text(plan["planner"]), mean, str(plan["n"]))
     episodes = _episodes(records, {"task_id": task_id, "sort": "reward"})
     return [*_described(records, task_id), plans, episodes]
 

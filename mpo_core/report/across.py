@@ -9,7 +9,8 @@ import numpy as np
 from mpo_core.errors import InputError
 from mpo_core.evaluation import Difference, bootstrap_ci, rounded
 from mpo_core.exact import exact_mean
-from mpo_core.inert import inert, templates
+from mpo_core.inert import inert
+from mpo_core.pages import templates
 from mpo_core.report.arms import arm_name
 from mpo_core.report.gain import difference
 from mpo_core.report.merge import SHARED, Finished
@@ -33,6 +34,14 @@ def compare_runs(runs: Sequence[Finished]) -> dict[str, Any]:
     Raises:
         InputError: there are fewer than two runs.
     """
+    twice = [run.dir for run in runs if [one.dir for one in runs].count(run.dir) > 1]
+    if twice:
+        raise InputError(f"compare: {twice[0]} is given twice")
+    for run in runs:
+        if not {"table", "types"} <= run.summary.keys():
+            raise InputError(
+                f"{run.dir}: its summary has no tables; `mpo report {run.dir}` writes it anew"
+            )
     if len(runs) < 2:
         raise InputError("compare: give two runs or more; `mpo report` shows a single one")
     names = _names(runs)
@@ -180,9 +189,11 @@ def _single_and_sampled(summary: Mapping[str, Any]) -> Iterator[tuple[bool, Mapp
 
 
 def _names(runs: Sequence[Finished]) -> dict[str, Finished]:
-    """The runs by name; by their folders where two have one name."""
+    """The runs by name; numbered where two have one name."""
     by_name = {run.summary["name"]: run for run in runs}
-    return by_name if len(by_name) == len(runs) else {str(run.dir): run for run in runs}
+    if len(by_name) == len(runs):
+        return by_name
+    return {f"{run.summary['name']} ({n})": run for n, run in enumerate(runs, start=1)}
 
 
 def _title(found: Mapping[str, Any]) -> str:

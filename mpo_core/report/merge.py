@@ -68,8 +68,10 @@ def read_report(run_dir: Path) -> Finished:
     results = read_records(folder / RESULTS, TaskResult)
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{folder / SUMMARY}: not JSON; {again}") from error
+    if not isinstance(summary, dict):
+        raise InputError(f"{folder / SUMMARY}: no report; {again}")
     for key in ("name", "seed", *SHARED, *COUNTED):
         if key not in summary:
             raise InputError(f"{folder / SUMMARY}: has no {key!r}; {again}")

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
-from mpo_core.inert import inert, shortened, templates
+from mpo_core.inert import inert, shortened
+from mpo_core.pages import templates
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
 from mpo_core.report.gain import gains, imitation, single_plan

@@ -164,3 +164,16 @@ def test_a_number_in_a_filter_that_is_none_is_one_line(browse):
 def test_pages_load_nothing_from_elsewhere(browse):
     for path in ("/", "/episodes?run=run", f"/episode?run=run&key={0:020x}"):
         assert not re.search(r'(src|href)="(https?:)?//', browse.get(path).text)
+
+
+@pytest.mark.parametrize("damage", ["{", "5", '{"arms": []}', '{"arms": {"mpo": {}}}'])
+def test_a_damaged_report_hides_no_other_run(tmp_path, damage):
+    runs = [viewed_run(tmp_path / name) for name in ("one", "two")]
+    (runs[0] / "report" / "summary.json").write_text(damage)
+    with TestClient(viewer(runs), "http://127.0.0.1") as client:
+        assert "0.875" in page(client, "/")
+
+
+def test_an_episode_whose_file_is_gone_is_not_found(browse, tmp_path):
+    (tmp_path / "run" / "episodes" / "evaluation.jsonl").write_bytes(b"")
+    assert browse.get("/episode", params={"run": "run", "key": f"{0:020x}"}).status_code == 404

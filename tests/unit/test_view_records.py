@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.view.index import RunIndex
-from jobs.view.records import Records
+from jobs.view.records import Gone, Records
 from mpo_core.ledger import Ledger
 from mpo_core.run_folder import RunFolder
 from mpo_core.types import Episode, EpisodeFigures
@@ -167,3 +167,43 @@ def test_neighbours_are_those_of_the_ledger(tmp_path, opened):
     first, middle = records.episode_row(f"{0:020x}"), records.episode_row(f"{3:020x}")
     assert records.neighbours(first) == (None, f"{1:020x}")
     assert records.neighbours(middle) == (f"{2:020x}", f"{4:020x}")
+
+
+def test_a_file_that_is_removed_takes_its_records_along(tmp_path, opened):
+    run = viewed_run(tmp_path / "run")
+    index = opened(run)
+    row = read(index).episode_row(f"{0:020x}")
+    (run / "episodes" / "evaluation.jsonl").unlink()
+    with pytest.raises(Gone):
+        Records(index).episode(row)
+    assert keys(Records(index), text="thing") == []
+    assert keys(read(index)) == []
+
+
+def test_what_cannot_be_read_hides_nothing_else(tmp_path, opened):
+    run = viewed_run(tmp_path / "run")
+    (run / "episodes" / "a-folder.jsonl").mkdir()
+    huge = episode(8).model_copy(update={"prompt_tokens": 10**25})
+    append(run, [huge, episode(9)], stage="scoring")
+    index = opened(run)
+    assert len(keys(read(index))) == 9 and index.behind() == 0
+
+
+@pytest.mark.parametrize("kept", [0, 4096, 8192])
+def test_an_index_damaged_anywhere_is_made_anew(tmp_path, opened, kept):
+    run = viewed_run(tmp_path / "run", n=400)
+    index = RunIndex(run)
+    list(index.refresh())
+    index.close()
+    place = RunFolder(run).view
+    whole = place.read_bytes()
+    assert len(whole) > 8192
+    place.write_bytes(whole[:kept] + b"\xa5" * (len(whole) - kept))
+    assert len(keys(read(opened(run)))) == 50
+    assert read(opened(run)).count() == 400
+
+
+@pytest.mark.parametrize("success", ["2", "yes", "9" * 40])
+def test_success_is_yes_or_no(tmp_path, opened, success):
+    with pytest.raises(ValueError):
+        read(opened(viewed_run(tmp_path / "run"))).episodes({"success": success})

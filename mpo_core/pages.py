@@ -1,0 +1,20 @@
+"""Web pages: how their templates are filled."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mpo_core.inert import inert, shortened
+
+
+def templates(package: str) -> Environment:
+    """A package's templates of web pages: what they are given is escaped and inert; `short` is
+    `shortened`."""
+    found = Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: inert(value) if type(value) is str else value,
+    )
+    found.filters["short"] = shortened
+    return found
