@@ -21,6 +21,8 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 
 
 def _shown(c: str) -> str:
-    if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
+    if unicodedata.category(c) == "Cs":
+        return f"\\u{ord(c):04x}"  # Half a character, as Python writes it.
+    if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Co", "Zl", "Zp"):
         return c
     return f"\N{MATHEMATICAL LEFT ANGLE BRACKET}U+{ord(c):04X}\N{MATHEMATICAL RIGHT ANGLE BRACKET}"

@@ -43,11 +43,13 @@ HEADINGS = {
 }
 
 
-def of_run(folder: Path) -> dict[tuple[str, str], list[bool]]:
+def of_run(
+    folder: Path, planners: Sequence[str], n_games: int | None
+) -> dict[tuple[str, str], list[bool]]:
     """(planner, repair) -> the games won, "" being no repair."""
     run = Run(load_config(folder / "config.yaml", [f"runs_dir={folder.parent}"]))
     agent = load(Path(resolve_source(run.config.models[run.config.agent.model].source)))
-    root, tasks = run.suites["alfworld"].root(), load_tasks(run, "unseen")
+    root, tasks = run.suites["alfworld"].root(), load_tasks(run, "unseen")[:n_games]
     games = [Game.load(game_file(root, task).parent) for task in tasks]
 
     def play_under(specs: Sequence[PlanSpec]) -> list[Played]:
@@ -55,7 +57,7 @@ def of_run(folder: Path) -> dict[tuple[str, str], list[bool]]:
         return play(agent, under(lambda _, number: specs[number], games), STEPS)
 
     played: dict[tuple[str, str], list[Played]] = {}
-    for version in tqdm(PLANNERS, desc=folder.name, unit="planner"):
+    for version in tqdm(planners, desc=folder.name, unit="planner"):
         plans = read_records(run.dir / "plans" / "sampled" / f"{version}-unseen.jsonl", Plan)
         text = {plan.task_id: plan.text for plan in reversed(plans) if plan.sample == 0}
         specs = [read(text[task.id]) for task in tasks]
@@ -72,11 +74,14 @@ def of_run(folder: Path) -> dict[tuple[str, str], list[bool]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--planners", nargs="+", default=PLANNERS, choices=PLANNERS)
+    parser.add_argument("--games", type=int, help="the first so many; all by default")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    of_seeds = [of_run(folder) for folder in parser.parse_args().runs]
+    of_seeds = [of_run(folder, asked.planners, asked.games) for folder in asked.runs]
     print("| planner | as it is |", " | ".join(HEADINGS[fault] for fault in REPAIRS), "|")
     print("|---" * (len(REPAIRS) + 2) + "|")
-    for version in PLANNERS:
+    for version in asked.planners:
         grids = {
             fault: np.array([results[version, fault] for results in of_seeds], float)
             for fault in ("", *REPAIRS)
