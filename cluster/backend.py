@@ -42,9 +42,6 @@ from mpo_core.training.settings import TrainingJob
 if TYPE_CHECKING:
     from cluster.serving import Engines
 
-if TYPE_CHECKING:
-    from cluster.serving import Engines
-
 
 class ClusterBackend:
     """A `mpo_core.backend.Backend` of Ray, which also serves by HTTP (`url`, `give_name`)."""

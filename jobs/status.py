@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from jobs.view.index import RunIndex
 from mpo_core.config import Config, load_config
+from mpo_core.report import SUMMARY
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 
@@ -50,7 +50,7 @@ def status(folder: Path) -> dict[str, Any]:
             for version, notes in trained.items()
             if all(isinstance(notes.get(key), int | float) for key in FIGURES)
         },
-        "report": (files.report / "summary.json").is_file(),
+        "report": (files.report / SUMMARY).is_file(),
         "wall_seconds": {
             stage: amounts["seconds"]
             for stage, amounts in read_notes(files.timings).items()
@@ -91,18 +91,14 @@ def _of_index(index: RunIndex) -> dict[str, Any]:
         spread = max(0.0, square - mean * mean)
         stages[stage] = {"episodes": n, "mean_reward": mean, "stderr": math.sqrt(spread / n)}
     for stage, of_stage in stages.items():
-        ends = ask("SELECT end, count(*) FROM episode WHERE stage = ? GROUP BY 1", (stage,))
-        of_stage["ends"] = dict(Counter(dict(ends.fetchall())).most_common())
+        ends = "SELECT end, count(*) FROM episode WHERE stage = ? GROUP BY 1 ORDER BY 2 DESC, 1"
+        of_stage["ends"] = dict(ask(ends, (stage,)))
     return {
-        "tasks": _pairs(ask("SELECT split, count(DISTINCT id) FROM task GROUP BY 1")),
-        "plans": _pairs(ask("SELECT planner, count(*) FROM plan GROUP BY 1 ORDER BY min(rowid)")),
+        "tasks": dict(ask("SELECT split, count(DISTINCT id) FROM task GROUP BY 1")),
+        "plans": dict(ask("SELECT planner, count(*) FROM plan GROUP BY 1 ORDER BY min(rowid)")),
         "stages": stages,
-        "pairs": _pairs(ask("SELECT name, count(*) FROM pair GROUP BY 1")),
+        "pairs": dict(ask("SELECT name, count(*) FROM pair GROUP BY 1")),
     }
-
-
-def _pairs(rows: Any) -> dict[str, int]:
-    return {row[0]: row[1] for row in rows}
 
 
 def _expected(config: Config, stage: str, tasks: dict[str, int]) -> int | None:

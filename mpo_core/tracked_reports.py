@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mpo_core.errors import InputError
-from mpo_core.paths import homes_filled_in
 from mpo_core.report import SUMMARY
-from mpo_core.tracking_store import DATABASE, sqlite_uri
+from mpo_core.tracking_store import DATABASE, sqlite_uri, store_uri
 
 
 def fetch_reports(
@@ -32,11 +31,11 @@ def fetch_reports(
     from sqlalchemy.exc import SQLAlchemyError
 
     database = runs_dir / DATABASE
-    store = uri or homes_filled_in(os.environ.get("MLFLOW_TRACKING_URI"))
-    if not store and not database.is_file():
+    store = store_uri(uri, runs_dir)
+    if store == sqlite_uri(database.resolve()) and not database.is_file():
         raise InputError(f"{database}: no MLflow store there; give --tracking-uri")
     try:
-        client = MlflowClient(tracking_uri=store or sqlite_uri(database.resolve()))
+        client = MlflowClient(tracking_uri=store)
         found = client.get_experiment_by_name(experiment)
         if found is None:
             raise InputError(f"--experiment: MLflow has none called {experiment!r}")

@@ -21,9 +21,8 @@ from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError, remedy
 from mpo_core.files import write_text
 from mpo_core.locks import lock_file
-from mpo_core.paths import homes_filled_in
 from mpo_core.run_folder import RunFolder
-from mpo_core.tracking_store import ARTIFACTS, DATABASE, prepare, sqlite_uri
+from mpo_core.tracking_store import ARTIFACTS, prepare, store_uri
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -109,8 +108,7 @@ class MlflowTracker:
 
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        uri = config.uri or homes_filled_in(os.environ.get("MLFLOW_TRACKING_URI"))
-        self._uri = uri or sqlite_uri((runs_dir / DATABASE).resolve())
+        self._uri = store_uri(config.uri, runs_dir)
         _check_address(self._uri)
         self._config, self._runs_dir, self._run_dir = config, runs_dir, run_dir
         self._params, self._identity = params, identity

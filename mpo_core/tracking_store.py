@@ -13,10 +13,18 @@ from urllib.request import url2pathname
 
 from mpo_core.errors import InputError
 from mpo_core.locks import share
+from mpo_core.paths import homes_filled_in
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 BUSY_S = 60
+
+
+def store_uri(given: str | None, runs_dir: Path) -> str:
+    """The store's address: the given one, else `MLFLOW_TRACKING_URI`, else the database in the runs
+    folder."""
+    uri = given or homes_filled_in(os.environ.get("MLFLOW_TRACKING_URI"))
+    return uri or sqlite_uri((runs_dir / DATABASE).resolve())
 
 
 def sqlite_uri(path: Path) -> str:

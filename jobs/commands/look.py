@@ -12,16 +12,17 @@ from mpo_core.errors import InputError
 from mpo_core.inert import inert
 
 app = typer.Typer()
+Runs = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="RUN...", help="Folders or names of runs; all of runs/."),
+]
 
 
 @app.command(
     epilog="Examples:\n\n`mpo view` (all runs of runs/)\n\n`mpo view demo runs/mine --port 8888`"
 )
 def view(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Folders or names of runs; all of runs/."),
-    ] = None,
+    runs: Runs = None,
     *,
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond loopback others can read the runs.")
@@ -59,10 +60,7 @@ def show(
 
 @app.command(epilog="Examples:\n\n`mpo status demo`\n\n`watch -n 5 mpo status runs/mine`")
 def status(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="RUN...", help="Folders or names of runs; all of runs/."),
-    ] = None,
+    runs: Runs = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:

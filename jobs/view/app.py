@@ -32,6 +32,7 @@ from jobs.view.records import PAGE, SORTS, Gone, Records
 from jobs.view.steps import reached, steps_of
 from mpo_core.errors import InputError
 from mpo_core.pages import templates
+from mpo_core.report import SUMMARY
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.types import Episode
@@ -67,7 +68,7 @@ class Viewed:
     def summary(self) -> dict[str, Any]:
         """The report's; empty before there is one, and where it is damaged."""
         try:
-            summary = read_notes(RunFolder(self.folder).report / "summary.json")
+            summary = read_notes(RunFolder(self.folder).report / SUMMARY)
             arms = summary.get("arms", {}).values()
             whole = all({"mean_reward", "ci95"} <= of_arm.keys() for of_arm in arms)
         except (InputError, AttributeError):

@@ -72,31 +72,31 @@ class RunIndex:
 
     def refresh(self) -> Iterator[int]:
         """Reads what the files have got since; gives the lines read so far, every now and then."""
-        read = 0
-        for name in self._gone():
-            self._forget(name)
-        for kind, note in _NOTES.items():
-            for path in RunFolder(self.folder).records(kind):
-                # What cannot be read says nothing; another run's or file's records still do.
-                with suppress(OSError):
-                    for lines in self._grow(path, note):
-                        read += lines
-                        yield read
+        read, files = 0, self._files()
+        there = {self._name(path) for path, _ in files}
+        for (name,) in self.db.execute("SELECT file FROM source").fetchall():
+            if name not in there:
+                self._forget(name)
+        for path, note in files:
+            # What cannot be read says nothing; another run's or file's records still do.
+            with suppress(OSError):
+                for lines in self._grow(path, note):
+                    read += lines
+                    yield read
 
     def behind(self) -> int:
         """Bytes of the run's files that were not yet read."""
         read = dict(self.db.execute("SELECT file, read FROM source"))
         behind = 0
-        for kind in _NOTES:
-            for path in RunFolder(self.folder).records(kind):
-                with suppress(OSError):
-                    behind += max(0, path.stat().st_size - read.get(self._name(path), 0))
+        for path, _ in self._files():
+            with suppress(OSError):
+                behind += max(0, path.stat().st_size - read.get(self._name(path), 0))
         return behind
 
-    def _gone(self) -> list[str]:
-        """Files that were read and are there no more."""
-        there = {self._name(p) for kind in _NOTES for p in RunFolder(self.folder).records(kind)}
-        return [row[0] for row in self.db.execute("SELECT file FROM source") if row[0] not in there]
+    def _files(self) -> list[tuple[Path, "_Note"]]:
+        """The run's files of records, each with what takes note of its lines."""
+        of = RunFolder(self.folder).records
+        return [(path, note) for kind, note in _NOTES.items() for path in of(kind)]
 
     def _forget(self, name: str) -> None:
         with _writing(self.db):

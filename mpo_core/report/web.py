@@ -74,7 +74,6 @@ def web_page(summary: Summary, details: Mapping[str, Any] | None = None) -> str:
         spending=spending_rows(summary["spending"]) if summary.get("spending") else None,
         spending_words=spending_words(summary["spending"]) if summary.get("spending") else "",
         curves=[_lines(*curve) for curve in _curves(details or {})],
-        arm_name=arm_name,
     )
 
 
