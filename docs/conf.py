@@ -91,8 +91,9 @@ def _filled_in(app, page: str, source: list[str]) -> None:
         source[0] += "\n" + module.markdown()
 
 
-def _in_markdown(app, what: str, name: str, thing, options, lines: list[str]) -> None:
+def _in_markdown(*event) -> None:
     """Docstrings quote code by one backtick, as Markdown does; Sphinx reads two."""
+    lines: list[str] = event[-1]
     lines[:] = [line if "``" in line else line.replace("`", "``") for line in lines]
 
 

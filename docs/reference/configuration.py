@@ -25,7 +25,16 @@ BEARINGS = {
     "selects": "selects among results",
     "operational": "operational",
 }
-WORDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+WORDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    NoneType: "null",
+    Any: "any value",
+}
+COLLECTIONS = {list: "list of {}", dict: "mapping of {} to {}"}
 LIMITS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
 
 
@@ -73,7 +82,7 @@ def _within(part: Part) -> Iterator[Part]:
             yield from _within(Part(place, kind, left_out=field.default is None))
 
 
-def keys() -> list[Key]:
+def declared() -> list[Key]:
     """All settings, section by section."""
     return [
         Key(
@@ -92,7 +101,7 @@ def keys() -> list[Key]:
 
 def markdown() -> str:
     """A heading and a table a section, then the presets."""
-    rows = {section: list(found) for section, found in groupby(keys(), lambda key: key.section)}
+    rows = {section: list(found) for section, found in groupby(declared(), lambda key: key.section)}
     text = "".join(_section(part, rows.get(part.name, [])) for part in parts())
     return f"{text}\n{_presets()}"
 
@@ -116,13 +125,12 @@ def _cell(text: str) -> str:
 
 
 def _presets() -> str:
-    files = ((name, (PRESETS / f"{name}.yaml").read_text("utf-8")) for name in preset_names())
-    shown = "".join(f"\n### {name}\n\n```yaml\n{text}```\n" for name, text in files)
-    shared = "".join(
-        f"\n### parts/{path.stem}\n\n```yaml\n{path.read_text('utf-8')}```\n"
-        for path in sorted(PRESETS.glob("parts/*.yaml"))
-    )
-    return f"\n## The presets\n\n`mpo config PRESET` prints each with all defaults.\n{shown}{shared}"
+    files = [*(PRESETS / f"{name}.yaml" for name in preset_names()), *PRESETS.glob("parts/*.yaml")]
+    shown = ""
+    for path in files:
+        name = path.relative_to(PRESETS).with_suffix("")
+        shown += f"\n### {name}\n\n```yaml\n{path.read_text('utf-8')}```\n"
+    return f"\n## The presets\n\n`mpo config PRESET` prints each with all defaults.\n{shown}"
 
 
 def _default(field: FieldInfo) -> str:
@@ -160,16 +168,11 @@ def _words(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inner)
     if origin in (Union, UnionType):
-        return " or ".join("null" if one is NoneType else _words(one) for one in inner)
-    if origin is list:
-        return f"list of {_words(inner[0])}"
-    if origin is dict:
-        return f"mapping of {_words(inner[0])} to {_words(inner[1])}"
-    if kind is Any:
-        return "any value"
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return "section"
-    return WORDS.get(kind, "") or str(kind)
+        return " or ".join(map(_words, inner))
+    if origin in COLLECTIONS:
+        return COLLECTIONS[origin].format(*map(_words, inner))
+    section = isinstance(kind, type) and issubclass(kind, BaseModel)
+    return "section" if section else WORDS.get(kind, str(kind))
 
 
 def _sections(kind: Any) -> list[type[BaseModel]]:
