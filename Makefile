@@ -62,9 +62,9 @@ bench: install
 	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/viewer.py
 
-# Warnings are errors, but all are shown first.
+# Whole each time: every page has the navigation. Warnings are errors, but all are shown first.
 docs: install
-	$(BIN)/python -m sphinx --fail-on-warning --builder html --conf-dir docs . site
+	$(BIN)/python -m sphinx --fail-on-warning --quiet --fresh-env --write-all --conf-dir docs . site
 	@echo "site/index.html opens in a browser"
 
 lint: install

@@ -111,7 +111,7 @@ def _section(part: Part, rows: list[Key]) -> str:
     said = [" ".join((getdoc(part.kind) or "").split())]
     if part.left_out:
         said.append("Left out, it is null.")
-    head = "| key | default | | meaning |\n|---|---|---|---|\n" if rows else ""
+    head = "| key | default | type; bearing | meaning |\n|---|---|---|---|\n" if rows else ""
     body = "".join(
         f"| `{row.name}` | {row.default} | {_cell(row.kind)}; {row.bearing} "
         f"| {_cell(row.meaning)} |\n"

@@ -145,6 +145,10 @@ def test_the_reference_says_a_settings_type_default_meaning_and_bearing():
     assert all(f"\n### {preset}\n" in text for preset in preset_names())
 
 
+def test_every_setting_says_what_it_means():
+    assert [one.key for one in DECLARED if not one.meaning] == []
+
+
 def test_the_reference_has_every_command():
     names = {one.name or one.callback.__name__ for one in app.registered_commands}
     groups = {group.name for group in app.registered_groups if group.name}
