@@ -79,7 +79,7 @@ def test_the_tutorials_commands_lead_from_the_demo_to_a_comparison(shell):
     assert "/episodes?run=demo" in said["mpo view demo"]
     assert Path("my-planner/model.safetensors").is_file()
     assert (second / "report" / "index.html").is_file()
-    assert "models.planner.source" in said["mpo compare demo again"]
+    assert "my-planner" in said["mpo compare demo again"]
 
     (shown,) = (text for command, text in said.items() if command.startswith("mpo show"))
     assert "heat some egg" in shown
