@@ -19,7 +19,7 @@ TORCH_INDEX = $(if $(TORCH_WHEEL),,--torch-backend cpu)
 # missing, they are skipped and say so.
 SYSTEM = slurm-wlm slurmdbd munge mariadb-server iproute2 util-linux curl postgresql chromium
 
-.PHONY: demo sandbox test test-all unit check-gpu bench lint format lock install system clean help
+.PHONY: demo sandbox test test-all unit check-gpu bench docs lint format lock install system clean help
 
 help:
 	@echo "make install  the virtual environment in .venv, with the mpo command"
@@ -30,6 +30,7 @@ help:
 	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
 	@echo "make unit     the unit tests, some 90 s; PROCESSES=8 where there are more cores"
 	@echo "make bench    benchmarks; results in runs/bench"
+	@echo "make docs     the documentation's site, by Sphinx of .venv; a broken link fails it; in site/"
 	@echo "make lint     ruff, of code and format, and mypy, of types; make test does it first"
 	@echo "make format   mends what ruff can mend"
 	@echo "make lock     resolve requirements/*.lock anew"
@@ -60,6 +61,11 @@ bench: install
 	$(BIN)/python benchmarks/cpu_adapters.py
 	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/viewer.py
+
+# Whole each time: every page has the navigation. Warnings are errors, but all are shown first.
+docs: install
+	$(BIN)/python -m sphinx --fail-on-warning --quiet --fresh-env --write-all --conf-dir docs . site
+	@echo "site/index.html opens in a browser"
 
 lint: install
 	$(BIN)/ruff check
@@ -100,7 +106,7 @@ system:
 
 COMPILE = $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --python-version 3.11
 lock:
-	$(COMPILE) --extra cpu --extra dev --extra tracking-server $(TORCH_INDEX) --output-file requirements/cpu.lock
+	$(COMPILE) --extra cpu --extra dev --extra docs --extra tracking-server $(TORCH_INDEX) --output-file requirements/cpu.lock
 	UV_FIND_LINKS= $(COMPILE) --extra gpu --python-platform x86_64-manylinux_2_28 \
 		--output-file requirements/gpu.lock
 

@@ -24,8 +24,11 @@ class ClusterConfig(Section):
     http_port: int = operational(0, ge=0, le=65535)
     """Port of the HTTP server; 0 picks a free one."""
     engine_start_timeout_s: float = operational(1800, gt=0)
+    """Seconds that an engine may take to start."""
     rollout_actors: PositiveInt = operational(1)
+    """Processes that play episodes, each with environments of its own."""
     cpus_per_rollout_actor: float = operational(1, gt=0)
+    """CPUs that Ray sets aside for each of them."""
     episodes_in_flight: PositiveInt = operational(32)
     """Episodes that one rollout actor plays at a time."""
     episode_attempts: PositiveInt = operational(5)
@@ -39,9 +42,11 @@ class TrackingConfig(Section):
     """What is written down in MLflow."""
 
     enabled: bool = operational(True)
+    """False writes nothing to MLflow."""
     uri: str | None = operational(None)
     """MLflow tracking URI; by default MLFLOW_TRACKING_URI, else `sqlite:///<runs_dir>/mlflow.db`."""
     experiment: str = operational("mpo")
+    """MLflow experiment that the run is logged to."""
     parent: str | None = operational(None)
     """MLflow run that this run's stands under; `mpo sweep` sets it."""
 
@@ -50,10 +55,15 @@ class SlurmConfig(Section):
     """What a job of `mpo sweep --on slurm` asks for; `slurm/*.sh` say it at their top instead."""
 
     partition: str | None = operational(None)
+    """Partition; by default the cluster's."""
     account: str | None = operational(None)
+    """Account that is charged; by default the user's."""
     nodes: PositiveInt = operational(1)
+    """Nodes of a job."""
     cpus_per_node: PositiveInt | None = operational(None)
+    """CPUs of each node; by default what Slurm gives."""
     gpus_per_node: int = operational(0, ge=0)
+    """GPUs of each node."""
     memory_gb: float | None = operational(None, gt=0)
     """Memory of each node; by default the partition's."""
     hours: float = operational(24, gt=0)

@@ -61,6 +61,7 @@ class ModelConfig(Section):
     replicas: PositiveInt = operational(1)
     """Engine replicas; the requests of one episode go to one of them."""
     cpus_per_replica: float = operational(1, gt=0)
+    """CPUs of one replica; where it serves on the CPU, its threads."""
     gpus_per_replica: int = operational(0, ge=0)
     """GPUs of one replica: its tensor-parallel degree. 0 serves on the CPU."""
     max_model_len: PositiveInt = decides(8192)
@@ -130,6 +131,7 @@ class SeedsConfig(Section):
     price_per_million_prompt_tokens: float | None = operational(None, ge=0)
     """The teacher's price, in any currency; with both prices set, the cost is printed."""
     price_per_million_completion_tokens: float | None = operational(None, ge=0)
+    """The same of what it answers."""
 
 
 class PlannerConfig(Section):
@@ -158,6 +160,7 @@ class PlannerConfig(Section):
     """Files of sampled plans to score in the first round instead, a line a task (`id`, `task`,
     `workflow`), as the paper's data."""
     temperature: float = decides(0.8, ge=0)
+    """Temperature at which plans are sampled for scoring."""
     evaluation_temperature: float = decides(0.0, ge=0)
     """Temperature for the one plan of an evaluation task; 0 is greedy. `evaluation.plan_samples`
     are drawn at `temperature` besides."""
@@ -208,6 +211,7 @@ class ScoringConfig(Section):
     max_repetitions: PositiveInt = decides(5)
     """For `auto`: episodes of one plan at most; what is saved is counted against it."""
     temperature: float = decides(0.8, ge=0)
+    """Temperature of the agent's replies when plans are scored."""
     shuffle: list[Annotated[int, Field(ge=0)]] = selects([])
     """Seeds of the control planners behind the arm `shuffled`, one each (`true` is [0], `false`
     none): trained as the first round's planner is, with the scores exchanged in exactly half of
@@ -270,6 +274,7 @@ class EvaluationConfig(Section):
     """Whose plans are compared, on which tasks, and how often."""
 
     splits: list[Split] = selects(["seen", "unseen"], min_length=1)
+    """Tasks that are played."""
     arms: list[str] = selects(["none", "base", "mpo"], min_length=1)
     """Plans to compare, by default `none`, `base` and, where the planner can be trained, `mpo`:
     `none`; those of the planner untrained (`base`), fine-tuned on seed plans
@@ -289,6 +294,7 @@ class EvaluationConfig(Section):
     repetitions: PositiveInt = adds(1)
     """Episodes per plan."""
     temperature: float = decides(0.0, ge=0)
+    """Temperature of the agent's replies; 0 is greedy."""
     bootstrap: PositiveInt = selects(10_000)
     """Resamples behind each confidence interval."""
 

@@ -29,9 +29,13 @@ class LoraConfig(Section):
     """The adapter that is trained in place of all weights."""
 
     rank: PositiveInt = decides(16)
+    """Rank of the adapter's matrices."""
     alpha: PositiveInt = decides(32)
+    """Scale of the adapter: its output is multiplied by alpha / rank."""
     dropout: float = decides(0.0, ge=0, lt=1)
+    """Share of the adapter's inputs left out at random in training."""
     target_modules: str | list[str] = decides("all-linear")
+    """Layers that get an adapter, as PEFT names them."""
 
 
 class TrainingConfig(Section):
@@ -41,7 +45,9 @@ class TrainingConfig(Section):
     """Train an adapter, or all weights."""
     lora: LoraConfig = LoraConfig()
     learning_rate: float = decides(1e-5, gt=0)
+    """Peak learning rate of AdamW."""
     epochs: float = decides(1.0, gt=0)
+    """Passes over the rows."""
     max_steps: int = decides(-1)
     """Optimizer steps; -1 for what `epochs` makes."""
     batch_size: PositiveInt = decides(32)
@@ -51,10 +57,16 @@ class TrainingConfig(Section):
     max_length: PositiveInt = decides(2048)
     """Longest prompt plus plan, in tokens; longer ones are cut and counted."""
     warmup_ratio: float = decides(0.0, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0."""
     weight_decay: float = decides(0.0, ge=0)
+    """AdamW's weight decay."""
     scheduler: str = decides("cosine")
+    """How the learning rate falls after the warm-up, by transformers' name for it."""
     max_grad_norm: float = decides(1.0, gt=0)
+    """Norm that gradients are clipped to."""
     gradient_checkpointing: bool = operational(False)
+    """Compute activations again in the backward pass, in place of keeping them: less memory, more
+    time."""
     precision: Literal["auto", "bf16", "fp32"] = decides("auto")
     """`auto` is bf16 on GPUs and on processors that multiply bfloat16 themselves, else fp32."""
     zero_stage: Literal[1, 2, 3] = operational(2)
@@ -62,7 +74,9 @@ class TrainingConfig(Section):
     workers: PositiveInt = operational(2)
     """Ray Train workers; one process each."""
     cpus_per_worker: float = operational(1, gt=0)
+    """CPUs that Ray sets aside for each worker."""
     gpus_per_worker: int = operational(0, ge=0, le=1)
+    """1 trains on GPUs, one a worker; 0 on CPUs."""
     save_steps: PositiveInt = operational(50)
     """Optimizer steps between checkpoints."""
     max_failures: int = operational(2, ge=0)
@@ -84,7 +98,9 @@ class SftConfig(TrainingConfig):
     """Supervised fine-tuning."""
 
     learning_rate: float = decides(1e-4, gt=0)
+    """Peak learning rate of AdamW."""
     epochs: float = decides(3.0, gt=0)
+    """Passes over the rows."""
     packing: bool = decides(False)
     """Put several rows into one sequence of `max_length`, which do not see each other: faster
     where rows are short. A batch then counts sequences, not rows."""

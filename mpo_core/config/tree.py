@@ -38,7 +38,9 @@ class Config(Section):
     name: str = operational(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run and of its folder."""
     runs_dir: Path = operational(Path("runs"))
+    """Folder of the runs' folders."""
     seed: int = decides(42, ge=0, lt=2**32)
+    """Of everything that is drawn: samples of plans and replies, orders of rows, new weights."""
     envs: dict[str, SerializeAsAny[BaseModel]] = Field(min_length=1)
     """Environment name -> its settings."""
     models: dict[str, ModelConfig] = Field(min_length=1)

@@ -17,8 +17,11 @@ class TaskLimits(Section):
     """Tasks of each split at most, spread evenly over the types; null for all."""
 
     train: int | None = decides(None, ge=0)
+    """Tasks for training."""
     seen: int | None = selects(None, ge=0)
+    """Held-out tasks in places of the training."""
     unseen: int | None = selects(None, ge=0)
+    """Held-out tasks in other places."""
 
 
 def draw(tasks: Sequence[Task], limit: int | None) -> list[Task]:

@@ -40,9 +40,13 @@ class Generated(Section):
     """Play these, whatever data folder there is."""
 
     seed: int = decides(0, ge=0)
+    """The same seed gives the same games."""
     train: NonNegativeInt = decides(24)
+    """Games for training."""
     seen: NonNegativeInt = decides(12)
+    """Games in rooms of the training."""
     unseen: NonNegativeInt = decides(12)
+    """Games in rooms that no training game has."""
     prior_power: float = decides(1.0, ge=0)
     """Exponent of the place prior: 0 puts objects anywhere, above 1 makes places more certain."""
 

@@ -65,7 +65,7 @@ def test_the_notebook_is_kept_without_outputs():
     assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
 
 
-@pytest.mark.parametrize("name", ["README.md", "mpo_core/__init__.py"])
+@pytest.mark.parametrize("name", ["docs/notebook.md", "mpo_core/__init__.py"])
 def test_the_lines_that_are_shown_are_python_of_names_that_there_are(name):
     import mpo_core
 
