@@ -19,7 +19,7 @@ from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, expert_request
 from mpo_core.ledger import Ledger
 from mpo_core.planning import Sampling, plan_ledger
-from mpo_core.progress import Progress
+from mpo_core.progress import ModelProgress
 from mpo_core.teacher import Lesson, ModelTeacher, RuleTeacher, Teacher, make_seeds, seeds_of
 from mpo_core.types import Episode, Plan, Split, Task
 
@@ -173,14 +173,14 @@ def _make_owed(
             if model is not None:
                 await model.close()
 
-    with run.timed(stage) as amounts, Progress(stage, len(tasks), done, "tasks") as progress:
+    with run.timed(stage) as amounts, ModelProgress(stage, len(tasks), done, "tasks") as progress:
         amounts.update(dict.fromkeys(TOKENS, 0))
 
         def note(lesson: Lesson) -> None:
             for reply in lesson.replies:
                 for kind in TOKENS:
                     amounts[kind] += getattr(reply, kind)
-            progress.advance(1, sum(reply.completion_tokens for reply in lesson.replies))
+            progress.answered(1, sum(reply.completion_tokens for reply in lesson.replies))
 
         return aio.run(make(note))
 

@@ -10,7 +10,7 @@ from mpo_core.completions import Reply
 from mpo_core.errors import InputError
 from mpo_core.formats import bound_plans
 from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
-from mpo_core.progress import Progress
+from mpo_core.progress import ModelProgress
 from mpo_core.types import Plan, Task
 
 
@@ -35,12 +35,12 @@ def collect_plans(
             model, drawn = run.planner(version), "sampled plans" if samples else "plans"
             with (
                 run.timed("plans") as amounts,
-                Progress(f"{drawn} {version} {split}", total, done, "plans") as progress,
+                ModelProgress(f"{drawn} {version} {split}", total, done, "plans") as progress,
             ):
 
                 def note(task: Task, replies: Sequence[Reply]) -> None:
                     tokens = sum(reply.completion_tokens for reply in replies)
-                    progress.advance(sampling.per_task, tokens)
+                    progress.answered(sampling.per_task, tokens)
 
                 async def sample() -> None:
                     await sample_plans(tasks, model, run.prompts, ledger, sampling, on_plans=note)

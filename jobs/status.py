@@ -1,6 +1,5 @@
 """How far a run has come, by its folder alone: also of one that goes on elsewhere."""
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -9,6 +8,7 @@ from typing import Any
 
 from jobs.view.index import RunIndex
 from mpo_core.config import Config, load_config
+from mpo_core.progress import standard_error
 from mpo_core.report import SUMMARY
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
@@ -88,8 +88,8 @@ def _of_index(index: RunIndex) -> dict[str, Any]:
     stages: dict[str, dict[str, Any]] = {}
     figures = "SELECT stage, count(*), avg(reward), avg(reward * reward) FROM episode GROUP BY 1"
     for stage, n, mean, square in ask(f"{figures} ORDER BY min(rowid)"):
-        spread = max(0.0, square - mean * mean)
-        stages[stage] = {"episodes": n, "mean_reward": mean, "stderr": math.sqrt(spread / n)}
+        error = standard_error(n, mean, square) or 0.0
+        stages[stage] = {"episodes": n, "mean_reward": mean, "stderr": error}
     for stage, of_stage in stages.items():
         ends = "SELECT end, count(*) FROM episode WHERE stage = ? GROUP BY 1 ORDER BY 2 DESC, 1"
         of_stage["ends"] = dict(ask(ends, (stage,)))

@@ -36,7 +36,7 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.locks import lock_file
 from mpo_core.overrides import split_override
-from mpo_core.progress import bar
+from mpo_core.progress import Bar
 from mpo_core.tracking import MlflowTracker
 from mpo_core.types import content_hash
 
@@ -240,7 +240,7 @@ class Sweep:
         waiting = list(owed)
         running: list[Any] = []
         try:
-            with bar(self.base.name, len(owed), 0, "points", log_interval_s=60) as shown:
+            with Bar(self.base.name, len(owed), 0, "points", log_interval_s=60) as shown:
                 while waiting or running:
                     while waiting and len(running) < parallel:
                         point = waiting.pop(0)

@@ -25,7 +25,7 @@ from mpo_core.envs.base import Suite
 from mpo_core.envs.draw import TaskLimits, draw
 from mpo_core.errors import InputError
 from mpo_core.paths import at_home
-from mpo_core.progress import bar
+from mpo_core.progress import Bar
 from mpo_core.types import Split, Task, content_hash
 
 __all__ = ["ALFWorld", "ALFWorldEnvironment", "ALFWorldHost"]
@@ -183,7 +183,7 @@ def generated_games(wanted: Generated) -> Path:
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
     except OSError as error:
         raise unwritable(folder.parent, error) from error
-    with bar("ALFWorld games", sum(wanted.counts.values()), 0, "games") as shown:
+    with Bar("ALFWorld games", sum(wanted.counts.values()), 0, "games") as shown:
         try:
             generate(folder, wanted.counts, wanted.seed, wanted.prior_power, on_game=shown.update)
         except InputError:
