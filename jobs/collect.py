@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import mul
 from typing import Any
 
+from jobs.origins import note_origin
 from jobs.rollout import EVALUATION, Episodes, agent_protocol, expert_requests, play
 from jobs.run import Run
 from mpo_core import aio
@@ -123,6 +124,7 @@ def _taught(
     keys = {one.task.id: one.key for one in requests}
     with _ledger(run, lessons) as ledger:
         teacher, faults = _teacher(run, lessons), dict[str, str]()
+        note_origin(run.files, ledger.path, teacher.origin)
         if len(seeds_of(tasks, teacher, ledger)) < len(tasks) * teacher.per_task:
             faults = _make_owed(
                 run, lessons, tasks, lambda task: episodes.whole(keys[task.id]), ledger

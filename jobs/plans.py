@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.origins import note_origin
 from jobs.run import Round, Run
 from jobs.tasks import Tasks
 from mpo_core import aio
@@ -29,6 +30,7 @@ def collect_plans(
     sampling = _sampling(run, split, samples)
     with plan_ledger(run.files.plans(version, split, sampled=bool(samples))) as ledger:
         origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
+        note_origin(run.files, ledger.path, origin)
         done = sum(plan.origin == origin for plan in ledger)
         total = len(tasks) * sampling.per_task
         if done < total:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.origins import note_beginning
 from mpo_core.config import Config, deciding, load_config
 from mpo_core.errors import InputError
 from mpo_core.files import whole_folder
@@ -62,6 +63,7 @@ def begin_with_copy(run_dir: Path, new: Path) -> None:
     try:
         with whole_folder(new) as partial:
             shutil.copytree(run_dir, partial, ignore=left_out, dirs_exist_ok=True)
+            note_beginning(RunFolder(partial), run_dir)
     except OSError as error:
         # shutil's own error lists every file with its reason.
         reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error

@@ -3,6 +3,7 @@
 config.yaml                         the run's settings, as it was begun with them
 tasks/<split>.jsonl                 with the environments' instructions
 plans/<planner>-<split>.jsonl       `seeds` for the teacher's; plans/sampled/ for an evaluation's
+plans/origins.json                  which of them are the run's own
 episodes/<stage>.jsonl              expert, scoring, validation, evaluation
 scores.parquet                      of the first round; scores-2.parquet of the second
 pairs/ demonstrations/ answers/ given/   the rows of trainings, validation tasks' apart
@@ -56,7 +57,7 @@ class RunFolder:
 
     def of_this_run_alone(self) -> set[str]:
         """What says nothing of a run that begins with a copy of this folder."""
-        alone = (self.config, self.report, self.mlflow_run, self.timings, self.rounds)
+        alone = (self.config, self.report, self.mlflow_run, self.timings, self.rounds, self.origins)
         return {path.name for path in (*alone, self.path / "checkpoints")}
 
     def holds_work(self) -> bool:
@@ -78,6 +79,11 @@ class RunFolder:
         """A planner's plans: those of a stage, or those sampled besides for an evaluation."""
         folder = self.path / "plans" / "sampled" if sampled else self.path / "plans"
         return folder / f"{planner}-{split}.jsonl"
+
+    @property
+    def origins(self) -> Path:
+        """Whose plans of a file the run works with (`jobs.origins`)."""
+        return self.path / "plans" / "origins.json"
 
     def seeds(self, split: str) -> Path:
         """A teacher's plans."""
