@@ -15,6 +15,7 @@ from mpo_core.envs.base import installed, suite_class
 from mpo_core.envs.trial import tried
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
+from mpo_core.hub import hub_check
 from mpo_core.types import Split
 
 PROBE_TIMEOUT_S = 30
@@ -169,6 +170,7 @@ def _models(config: Config) -> list[Check]:
             else:
                 fault = _template_fault(config, name, where)
                 found = Check(f"model {name}", "fault", fault) if fault else None
+                found = found or hub_check(name, model.source)
                 checks.append(found or Check(f"model {name}", "ok", str(where)))
     return checks
 

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import yaml
 
 from jobs.configs import named_config
-from jobs.same_run import begin_with_copy, check_run_folder, refuse_other_settings
+from jobs.same_run import begin_with_copy, check_beginning, refuse_other_settings
 from jobs.sweep_job import SUITE, PointJob
 from mpo_core import strict_yaml
 from mpo_core.config import SlurmConfig, identity, save_config
@@ -118,7 +118,7 @@ class Sweep:
     ) -> None:
         """`begin_with`: the folder of a run whose files the points begin with a copy of."""
         if begin_with is not None:
-            check_run_folder(begin_with)
+            check_beginning(begin_with)
         self.base = named_config(config, overrides)
         self.place = place
         self.begin_with = begin_with

@@ -65,6 +65,12 @@ class RunFolder:
         what any settings would collect anew."""
         return any(path.is_dir() and path.name != "tasks" for path in self.path.iterdir())
 
+    def remove_if_unused(self) -> None:
+        """Remove the folder where it holds no more than its settings."""
+        if self.path.is_dir() and [*self.path.iterdir()] == [self.config]:
+            self.config.unlink()
+            self.path.rmdir()
+
     # --------------------------------------------------------------------- what is played
 
     def records(self, kind: Literal["tasks", "plans", "episodes", "pairs"]) -> list[Path]:

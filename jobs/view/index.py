@@ -106,7 +106,7 @@ class RunIndex:
     def _files(self) -> list[tuple[Path, "_Note"]]:
         """The run's files of records, each with what takes note of its lines."""
         of = RunFolder(self.folder).records
-        notes = {**_NOTES, "plans": partial(_note_plan, self._origins)}
+        notes: dict[_Kind, _Note] = {**_NOTES, "plans": partial(_note_plan, self._origins)}
         return [(path, note) for kind, note in notes.items() for path in of(kind)]
 
     def _look_at_origins(self) -> None:

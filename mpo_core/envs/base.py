@@ -66,7 +66,7 @@ class Making:
     def __str__(self) -> str:
         minutes = self.seconds / 60
         time = f"{minutes:.0f} min" if minutes >= 1.5 else f"{self.seconds:.0f} s"
-        return f"{self.made:,} games, which takes about {time}"
+        return f"{self.made:,} tasks in about {time}"
 
 
 class Environment(Protocol):
