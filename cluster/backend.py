@@ -33,7 +33,7 @@ from mpo_core.models import (
     told_apart,
     weights_version,
 )
-from mpo_core.progress import bar
+from mpo_core.progress import Bar
 from mpo_core.prompts import Prompts
 from mpo_core.rollout import Play
 from mpo_core.run_folder import RunFolder
@@ -196,7 +196,7 @@ class ClusterBackend:
                 Engine(name, model, self._sources[name], adapters=name in adapted)
                 for name, model in self._served.items()
             ]
-            with bar("starting engines", len(asked), 0, "engines") as shown:
+            with Bar("starting engines", len(asked), 0, "engines") as shown:
                 engines.start(asked)
                 shown.update(len(asked))
             self._engines = engines

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from operator import mul
 from typing import Any
 
+from jobs.origins import note_origin
 from jobs.rollout import EVALUATION, Episodes, agent_protocol, expert_requests, play
 from jobs.run import Run
 from mpo_core import aio
@@ -19,7 +20,7 @@ from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, expert_request
 from mpo_core.ledger import Ledger
 from mpo_core.planning import Sampling, plan_ledger
-from mpo_core.progress import Progress
+from mpo_core.progress import ModelProgress
 from mpo_core.teacher import Lesson, ModelTeacher, RuleTeacher, Teacher, make_seeds, seeds_of
 from mpo_core.types import Episode, Plan, Split, Task
 
@@ -123,6 +124,7 @@ def _taught(
     keys = {one.task.id: one.key for one in requests}
     with _ledger(run, lessons) as ledger:
         teacher, faults = _teacher(run, lessons), dict[str, str]()
+        note_origin(run.files, ledger.path, teacher.origin)
         if len(seeds_of(tasks, teacher, ledger)) < len(tasks) * teacher.per_task:
             faults = _make_owed(
                 run, lessons, tasks, lambda task: episodes.whole(keys[task.id]), ledger
@@ -173,14 +175,14 @@ def _make_owed(
             if model is not None:
                 await model.close()
 
-    with run.timed(stage) as amounts, Progress(stage, len(tasks), done, "tasks") as progress:
+    with run.timed(stage) as amounts, ModelProgress(stage, len(tasks), done, "tasks") as progress:
         amounts.update(dict.fromkeys(TOKENS, 0))
 
         def note(lesson: Lesson) -> None:
             for reply in lesson.replies:
                 for kind in TOKENS:
                     amounts[kind] += getattr(reply, kind)
-            progress.advance(1, sum(reply.completion_tokens for reply in lesson.replies))
+            progress.answered(1, sum(reply.completion_tokens for reply in lesson.replies))
 
         return aio.run(make(note))
 

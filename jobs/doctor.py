@@ -6,13 +6,16 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 from mpo_core.checks import Check, package
 from mpo_core.config import Config, validated
 from mpo_core.envs.base import installed, suite_class
+from mpo_core.envs.trial import tried
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
+from mpo_core.hub import hub_check
 from mpo_core.types import Split
 
 PROBE_TIMEOUT_S = 30
@@ -32,7 +35,8 @@ def examine(config: Config | None = None) -> list[Check]:
     checks = [*_environments(config), _compiler(), _gpu(), _vllm(), *map(package, PACKAGES)]
     checks += [_cpus(), _memory(), _disk(config.runs_dir if config else Path("runs"))]
     if config is not None:
-        checks += [*_tasks(config), _port(config), *_models(config), _room(config)]
+        checks += [*_tasks(config), *_tried(config), _port(config), *_models(config)]
+        checks += [_room(config)]
     return checks
 
 
@@ -113,6 +117,12 @@ def _tasks(config: Config) -> list[Check]:
     for name, section in config.envs.items():
         suite = suite_class(name)(section)
         try:
+            making = suite.to_make()
+            if making:
+                found = ", ".join(f"{count} {split}" for split, count in making.tasks.items())
+                found += f"; the first run makes {making}"
+                checks.append(Check(f"tasks of {name}", "ok", found))
+                continue
             counts = {split: len(suite.tasks(split)) for split in get_args(Split)}
         except InputError as error:
             checks.append(Check(f"tasks of {name}", "fault", str(error), f"set envs.{name}"))
@@ -124,6 +134,15 @@ def _tasks(config: Config) -> list[Check]:
             checks.append(Check(f"tasks of {name}", "warn", found, remedy))
         else:
             checks.append(Check(f"tasks of {name}", "ok", found))
+    return checks
+
+
+def _tried(config: Config) -> list[Check]:
+    """The expert's actions in each environment."""
+    checks = []
+    for name, section in config.envs.items():
+        with TemporaryDirectory(prefix="mpo-") as folder:
+            checks += asyncio.run(tried(suite_class(name)(section), Path(folder)))
     return checks
 
 
@@ -151,6 +170,7 @@ def _models(config: Config) -> list[Check]:
             else:
                 fault = _template_fault(config, name, where)
                 found = Check(f"model {name}", "fault", fault) if fault else None
+                found = found or hub_check(name, model.source)
                 checks.append(found or Check(f"model {name}", "ok", str(where)))
     return checks
 
@@ -207,4 +227,12 @@ def _room(config: Config) -> Check:
     except InputError as error:
         return Check("room on this machine", "fault", str(error), "or run on a larger cluster")
     found = f"{plan.together} of {have}" + (", serving and training take turns" if turns else "")
+    machine = os.cpu_count() or 1
+    if config.cluster.logical_cpus is not None:
+        found += f"; Ray is told so by cluster.logical_cpus, the machine has {machine}"
+    elif have.cpus != machine:
+        found += (
+            f"; Ray is told of {have.cpus:g} logical CPUs, since engines, actors and trainings "
+            f"take turns on the machine's {machine}; cluster.logical_cpus sets another number"
+        )
     return Check("room on this machine", "ok", found)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.origins import note_origin
 from jobs.run import Round, Run
 from jobs.tasks import Tasks
 from mpo_core import aio
@@ -10,7 +11,7 @@ from mpo_core.completions import Reply
 from mpo_core.errors import InputError
 from mpo_core.formats import bound_plans
 from mpo_core.planning import Sampling, plan_ledger, sample_plans, sampled_plans
-from mpo_core.progress import Progress
+from mpo_core.progress import ModelProgress
 from mpo_core.types import Plan, Task
 
 
@@ -29,18 +30,19 @@ def collect_plans(
     sampling = _sampling(run, split, samples)
     with plan_ledger(run.files.plans(version, split, sampled=bool(samples))) as ledger:
         origin = sampling.origin(run.planner_fingerprint(version), run.prompts)
+        note_origin(run.files, ledger.path, origin)
         done = sum(plan.origin == origin for plan in ledger)
         total = len(tasks) * sampling.per_task
         if done < total:
             model, drawn = run.planner(version), "sampled plans" if samples else "plans"
             with (
                 run.timed("plans") as amounts,
-                Progress(f"{drawn} {version} {split}", total, done, "plans") as progress,
+                ModelProgress(f"{drawn} {version} {split}", total, done, "plans") as progress,
             ):
 
                 def note(task: Task, replies: Sequence[Reply]) -> None:
                     tokens = sum(reply.completion_tokens for reply in replies)
-                    progress.advance(sampling.per_task, tokens)
+                    progress.answered(sampling.per_task, tokens)
 
                 async def sample() -> None:
                     await sample_plans(tasks, model, run.prompts, ledger, sampling, on_plans=note)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.config import Config
+from mpo_core.hub import hub_check
 from mpo_core.inert import inert, shortened
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def print_work(run: "Run") -> None:
     from jobs.arms import plans_a_task
 
     config: Config = run.config
-    tasks = {split: len(run.tasks(split)) for split in run.splits}
+    tasks = {split: run.n_tasks(split) for split in run.splits}
     plans = tasks["train"] * config.planner.per_task
     trainings = list(config.trainings)
     if "rft" in config.evaluation.arms and not config.planner.rft.training:
@@ -36,6 +37,10 @@ def print_work(run: "Run") -> None:
     evaluation = held_out * played * config.evaluation.repetitions
     console.print(f"run        {run.dir}")
     console.print(f"tasks      {', '.join(f'{n} {split}' for split, n in tasks.items())}")
+    for name, making in run.to_make.items():
+        console.print(
+            f"           the run first makes {making} ({name}); this makes none", soft_wrap=True
+        )
     console.print(f"rounds     {config.rounds}, each of")
     console.print(f"plans      {plans} to score")
     console.print(f"episodes   {_scoring_work(config, plans)}", soft_wrap=True)
@@ -50,6 +55,16 @@ def print_work(run: "Run") -> None:
         console.print(f"serving    {plan.serving}")
         console.print(f"rollouts   {plan.rollout}")
         console.print(f"training   {plan.training}")
+    for name, model in config.models.items():
+        if model.source and (check := hub_check(name, model.source)):
+            console.print(f"model      {name}: {check.found}", soft_wrap=True, markup=False)
+            if check.remedy:
+                console.print(f"           {check.remedy}", soft_wrap=True, markup=False)
+    if run.dir.is_dir() and run.files.holds_work():
+        from jobs.status import status, status_lines
+
+        for line in status_lines(status(run.dir, kept=False)):
+            console.print(inert(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _scoring_work(config: Config, plans: int) -> str:

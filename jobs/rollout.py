@@ -9,7 +9,7 @@ from mpo_core.episode import EpisodeProtocol, EpisodeRequest, protocol_of, reque
 from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
-from mpo_core.progress import Progress
+from mpo_core.progress import EpisodeProgress
 from mpo_core.rollout import play_owed
 from mpo_core.scoring import load_scores, requests_to_score, save_scores, score_plans
 from mpo_core.types import Episode, EpisodeFigures, Plan, PlanScore, Task
@@ -110,9 +110,9 @@ async def _play(
 ) -> None:
     label = EXPERT if isinstance(model, Recital) else name
     keys = {request.key for request in requests}
-    done = sum(key in ledger for key in keys)
+    before = [ledger[key] for key in keys if key in ledger]
     async with run.backend.players(run.suites, run.prompts, model) as (play_one, places):
-        with run.timed(name) as amounts, Progress(label, len(keys), done, "episodes") as progress:
+        with run.timed(name) as amounts, EpisodeProgress(label, len(keys), before) as progress:
             try:
                 await play_owed(
                     requests,

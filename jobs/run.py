@@ -4,11 +4,12 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 from jobs.same_run import refuse_other_settings
@@ -19,7 +20,7 @@ from mpo_core.chat import ChatModel
 from mpo_core.chat_templates import template_fault
 from mpo_core.config import Config, identity, save_config
 from mpo_core.endpoint import EndpointModel
-from mpo_core.envs.base import Suite, suite_class
+from mpo_core.envs.base import Making, Suite, suite_class
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.ledger import read_records
@@ -67,8 +68,14 @@ class Run:
     Use as a context manager to work in it; what it started is stopped at the end.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Raises InputError for whatever the run would stumble over later."""
+    def __init__(self, config: Config, *, make: bool = True) -> None:
+        """
+        Args:
+            make: whether tasks that have to be generated first are.
+
+        Raises:
+            InputError: for whatever the run would stumble over later.
+        """
         default_cache()  # Must be known: libraries would stumble over a user without a home.
         refuse_other_settings(config)
         self.config = config
@@ -77,21 +84,6 @@ class Run:
             name: suite_class(name)(section) for name, section in config.envs.items()
         }
         self.prompts = prompts_of(config)
-        for name, suite in self.suites.items():
-            if faults := suite.faults():
-                log.warning(
-                    "%s: %d tasks cannot be used, the first: %s (all: mpo tasks %s)",
-                    name,
-                    len(faults),
-                    faults[0],
-                    name,
-                )
-        for split in self.splits:
-            if not self.tasks(split):
-                advice = f"leave {split} out of evaluation.splits, or raise envs.*.tasks.{split}"
-                if split == "train":
-                    advice = "raise envs.*.tasks.train"
-                raise InputError(f"envs: no {split} task is left by the settings; {advice}")
         given = {
             f"evaluation.plan_files.{arm}": files
             for arm, files in config.evaluation.plan_files.items()
@@ -108,9 +100,31 @@ class Run:
                 fault = template_fault(config, name, self.backend.source(name), asked)
                 if fault:
                     raise InputError(fault)
+        # Last, since it may take minutes.
+        self.to_make = {} if make else _to_make(self.suites)
+        self._check_tasks()
+
+    def _check_tasks(self) -> None:
+        """Generates those that have to be."""
+        for name, suite in self.suites.items():
+            if name not in self.to_make and (faults := suite.faults()):
+                log.warning(
+                    "%s: %d tasks cannot be used, the first: %s (all: mpo tasks %s)",
+                    name,
+                    len(faults),
+                    faults[0],
+                    name,
+                )
+        for split in self.splits:
+            if not self.n_tasks(split):
+                advice = f"leave {split} out of evaluation.splits, or raise envs.*.tasks.{split}"
+                if split == "train":
+                    advice = "raise envs.*.tasks.train"
+                raise InputError(f"envs: no {split} task is left by the settings; {advice}")
 
     def __enter__(self) -> "Run":
         """Begin the work: only now is something written. Raises InputError where that cannot be."""
+        self._is_new = not self.dir.exists()
         try:
             save_config(self.config, self.files.config)
         except InputError as error:
@@ -126,6 +140,8 @@ class Run:
                 self.tracker.end(status)
         finally:
             self.backend.close()
+            if self._is_new and issubclass(kind or NoneType, InputError):
+                self.files.remove_if_unused()
 
     @property
     def files(self) -> RunFolder:
@@ -145,6 +161,12 @@ class Run:
     def tasks(self, split: Split) -> list[Task]:
         """The split's tasks of all environments, without their instructions."""
         return [task for suite in self.suites.values() for task in suite.tasks(split)]
+
+    def n_tasks(self, split: Split) -> int:
+        """How many tasks a split has, or will have once they are generated."""
+        made = [suite for name, suite in self.suites.items() if name not in self.to_make]
+        owed = sum(making.tasks.get(split, 0) for making in self.to_make.values())
+        return owed + sum(len(suite.tasks(split)) for suite in made)
 
     def published_id(self, task: Task) -> str:
         """What the published data calls a task."""
@@ -293,6 +315,11 @@ class Round:
     @staticmethod
     def _version(number: int) -> str:
         return {0: "", 1: "mpo"}.get(number, f"mpo-{number}")
+
+
+def _to_make(suites: Mapping[str, Suite]) -> dict[str, Making]:
+    found = {name: suite.to_make() for name, suite in suites.items()}
+    return {name: making for name, making in found.items() if making}
 
 
 def prompts_of(config: Config) -> dict[str, Prompts]:

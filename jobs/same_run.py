@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.origins import note_beginning
 from mpo_core.config import Config, deciding, load_config
 from mpo_core.errors import InputError
 from mpo_core.files import whole_folder
@@ -44,10 +45,19 @@ def refuse_other_settings(config: Config) -> None:
         )
 
 
-def check_run_folder(folder: Path) -> None:
-    """Raises InputError for a folder to begin with that is no run's."""
+def check_beginning(folder: Path, *new: Path) -> None:
+    """See that new runs' folders can begin with a copy of a run's.
+
+    Raises:
+        InputError: it is no run's, or is that of one of the new ones.
+    """
     if not RunFolder(folder).config.is_file():
         raise InputError(f"--from {folder}: not a run's folder: it has no config.yaml")
+    if folder.resolve() in [one.resolve() for one in new]:
+        raise InputError(
+            f"--from {folder}: this very run, which goes on without --from; another one needs "
+            "another name (name=NAME)"
+        )
 
 
 def begin_with_copy(run_dir: Path, new: Path) -> None:
@@ -62,6 +72,7 @@ def begin_with_copy(run_dir: Path, new: Path) -> None:
     try:
         with whole_folder(new) as partial:
             shutil.copytree(run_dir, partial, ignore=left_out, dirs_exist_ok=True)
+            note_beginning(RunFolder(partial), run_dir)
     except OSError as error:
         # shutil's own error lists every file with its reason.
         reason = error.args[0][0][-1] if isinstance(error, shutil.Error) else error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mpo_core.errors import InputError, remedy
 from mpo_core.files import write_text
 from mpo_core.locks import locked
-from mpo_core.progress import bar
+from mpo_core.progress import Bar
 
 if TYPE_CHECKING:
     from mpo_core.sandbox.train import Budget, Standing
@@ -157,7 +157,7 @@ def _build_agent(
     from mpo_core.sandbox.train import train
     from mpo_core.sandbox.vocabulary import pretrained
 
-    with _Bar("agent", say) as bar:
+    with _Training("agent") as bar:
         model = train(budget, bar.watch)
     write(model, folder, "", pretrained())
     verdict = gate(folder, held_out)
@@ -175,7 +175,7 @@ def _build_planner(folder: Path, budget: "Budget", command: str, say: Say) -> No
     from mpo_core.sandbox.planner_vocabulary import pretrained
 
     shutil.rmtree(folder, ignore_errors=True)  # Of a build that was killed.
-    with _Bar("planner", say) as bar:
+    with _Training("planner") as bar:
         model = train_planner(budget, bar.watch)
     write(model, folder, PLANNER_CARD.format(command=command, **told(bar.standing)), pretrained())
 
@@ -213,36 +213,34 @@ def told(standing: "Standing") -> dict[str, Any]:
     }
 
 
-class _Bar:
+class _Training:
     """The training's progress, and now and then its accuracy by kind of decision."""
 
     standing: "Standing"
     """The last that was watched."""
 
-    def __init__(self, name: str, say: Say) -> None:
-        self._say, self._told = say, 0
-        shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        self._bar = bar(name, 100, 0, "%", bar_format=shown)
+    def __init__(self, name: str) -> None:
+        self._told = 0
+        self._bar = Bar(name, 100, 0, "%")
 
     def watch(self, standing: "Standing") -> None:
         self.standing = standing
         part = int(REPORTS * min(1, standing.done))
         right = f"accuracy {standing.accuracy:.3f}, " if standing.decisions else ""
         state = f"loss {standing.loss:.3f}, {right}{standing.tokens / 1e6:.2f}M tokens"
-        self._bar.set_postfix_str(state, refresh=False)
+        self._bar.tell(state)
         self._bar.update(100 * min(1, standing.done) - self._bar.n)
         if part > self._told:
             self._told = part
             counts = {k: (standing.right[k], n) for k, n in sorted(standing.decisions.items())}
-            with self._bar.external_write_mode():
-                if counts:
-                    self._say(f"after {standing.steps} steps, on games that were new to it")
-                for line in accuracies(counts):
-                    self._say(f"  {line}")
+            if counts:
+                self._bar.say(f"after {standing.steps} steps, on games that were new to it")
+            for line in accuracies(counts):
+                self._bar.say(f"  {line}")
             standing.right.clear()
             standing.decisions.clear()
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> "_Training":
         return self
 
     def __exit__(self, *_: object) -> None:

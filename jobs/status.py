@@ -1,6 +1,5 @@
 """How far a run has come, by its folder alone: also of one that goes on elsewhere."""
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -9,20 +8,27 @@ from typing import Any
 
 from jobs.view.index import RunIndex
 from mpo_core.config import Config, load_config
+from mpo_core.progress import standard_error
 from mpo_core.report import SUMMARY
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 
+EARLIER = "plan_id IS NOT NULL AND plan_id IN (SELECT id FROM plan GROUP BY id HAVING max(own) = 0)"
+"""Of episodes under plans that are not the run's own (`jobs.origins`), whoever else wrote them."""
 FIGURES = ("steps", "loss_first", "loss_last")
 """Of a training."""
 
 
-def status(folder: Path) -> dict[str, Any]:
+def status(folder: Path, *, kept: bool = True) -> dict[str, Any]:
     """
+    Args:
+        kept: whether what is read is kept in an index beside the files, for the next time.
+
     Returns:
         `name`, `seconds_ago` (since something was last written), `tasks` (split -> number),
         `plans` (planner -> number), `stages` (stage -> `episodes`, `of` (at most; None where that
-        is not known), `mean_reward`, `stderr`, `ends`), `pairs` (file -> number), `trained`
+        is not known), `mean_reward` (None without any), `stderr`, `ends`, and how many `earlier`
+        ones are under plans that are not the run's own), `pairs` (file -> number), `trained`
         (version -> `steps`, `loss_first`, `loss_last`), `report` (whether it is written),
         `wall_seconds` (stage -> seconds).
 
@@ -31,7 +37,7 @@ def status(folder: Path) -> dict[str, Any]:
     """
     files = RunFolder(folder)
     config = load_config(files.config)
-    with closing(RunIndex(folder)) as index:
+    with closing(RunIndex(folder, kept=kept)) as index:
         for _ in index.refresh():
             pass
         found = _of_index(index)
@@ -68,10 +74,13 @@ def status_lines(found: dict[str, Any]) -> Iterator[str]:
     for stage, of_stage in found["stages"].items():
         whole = "" if of_stage["of"] is None else f" of at most {of_stage['of']:,}"
         ends = ", ".join(f"{n:,} {end.replace('_', ' ')}" for end, n in of_stage["ends"].items())
-        yield (
-            f"  {stage:<11}{of_stage['episodes']:,}{whole} episodes, mean reward "
-            f"{of_stage['mean_reward']:.3f} ± {of_stage['stderr']:.3f}; {ends}"
-        )
+        line = f"  {stage:<11}{of_stage['episodes']:,}{whole} episodes"
+        if of_stage["episodes"]:
+            reward = f"{of_stage['mean_reward']:.3f} ± {of_stage['stderr']:.3f}"
+            line += f", mean reward {reward}; {ends}"
+        if of_stage["earlier"]:
+            line += f"; and {of_stage['earlier']:,} under earlier plans"
+        yield line
     yield from _counted("pairs", found["pairs"])
     for version, training in found["trained"].items():
         yield (
@@ -86,13 +95,17 @@ def status_lines(found: dict[str, Any]) -> Iterator[str]:
 def _of_index(index: RunIndex) -> dict[str, Any]:
     ask = index.db.execute
     stages: dict[str, dict[str, Any]] = {}
-    figures = "SELECT stage, count(*), avg(reward), avg(reward * reward) FROM episode GROUP BY 1"
-    for stage, n, mean, square in ask(f"{figures} ORDER BY min(rowid)"):
-        spread = max(0.0, square - mean * mean)
-        stages[stage] = {"episodes": n, "mean_reward": mean, "stderr": math.sqrt(spread / n)}
-    for stage, of_stage in stages.items():
-        ends = "SELECT end, count(*) FROM episode WHERE stage = ? GROUP BY 1 ORDER BY 2 DESC, 1"
-        of_stage["ends"] = dict(ask(ends, (stage,)))
+    own, all_of = f"FROM episode WHERE NOT ({EARLIER})", "SELECT stage, count(*) FROM episode"
+    figures = f"SELECT stage, count(*), avg(reward), avg(reward * reward) {own} GROUP BY 1"
+    found = {stage: row for stage, *row in ask(figures)}
+    for stage, total in ask(f"{all_of} GROUP BY 1 ORDER BY min(rowid)").fetchall():
+        n, mean, square = found.get(stage, (0, 0.0, 0.0))
+        error = standard_error(n, mean, square) or 0.0
+        ends = ask(
+            f"SELECT end, count(*) {own} AND stage = ? GROUP BY 1 ORDER BY 2 DESC, 1", (stage,)
+        )
+        stages[stage] = {"episodes": n, "mean_reward": mean if n else None, "stderr": error}
+        stages[stage] |= {"ends": dict(ends), "earlier": total - n}
     return {
         "tasks": dict(ask("SELECT split, count(DISTINCT id) FROM task GROUP BY 1")),
         "plans": dict(ask("SELECT planner, count(*) FROM plan GROUP BY 1 ORDER BY min(rowid)")),

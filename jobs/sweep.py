@@ -28,7 +28,7 @@ from typing import Any, Literal
 import yaml
 
 from jobs.configs import named_config
-from jobs.same_run import begin_with_copy, check_run_folder, refuse_other_settings
+from jobs.same_run import begin_with_copy, check_beginning, refuse_other_settings
 from jobs.sweep_job import SUITE, PointJob
 from mpo_core import strict_yaml
 from mpo_core.config import SlurmConfig, identity, save_config
@@ -36,7 +36,7 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.locks import lock_file
 from mpo_core.overrides import split_override
-from mpo_core.progress import bar
+from mpo_core.progress import Bar
 from mpo_core.tracking import MlflowTracker
 from mpo_core.types import content_hash
 
@@ -118,7 +118,7 @@ class Sweep:
     ) -> None:
         """`begin_with`: the folder of a run whose files the points begin with a copy of."""
         if begin_with is not None:
-            check_run_folder(begin_with)
+            check_beginning(begin_with)
         self.base = named_config(config, overrides)
         self.place = place
         self.begin_with = begin_with
@@ -240,7 +240,7 @@ class Sweep:
         waiting = list(owed)
         running: list[Any] = []
         try:
-            with bar(self.base.name, len(owed), 0, "points", log_interval_s=60) as shown:
+            with Bar(self.base.name, len(owed), 0, "points", log_interval_s=60) as shown:
                 while waiting or running:
                     while waiting and len(running) < parallel:
                         point = waiting.pop(0)

@@ -14,7 +14,7 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_records
 from mpo_core.ledger import read_records
 from mpo_core.planning import described
-from mpo_core.progress import Progress
+from mpo_core.progress import Bar
 from mpo_core.types import Demonstration, PreferencePair, ScoredAnswer, Split, Task, content_hash
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -36,8 +36,8 @@ def _collected(run: Run, split: Split) -> list[Task]:
     there = run.records(path, Task)
     if _ids(there) == _ids(wanted):
         return there
-    with Progress(f"tasks {split}", len(wanted), 0, "tasks") as progress:
-        told = aio.run(described(wanted, run.suites, lambda: progress.advance(1, 0)))
+    with Bar(f"tasks {split}", len(wanted), 0, "tasks") as progress:
+        told = aio.run(described(wanted, run.suites, progress.update))
     write_records(path, told)
     return told
 
@@ -125,8 +125,8 @@ def generate_tasks(
         raise InputError(f"--{name.replace('_', '-')}: {env} generates its tasks without it")
     if not any(counts.values()):
         raise InputError("--train, --seen, --unseen: nothing to generate; ask for some tasks")
-    with Progress(f"{env} tasks", sum(counts.values()), 0, "tasks") as progress:
-        return generate(out, counts, seed, on_game=lambda: progress.advance(1, 0), **options)
+    with Bar(f"{env} tasks", sum(counts.values()), 0, "tasks") as progress:
+        return generate(out, counts, seed, on_game=progress.update, **options)
 
 
 def _ids(tasks: list[Task]) -> list[tuple[str, str]]:

@@ -29,6 +29,8 @@ REFERENCES = ("sft", "base", "none")
 IMITATES = "rft"
 """The arm that learns from scores by imitation alone; what learns more from them is compared with
 it, too."""
+UNTRAINED = "base"
+"""The arm of the planner before any training."""
 LEARNS_MORE = re.compile(r"(mpo|pg)(-\d+)?")
 CELLS_AT_ONCE = 1_000_000
 """Of the matrix resamples x tasks; a cell takes some 30 bytes."""
@@ -205,12 +207,13 @@ def paired(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> list[di
 
 
 def comparisons(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Which arms are compared: every one with the reference arm, then those planners with RFT's
-    that learn more from the scores than which plan to imitate."""
+    """Which arms are compared: every one with the reference arm; then those planners that learn
+    more from the scores than which plan to imitate, with RFT's and with the untrained one."""
     reference = reference_arm(arms)
     found = [(arm, reference) for arm in arms if arm != reference]
-    if IMITATES in arms and reference != IMITATES:
-        found += [(arm, IMITATES) for arm in arms if LEARNS_MORE.fullmatch(arm)]
+    for other in (IMITATES, UNTRAINED):
+        if other in arms and reference != other:
+            found += [(arm, other) for arm in arms if LEARNS_MORE.fullmatch(arm)]
     return found
 
 

@@ -22,7 +22,7 @@ from mpo_core.errors import InputError
 from mpo_core.expert import EXPERT, Recital, expert_request
 from mpo_core.ledger import Ledger
 from mpo_core.planning import Sampling, plan_ledger
-from mpo_core.progress import Progress
+from mpo_core.progress import EpisodeProgress, ModelProgress
 from mpo_core.rollout import Player, play_owed
 from mpo_core.setup import Agent, Environments, Planner
 from mpo_core.teacher import Lesson, ModelTeacher, RuleTeacher, Teacher, make_seeds, seeds_of
@@ -72,10 +72,11 @@ def sample_plans(
         )
         total = len(ids) * sampling.per_task
         if done < total:
-            with Progress("plans", total, done, "plans") as progress:
+            with ModelProgress("plans", total, done, "plans") as progress:
 
                 def note(task: Task, replies: Sequence[Reply]) -> None:
-                    progress.advance(sampling.per_task, sum(r.completion_tokens for r in replies))
+                    tokens = sum(r.completion_tokens for r in replies)
+                    progress.answered(sampling.per_task, tokens)
 
                 async def sample() -> None:
                     model = planner.model.connect()
@@ -125,10 +126,10 @@ def seed_plans(
         done = len({plan.task_id for plan in seeds_of(tasks, told, ledger)})
         faults: dict[str, str] = {}
         if done < len(tasks):
-            with Progress("seeds", len(tasks), done, "tasks") as progress:
+            with ModelProgress("seeds", len(tasks), done, "tasks") as progress:
 
                 def note(lesson: Lesson) -> None:
-                    progress.advance(1, sum(r.completion_tokens for r in lesson.replies))
+                    progress.answered(1, sum(r.completion_tokens for r in lesson.replies))
 
                 def solution(task: Task) -> Episode:
                     return episode_of[task.id]
@@ -261,7 +262,8 @@ def played(
     keys = {request.key for request in requests}
     owed = [request for request in requests if request.key not in ledger]
     if owed:
-        with Progress(name, len(keys), sum(k in ledger for k in keys), "episodes") as progress:
+        before = [ledger[key] for key in keys if key in ledger]
+        with EpisodeProgress(name, len(keys), before) as progress:
 
             async def play_all() -> None:
                 asked = agent is not None and any(one.model != EXPERT for one in owed)

@@ -3,6 +3,7 @@
 config.yaml                         the run's settings, as it was begun with them
 tasks/<split>.jsonl                 with the environments' instructions
 plans/<planner>-<split>.jsonl       `seeds` for the teacher's; plans/sampled/ for an evaluation's
+plans/origins.json                  which of them are the run's own
 episodes/<stage>.jsonl              expert, scoring, validation, evaluation
 scores.parquet                      of the first round; scores-2.parquet of the second
 pairs/ demonstrations/ answers/ given/   the rows of trainings, validation tasks' apart
@@ -56,13 +57,19 @@ class RunFolder:
 
     def of_this_run_alone(self) -> set[str]:
         """What says nothing of a run that begins with a copy of this folder."""
-        alone = (self.config, self.report, self.mlflow_run, self.timings, self.rounds)
+        alone = (self.config, self.report, self.mlflow_run, self.timings, self.rounds, self.origins)
         return {path.name for path in (*alone, self.path / "checkpoints")}
 
     def holds_work(self) -> bool:
         """Whether a stage has left something: each has a folder of its own, and tasks alone are
         what any settings would collect anew."""
         return any(path.is_dir() and path.name != "tasks" for path in self.path.iterdir())
+
+    def remove_if_unused(self) -> None:
+        """Remove the folder where it holds no more than its settings."""
+        if self.path.is_dir() and [*self.path.iterdir()] == [self.config]:
+            self.config.unlink()
+            self.path.rmdir()
 
     # --------------------------------------------------------------------- what is played
 
@@ -78,6 +85,11 @@ class RunFolder:
         """A planner's plans: those of a stage, or those sampled besides for an evaluation."""
         folder = self.path / "plans" / "sampled" if sampled else self.path / "plans"
         return folder / f"{planner}-{split}.jsonl"
+
+    @property
+    def origins(self) -> Path:
+        """Whose plans of a file the run works with (`jobs.origins`)."""
+        return self.path / "plans" / "origins.json"
 
     def seeds(self, split: str) -> Path:
         """A teacher's plans."""

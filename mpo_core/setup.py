@@ -30,7 +30,7 @@ from mpo_core.models import (
     weights_version,
 )
 from mpo_core.planning import described
-from mpo_core.progress import Progress
+from mpo_core.progress import Bar
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.types import Split, Task, content_hash
 
@@ -57,8 +57,8 @@ class Environments:
         if not wanted:
             names = ", ".join(self.suites)
             raise InputError(f"no {split} task in {names}; raise tasks.{split} of its settings")
-        with Progress(f"tasks {split}", len(wanted), 0, "tasks") as progress:
-            return aio.run(described(wanted, self.suites, lambda: progress.advance(1, 0)))
+        with Bar(f"tasks {split}", len(wanted), 0, "tasks") as progress:
+            return aio.run(described(wanted, self.suites, progress.update))
 
     def of(self, task: Task) -> tuple[Suite, Prompts]:
         """The suite and the prompts of a task. Raises InputError for one of another environment."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from jobs.run import Run
 from jobs.tasks import load_tasks
@@ -24,6 +23,7 @@ from mpo_core.config import load_config
 from mpo_core.envs.alfworld.games import game_file
 from mpo_core.evaluation import bootstrap_ci
 from mpo_core.ledger import read_records
+from mpo_core.progress import Bar
 from mpo_core.sandbox.agent import Played, play, under
 from mpo_core.sandbox.folder import load
 from mpo_core.sandbox.games import Game
@@ -57,7 +57,8 @@ def of_run(
         return play(agent, under(lambda _, number: specs[number], games), STEPS)
 
     played: dict[tuple[str, str], list[Played]] = {}
-    for version in tqdm(planners, desc=folder.name, unit="planner"):
+    shown = Bar(folder.name, len(planners), 0, "planners")
+    for version in planners:
         plans = read_records(run.dir / "plans" / "sampled" / f"{version}-unseen.jsonl", Plan)
         text = {plan.task_id: plan.text for plan in reversed(plans) if plan.sample == 0}
         specs = [read(text[task.id]) for task in tasks]
@@ -65,6 +66,8 @@ def of_run(
         for fault, repair in REPAIRS.items():
             mended = [repair(spec, game, POWER) for spec, game in zip(specs, games, strict=True)]
             played[version, fault] = play_under(mended)
+        shown.update()
+    shown.close()
     # All at once: the engine starts once, and each game is loaded once.
     episodes = [episode for of_plans in played.values() for episode in of_plans]
     won = iter(asyncio.run(in_engine(root, tasks * len(played), episodes)))

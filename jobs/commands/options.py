@@ -23,8 +23,12 @@ Overrides = Annotated[
 RoundOption = Annotated[int, typer.Option("--round", min=1, help="Round of a run of several.")]
 
 
-def opened_run(config: str, overrides: list[str] | None) -> "Run":
-    """The run of a config's name, checked. Raises InputError for whatever it would stumble over."""
+def opened_run(config: str, overrides: list[str] | None, *, make: bool = True) -> "Run":
+    """The run of a config's name, checked; `make` as of `Run`.
+
+    Raises:
+        InputError: for whatever it would stumble over.
+    """
     from jobs.run import Run
 
-    return Run(named_config(config, overrides or []))
+    return Run(named_config(config, overrides or []), make=make)

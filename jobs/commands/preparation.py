@@ -1,6 +1,8 @@
 """What a run stands on: `mpo tasks`, `sandbox`, `config`, `doctor`."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -151,18 +153,25 @@ def config(config: ConfigArgument, overrides: Overrides = None) -> None:
         print(f"{one.key} = {one.value}  # {meaning}({one.bearing})")
 
 
-@app.command(epilog="Example: `mpo doctor demo`")
+@app.command(
+    epilog="Examples:\n\n`mpo doctor`\n\n`mpo doctor demo` (also plays in its environments)"
+)
 def doctor(
     config: Annotated[
         str | None, typer.Argument(metavar="[CONFIG]", help="Also check what this config needs.")
     ] = None,
     overrides: Overrides = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Check this machine, from environments to models; each fault comes with its remedy."""
+    """Check this machine, from environments to models; each fault comes with its remedy. With a
+    config, the expert's actions are played in each of its environments."""
     from jobs.doctor import examine
 
     checks = examine(named_config(config, overrides or []) if config else None)
-    for check in checks:
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks], indent=1))
+    for check in [] if as_json else checks:
         mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fault": "[red]no  [/]"}
         line = f"{mark[check.status]} {check.name}: {escape(check.found)}"
         remedy = f"\n     [bold]{escape(check.remedy)}[/]" if check.remedy else ""

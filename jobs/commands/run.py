@@ -2,14 +2,18 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from jobs.commands.options import ConfigArgument, Overrides, opened_run
 from jobs.configs import named_config
 from jobs.rendering import console, print_report, print_work
+from jobs.same_run import begin_with_copy, check_beginning
 from mpo_core.errors import InputError
+
+if TYPE_CHECKING:
+    from jobs.run import Run
 
 app = typer.Typer()
 
@@ -50,27 +54,40 @@ def run(
 ) -> None:
     """Run the whole loop; the same command continues an interrupted run."""
     from jobs.pipeline import run_pipeline
-    from jobs.same_run import begin_with_copy, check_run_folder
 
     if begin_with is not None:
         if on != "local":
             raise InputError("--from: only with --on local; copy the folder where the run is")
-        check_run_folder(begin_with)
+        check_beginning(begin_with, named_config(config, overrides or []).run_dir)
     if address is not None and on != "ray":
         raise InputError("--address: only with --on ray")
     if on == "ray":
         raise typer.Exit(_run_on_ray(config, overrides or [], address, dry_run))
     if on == "k8s":
         raise typer.Exit(_run_on_k8s(config, overrides or [], dry_run))
-    opened = opened_run(config, overrides)
+    opened = opened_run(config, overrides, make=not dry_run)
     if dry_run:
         print_work(opened)
-        return
     if begin_with is not None:
-        begin_with_copy(begin_with, opened.dir)
+        line = _begun(begin_with, opened, dry_run)
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    if dry_run:
+        return
     with opened:
         summary = run_pipeline(opened)
     print_report(opened.files.report, summary)
+
+
+def _begun(folder: Path, run: "Run", dry_run: bool) -> str:
+    """What the beginning with another run's folder comes to, in a line."""
+    from jobs.prospects import in_words, prospects
+
+    if run.dir.exists():
+        return f"begun      {run.dir} is there already and goes on; nothing is copied into it"
+    found = in_words(prospects(folder, run.config))
+    if not dry_run:
+        begin_with_copy(folder, run.dir)
+    return f"begun with {folder}: {found}"
 
 
 def _run_on_ray(source: str, overrides: list[str], address: str | None, dry_run: bool) -> int:

@@ -21,12 +21,12 @@ from mpo_core.report import SUMMARY
 
 def run_pipeline(run: Run) -> dict[str, Any]:
     """All stages in order; returns the summary."""
-    # A cluster without room, an unreachable store and an endpoint of no use are found out before
-    # the work, not after.
+    # A cluster without room, an endpoint of no use and an unreachable store are found out before
+    # the work, not after; the store last, since it takes note of the run.
     run.backend.connect()
-    run.tracker  # noqa: B018
     if not (run.files.report / SUMMARY).is_file():
         run.probe_endpoints()
+    run.tracker  # noqa: B018
     tasks = collect_tasks(run)
     train = tasks["train"]
     if run.config.planner.match_teacher:

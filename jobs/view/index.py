@@ -7,12 +7,15 @@ Invariants:
   is not the one that was read (shorter, or with another line where the last one read stood) is read
   anew.
 - A line that is torn or damaged is left out, until it is whole.
+- A planner's plans that are not the run's own (`jobs.origins`) are named apart; which ones are may
+  change while the run goes on, and then its plans are read anew.
 """
 
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -20,12 +23,15 @@ from typing import Any, BinaryIO, Literal
 from pydantic import ValidationError
 from xxhash import xxh3_64_hexdigest
 
+from jobs.origins import Origins, origins_of, planner_of
+from mpo_core.errors import InputError
 from mpo_core.ledger_index import Index
 from mpo_core.run_folder import RunFolder
-from mpo_core.teacher import RULES
-from mpo_core.types import Episode, EpisodeFigures, Plan, PreferencePair, Task
+from mpo_core.types import Episode, EpisodeFigures, Plan, PreferencePair, Task, content_hash
 
-VERSION = 1
+VERSION = 2
+NOT_OWN = " (earlier)"
+"""After the name of a planner whose plans are not the run's own."""
 AT_ONCE = 500
 """Lines a transaction: what is read shows soon, and costs little to write."""
 SCHEMA = """
@@ -36,7 +42,7 @@ CREATE TABLE task (
 );
 CREATE TABLE plan (
     file TEXT, place INTEGER, length INTEGER,
-    id TEXT, task_id TEXT, planner TEXT, sample INTEGER, origin TEXT, text TEXT
+    id TEXT, task_id TEXT, planner TEXT, own INTEGER, sample INTEGER, origin TEXT, text TEXT
 );
 CREATE TABLE episode (
     file TEXT, place INTEGER, length INTEGER,
@@ -63,17 +69,21 @@ TABLES = ("source", "task", "plan", "episode", "pair")
 class RunIndex:
     """The index of one run's folder. For one thread at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, kept: bool = True) -> None:
+        """`kept`: whether the index is written beside the files, for the next time."""
         self.folder = folder
-        self.db = _opened(RunFolder(folder).view)
+        self._origins = Origins()
+        self._noted = self._name(RunFolder(folder).origins)
+        self.db = _opened(RunFolder(folder).view) if kept else _prepared(":memory:")
 
     def close(self) -> None:
         self.db.close()
 
     def refresh(self) -> Iterator[int]:
         """Reads what the files have got since; gives the lines read so far, every now and then."""
+        self._look_at_origins()
         read, files = 0, self._files()
-        there = {self._name(path) for path, _ in files}
+        there = {self._noted, *(self._name(path) for path, _ in files)}
         for (name,) in self.db.execute("SELECT file FROM source").fetchall():
             if name not in there:
                 self._forget(name)
@@ -96,7 +106,25 @@ class RunIndex:
     def _files(self) -> list[tuple[Path, "_Note"]]:
         """The run's files of records, each with what takes note of its lines."""
         of = RunFolder(self.folder).records
-        return [(path, note) for kind, note in _NOTES.items() for path in of(kind)]
+        notes: dict[_Kind, _Note] = {**_NOTES, "plans": partial(_note_plan, self._origins)}
+        return [(path, note) for kind, note in notes.items() for path in of(kind)]
+
+    def _look_at_origins(self) -> None:
+        """Forget the plans where other ones are the run's own than when they were read."""
+        try:
+            self._origins = origins_of(RunFolder(self.folder))
+        except InputError:
+            self._origins = Origins()  # Damaged: the run itself says so.
+        mark = content_hash(asdict(self._origins))
+        known = self.db.execute("SELECT mark FROM source WHERE file = ?", (self._noted,)).fetchone()
+        if known and known[0] == mark:
+            return
+        for path in RunFolder(self.folder).records("plans"):
+            self._forget(self._name(path))
+        with _writing(self.db):
+            self.db.execute(
+                "INSERT OR REPLACE INTO source VALUES (?, 0, 0, ?)", (self._noted, mark)
+            )
 
     def _forget(self, name: str) -> None:
         with _writing(self.db):
@@ -223,21 +251,14 @@ def _note_task(db: sqlite3.Connection, file: str, line: _Line) -> None:
     )  # fmt: skip
 
 
-def _note_plan(db: sqlite3.Connection, file: str, line: _Line) -> None:
+def _note_plan(origins: Origins, db: sqlite3.Connection, file: str, line: _Line) -> None:
     plan = Plan.model_validate_json(line.text)
+    planner, own = planner_of(file, plan.origin), origins.is_own(file, plan.origin)
     _insert(
         db, "plan", file, line.place, line.length,
-        plan.id, plan.task_id, _planner(file, plan), plan.sample, plan.origin, plan.text,
+        plan.id, plan.task_id, planner if own else f"{planner}{NOT_OWN}", own, plan.sample,
+        plan.origin, plan.text,
     )  # fmt: skip
-
-
-def _planner(file: str, plan: Plan) -> str:
-    """Whose plans a file holds, by its name: `plans/sampled/sft-unseen.jsonl` -> `sft sampled`."""
-    path = Path(file)
-    version = path.stem.rpartition("-")[0]
-    if version == "seeds":
-        return "oracle" if plan.origin.startswith(RULES) else "teacher"
-    return f"{version} sampled" if path.parent.name == "sampled" else version
 
 
 def _note_episode(db: sqlite3.Connection, file: str, line: _Line) -> None:
@@ -267,7 +288,7 @@ _Note = Callable[[sqlite3.Connection, str, _Line], None]
 _Kind = Literal["tasks", "plans", "episodes", "pairs"]
 _NOTES: dict[_Kind, _Note] = {
     "tasks": _note_task,
-    "plans": _note_plan,
+    "plans": partial(_note_plan, Origins()),
     "episodes": _note_episode,
     "pairs": _note_pair,
 }

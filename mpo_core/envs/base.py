@@ -12,12 +12,12 @@ a config names it, no sooner. `examples/cooking` is such a package.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, get_args
 
 from pydantic import BaseModel
 
@@ -50,6 +50,23 @@ class Step:
     """The task was solved by this step or before."""
     understood: bool = True
     """False when the environment could not parse the action at all."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """Tasks that are generated before the first of them can be played."""
+
+    tasks: Mapping[Split, int]
+    """Split -> how many the settings leave of them."""
+    made: int
+    """How many are generated."""
+    seconds: float
+    """How long that takes on this machine, about."""
+
+    def __str__(self) -> str:
+        minutes = self.seconds / 60
+        time = f"{minutes:.0f} min" if minutes >= 1.5 else f"{self.seconds:.0f} s"
+        return f"{self.made:,} tasks in about {time}"
 
 
 class Environment(Protocol):
@@ -168,6 +185,23 @@ class Suite(Protocol):
     def checks(self) -> Sequence[Check]:
         """What this machine has of what the environment needs."""
         return ()
+
+    def to_make(self) -> Making | None:
+        """What `tasks` would generate first; None where all is there."""
+        return None
+
+    def trial(self, folder: Path) -> tuple["Suite", Task]:
+        """A task to try the environment with, and the suite that plays it: what has to be generated
+        for it goes into the folder. Raises InputError where there is none."""
+        for split in get_args(Split):
+            for task in self.tasks(split):
+                return self, task
+        raise InputError(f"envs.{self.name}: the settings leave no task")
+
+    def wordings(self, actions: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The same actions in other words that agents use and that the environment must understand
+        too, by a name for them; each differs from the actions in some."""
+        return {}
 
 
 def installed() -> list[str]:

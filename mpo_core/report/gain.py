@@ -30,8 +30,8 @@ def gains(summary: Mapping[str, Any]) -> list[str]:
 
 
 def imitation(summary: Mapping[str, Any]) -> list[str]:
-    """A sentence for each environment: whether SFT has reached the teacher that it imitates, on the
-    same tasks as `gains`. None where either was not played.
+    """A sentence for each environment: whether SFT is shown to fall short of the teacher that it
+    imitates, on the same tasks as `gains`. None where either was not played.
 
     A planner that falls short of its teacher gains by any further training, whatever its scores
     say; so what comes after is to be read with this.
@@ -44,15 +44,19 @@ def imitation(summary: Mapping[str, Any]) -> list[str]:
     for place, row in single.items():
         if row["split"] != split:
             continue
-        measured = [(row, f"{single_plan(summary)} a task")]
+        measured = [(turned(row), f"{single_plan(summary)} a task")]
         if place in drawn:
-            measured.append((drawn[place], "sampled plans"))
-        short = any(shown_above(of_plans) for of_plans, _ in measured)
+            measured.append((turned(drawn[place]), "sampled plans"))
         figures = " and ".join(f"{difference(one)} with {plans}" for one, plans in measured)
+        verdict, end = "SFT is not shown to differ from its teacher", "."
+        if any(shown_below(of_plans) for of_plans, _ in measured):
+            verdict = "SFT falls short of its teacher"
+            end = "; more seeds.per_task or planner.sft.epochs may mend it."
+        elif any(shown_above(of_plans) for of_plans, _ in measured):
+            verdict = "SFT does better than its teacher"
         sentences.append(
-            f"SFT {'falls short of' if short else 'matches'} its teacher on the {split} tasks of "
-            f"{row['env']}: the teacher's plans minus SFT's earn {figures}"
-            + ("; more seeds.per_task or planner.sft.epochs may mend it." if short else ".")
+            f"{verdict} on the {split} tasks of {row['env']}: SFT's plans minus the teacher's earn "
+            f"{figures}{end}"
         )
     return sentences
 
@@ -117,6 +121,14 @@ def difference(row: Row) -> str:
     """A paired difference with its interval, in figures."""
     low, high = row["ci95"]
     return f"{row['diff']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def turned(row: Row) -> Row:
+    """A paired difference the other way round."""
+    low, high = row["ci95"]
+    arms = {"arm_a": row["arm_b"], "arm_b": row["arm_a"]}
+    # Taken from 0, since -0.0 would show its sign.
+    return {**row, **arms, "diff": 0 - row["diff"], "ci95": [0 - high, 0 - low]}
 
 
 def single_plan(summary: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from mpo_core.chat_templates import given_template, template_settings
 from mpo_core.config import TrainingConfig, validated
 from mpo_core.errors import InputError
 from mpo_core.files import write_records, write_text
-from mpo_core.progress import bar
+from mpo_core.progress import TrainingProgress
 from mpo_core.setup import Planner, trained_model
 from mpo_core.textfile import read_notes
 from mpo_core.training.run import TrainingSummary
@@ -161,7 +161,7 @@ def _run(job: TrainingJob, work: Path) -> None:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (
         TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
-        bar(f"train {job.method}", None, 0, "steps") as progress,
+        TrainingProgress(f"train {job.method}") as progress,
         subprocess.Popen(
             _command(work / "job.json", job.config.workers),
             stdout=subprocess.PIPE,
@@ -175,12 +175,7 @@ def _run(job: TrainingJob, work: Path) -> None:
         try:
             for row in _rows(process):
                 error = row.get("error", error)
-                if "loss" in row:
-                    progress.total = row["max_steps"]
-                    progress.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
-                    progress.update(row["step"] - progress.n)
-                elif "status" in row:
-                    progress.set_postfix_str(row["status"])
+                progress.row(row)
         except BaseException:
             process.terminate()
             raise

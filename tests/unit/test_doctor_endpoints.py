@@ -16,6 +16,11 @@ CONFIG = [
 TEMPERATURE = "Unsupported value: 'temperature' does not support 0.8 with this model"
 
 
+@pytest.fixture(autouse=True)
+def environments_are_not_played_in(monkeypatch):
+    monkeypatch.setattr("jobs.doctor._tried", lambda config: [])
+
+
 def doctor(capsys, endpoint):
     """What is said of the model."""
     models = f"models={{llm: {{endpoint: '{endpoint}', retries: 0}}}}"

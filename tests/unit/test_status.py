@@ -38,10 +38,10 @@ def test_what_a_run_has_done_is_counted(run, capsys):
     found = status(run)
     assert found["stages"]["evaluation"]["episodes"] == 8
     assert found["stages"]["evaluation"]["mean_reward"] == 0.5
-    assert found["stages"]["evaluation"]["stderr"] == pytest.approx(0.5 / 8**0.5)
+    assert found["stages"]["evaluation"]["stderr"] == pytest.approx(0.5 / 7**0.5)
     assert found["stages"]["evaluation"]["ends"] == {"done": 4, "step_limit": 4}
     assert found["plans"] == {"mpo": 4, "sft": 4} and found["report"]
-    assert "8 episodes, mean reward 0.500 ± 0.177; 4 done, 4 step limit" in told(capsys, run)
+    assert "8 episodes, mean reward 0.500 ± 0.189; 4 done, 4 step limit" in told(capsys, run)
 
 
 def test_a_run_that_goes_on_says_how_far_its_scoring_is(run, capsys):

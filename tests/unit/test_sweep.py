@@ -229,7 +229,7 @@ def test_points_begin_with_a_copy_of_a_run_but_for_what_is_of_that_run_alone(
     def played(executor, owed, parallel):
         copied = tmp_path / "demo-seed1"
         files = {str(file.relative_to(copied)) for file in copied.rglob("*") if file.is_file()}
-        assert files == {"plans/sft-train.jsonl"}
+        assert files == {"plans/sft-train.jsonl", "plans/origins.json"}
 
     monkeypatch.setattr(sweep, "_play", played)
     sweep.run(1)

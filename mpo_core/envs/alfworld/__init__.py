@@ -7,30 +7,36 @@ the real engine (`engine.py`) in a few processes.
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from mpo_core.cache import default_cache, unwritable
 from mpo_core.checks import Check, package
 from mpo_core.config import Section, decides, operational
-from mpo_core.envs.alfworld.games import Index, TaskType, data_root, index_games
+from mpo_core.envs.alfworld.commands import PUTTINGS, reworded
+from mpo_core.envs.alfworld.games import TASK_TYPES, Index, TaskType, data_root, index_games
 from mpo_core.envs.alfworld.generation import generate, provenance
 from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
 from mpo_core.envs.alfworld.rules import household_steps
-from mpo_core.envs.base import Suite
+from mpo_core.envs.base import Making, Suite
 from mpo_core.envs.draw import TaskLimits, draw
 from mpo_core.errors import InputError
 from mpo_core.paths import at_home
-from mpo_core.progress import bar
+from mpo_core.progress import Bar
 from mpo_core.types import Split, Task, content_hash
 
 __all__ = ["ALFWorld", "ALFWorldEnvironment", "ALFWorldHost"]
 
 STEP_LIMIT = 30
+GAME_S = 0.5
+"""That generating a game takes one core, about."""
+START_S = 5.0
+"""Before the first one is made."""
 
 
 class Generated(Section):
@@ -147,20 +153,59 @@ class ALFWorld(Suite):
     def checks(self) -> Sequence[Check]:
         return [package("alfworld"), package("textworld")]
 
+    def to_make(self) -> Making | None:
+        wanted = self.config.generated
+        if self._given() or generated_folder(wanted).is_dir():
+            return None
+        # The types of generated games take turns.
+        types = self.config.task_types or TASK_TYPES
+        tasks = {
+            split: sum(kind in types for kind in islice(cycle(TASK_TYPES), count))
+            for split, count in wanted.counts.items()
+        }
+        limits = {split: getattr(self.config.tasks, split) for split in tasks}
+        made = sum(wanted.counts.values())
+        return Making(
+            {n: c if limits[n] is None else min(c, limits[n]) for n, c in tasks.items()},
+            made,
+            START_S + made * GAME_S / (os.cpu_count() or 1),
+        )
+
+    def trial(self, folder: Path) -> tuple[Suite, Task]:
+        """One of a game in which something is put somewhere, where there is such a game."""
+        if self.to_make() is None:
+            tasks = [task for split in get_args(Split) for task in self.tasks(split)]
+            putting = [task for task in tasks if task.type != "look_at_obj_in_light"]
+            for task in putting or tasks:
+                return self, task
+            return super().trial(folder)
+        wanted = self.config.generated
+        generate(folder / "games", {"train": 1}, wanted.seed, wanted.prior_power, workers=1)
+        suite = ALFWorld(ALFWorldConfig(data=folder / "games"))
+        return suite, suite.tasks("train")[0]
+
+    def wordings(self, actions: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        found = {putting: [reworded(a, putting) for a in actions] for putting in PUTTINGS}
+        return {putting: words for putting, words in found.items() if words != list(actions)}
+
     def root(self) -> Path:
         """The folder of the splits; generates the games where there are none.
 
         Generated games are the same everywhere, so a machine that lacks them makes its own.
         """
+        return self._given() or generated_games(self.config.generated)
+
+    def _given(self) -> Path | None:
+        """The folder of the splits, where the games need not be generated."""
         # The alfworld package sets ALFWORLD_DATA to its own default, empty or not.
         if self.config.generated.always:
-            return generated_games(self.config.generated)
+            return None
         if self.config.data or self._data != downloaded():
             return data_root(self._data)
         try:
             return data_root(self._data)
         except InputError:
-            return generated_games(self.config.generated)
+            return None
 
     @property
     def _index(self) -> Index:
@@ -175,10 +220,15 @@ def downloaded() -> Path:
         return default_cache() / "alfworld" / "downloaded"
 
 
+def generated_folder(wanted: Generated) -> Path:
+    """Where generated games are kept, made or not."""
+    identity = content_hash(provenance(wanted.counts, wanted.seed, wanted.prior_power))
+    return default_cache() / "alfworld" / "games" / identity
+
+
 def generated_games(wanted: Generated) -> Path:
     """The data folder of generated games, made with a progress bar where the cache lacks it."""
-    identity = content_hash(provenance(wanted.counts, wanted.seed, wanted.prior_power))
-    folder = default_cache() / "alfworld" / "games" / identity
+    folder = generated_folder(wanted)
     if folder.is_dir():
         return folder
     try:
@@ -187,7 +237,7 @@ def generated_games(wanted: Generated) -> Path:
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".").cleanup()
     except OSError as error:
         raise unwritable(folder.parent, error) from error
-    with bar("ALFWorld games", sum(wanted.counts.values()), 0, "games") as shown:
+    with Bar("ALFWorld games", sum(wanted.counts.values()), 0, "games") as shown:
         try:
             generate(folder, wanted.counts, wanted.seed, wanted.prior_power, on_game=shown.update)
         except InputError:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
+PUTTINGS = ("put X in/on Y", "move X to Y")
+"""How putting is worded: by the paper and released games, and by newer engines."""
 ARTICLES = {"a", "an", "the"}
 END = " \t\r\n.,;:!?"
 PUT = re.compile(r"(?:put|move) (\S.*?) (?:in ?/ ?on|into ?/ ?onto|in|on|into|onto|to) (\S.*)")
@@ -38,6 +40,12 @@ def resolve(text: str, admissible: Collection[str]) -> str | None:
     wanted = plain.__wrapped__(text)
     meant = [command for command in admissible if plain(command) == wanted]
     return meant[0] if len(meant) == 1 else None
+
+
+def reworded(command: str, putting: str) -> str:
+    """A command as one of `PUTTINGS` has it; one that does not put is as it was."""
+    put = PUT.fullmatch(command)
+    return putting.replace("X", put[1]).replace("Y", put[2]) if put else command
 
 
 @lru_cache(8192)
