@@ -26,6 +26,7 @@ from mpo_core.config.launch import (
     SlurmConfig,
     TrackingConfig,
 )
+from mpo_core.config.proxy import ProxyConfig, is_loopback
 from mpo_core.config.reading import load_config, parse_config, save_config, validated
 from mpo_core.config.sections import (
     ROUND_ARM,
@@ -69,6 +70,7 @@ __all__ = [
     "PairsConfig",
     "PgConfig",
     "PlannerConfig",
+    "ProxyConfig",
     "RayJobConfig",
     "RftConfig",
     "ScoringConfig",
@@ -84,6 +86,7 @@ __all__ = [
     "decides",
     "deciding",
     "identity",
+    "is_loopback",
     "load_config",
     "operational",
     "parse_config",

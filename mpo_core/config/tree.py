@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from mpo_core.config.declare import Section, decides, operational
 from mpo_core.config.faults import ALL_SAID, in_words
 from mpo_core.config.launch import ClusterConfig, LaunchConfig, TrackingConfig
+from mpo_core.config.proxy import ProxyConfig
 from mpo_core.config.sections import (
     ROUND_ARM,
     WITHOUT_PLANNER,
@@ -59,6 +60,7 @@ class Config(Section):
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
     launch: LaunchConfig = LaunchConfig()
+    proxy: ProxyConfig = ProxyConfig()
     prompts_dir: Path | None = decides(None)
     """A prompt folder of your own; see mpo_core/prompts."""
 
