@@ -14,7 +14,10 @@ _UNSEEN = str.maketrans(
 
 # What chat templates begin and end turns with.
 _CONTROL = r"<(?=[|\uff5c]|/?s>|(?:start|end)_of_turn>|[be]os>|<?/?SYS>>)|\[(?=/?INST\])"
-_PLAIN = {"<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", "[": "\N{FULLWIDTH LEFT SQUARE BRACKET}"}
+_PLAIN = {
+    "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
+    "[": "\N{FULLWIDTH LEFT SQUARE BRACKET}",
+}
 
 
 def contained(text: str, *tags: str) -> str:

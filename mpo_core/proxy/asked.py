@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -103,12 +103,12 @@ class Asked:
 
     @property
     def served_state(self) -> str | None:
-        """The name of what the upstream itself keeps of the conversation, by the Responses API."""
+        """What names the conversation that the upstream itself keeps, by the Responses API."""
         if self.api != "responses":
             return None
         kept = self.body.get("conversation")
         kept = kept.get("id") if isinstance(kept, dict) else kept
-        return kept if isinstance(kept, str) else None
+        return hashlib.sha256(_canonical(kept)).hexdigest()[:24] if kept else None
 
     @property
     def previous_response(self) -> str | None:
@@ -116,7 +116,8 @@ class Asked:
         previous = self.body.get("previous_response_id") if self.api == "responses" else None
         return previous if isinstance(previous, str) else None
 
-    def beginnings(self) -> Iterator[tuple[int, str]]:
+    @cached_property
+    def beginnings(self) -> list[tuple[int, str]]:
         """Turns up to which this may be the beginning of a conversation, the shortest first, each
         with the hash of what stands there.
 
@@ -127,11 +128,13 @@ class Asked:
         """
         head = [self.api, self.model, self.body.get("instructions"), self.headers.plan]
         digest = hashlib.sha256(_canonical(head))
+        found = []
         for k, turn in enumerate(self.turns, start=1):
             digest.update(_canonical([turn.role, _content(turn.said)]))
             ends = k == len(self.turns) or self.turns[k].role == "assistant"
             if turn.role != "assistant" and ends:
-                yield k, digest.copy().hexdigest()[:24]
+                found.append((k, digest.copy().hexdigest()[:24]))
+        return found
 
 
 def parts_of(said: Any) -> list[dict[str, Any]]:

@@ -90,4 +90,3 @@ def _begin_with(edits: Edits, asked: Asked, turn: Turn, prefix: str) -> None:
 def _content_of(asked: Asked, turn: Turn) -> Place | None:
     fields = members(asked.text, turn.item.start)
     return fields.get("content", fields.get("output"))
-

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from mpo_core.config.faults import in_words
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
-from mpo_core.proxy.records import OFF
+from mpo_core.proxy.records import ENVIRONMENT, OFF
 from mpo_core.textfile import read_text
 from mpo_core.types import Record
 
@@ -31,6 +31,8 @@ class Source(Record):
     model: str | None = None
     folder: Path | None = None
     """A Hugging Face model folder, or an adapter's."""
+    env: str = ENVIRONMENT
+    """The environment by whose prompt a model is asked; that of callers' tasks by default."""
 
     @model_validator(mode="after")
     def _one_of_three(self) -> "Source":

@@ -1,4 +1,4 @@
-"""What a planner is asked for a task of a caller's: `prompts/planner.txt`, or a file of one's own."""
+"""What a planner is asked for the task of a caller: `prompts/planner.txt`, or one's own file."""
 
 from pathlib import Path
 

@@ -57,6 +57,7 @@ CREATE TABLE usage (
     completion_tokens INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE messages (id TEXT PRIMARY KEY, messages TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE names (name TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -161,12 +162,25 @@ class Store:
                 (id, json.dumps(messages)),
             )
 
+    def name(self, name: str, id: str) -> None:
+        """Let a conversation be known by another name, which may have been another one's."""
+        with self._transaction(durable=False) as database:
+            database.execute(
+                "INSERT INTO names VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET id = excluded.id",
+                (name, id),
+            )
+
     # ---------------------------------------------------------------------------- what is read
 
     def conversation(self, id: str) -> Conversation | None:
         """What is kept of a conversation."""
         with self._said(), self._reading:
             return _conversation(self._reader, id)
+
+    def named(self, name: str) -> str | None:
+        """The conversation that is known by another name."""
+        rows = self._read("SELECT id FROM names WHERE name = ?", name)
+        return rows[0][0] if rows else None
 
     def plans_of(self, task_id: str) -> list[tuple[Plan, int]]:
         """The plans that a task's conversations were given, each with their number, the first
