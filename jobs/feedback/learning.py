@@ -18,7 +18,7 @@ from mpo_core.files import write_text
 from mpo_core.proxy.episodes import Assignment, scores_of
 from mpo_core.scoring import save_scores
 from mpo_core.textfile import read_notes
-from mpo_core.types import Demonstration, Plan, PlanScore, PreferencePair
+from mpo_core.types import Plan, PlanScore, PreferencePair
 
 State = Literal["begun", "canary", "current", "withdrawn"]
 BASE = "base"

@@ -14,7 +14,7 @@ from jobs.feedback.learning import (
 )
 from jobs.feedback.pull import Pulled, pull
 from jobs.feedback.report import report
-from jobs.feedback.versions import judge, publish
+from jobs.feedback.versions import check_prompts, judge, publish
 from jobs.run import Run
 
 
@@ -27,6 +27,7 @@ def learn(run: Run) -> dict[str, Any]:
         The report's summary; empty where no conversation has a final reward yet.
     """
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
+    check_prompts(run)
     pulled, rounds, said = pull(run), load_rounds(run), list[str]()
     if rounds and rounds[-1].state == "canary":
         rounds, sentence = judge(run, rounds, pulled)

@@ -49,7 +49,7 @@ def pull(run: Run) -> Pulled:
     plans = Plans(run)
     with (
         Store(run.config.proxy.folder, create=False) as store,
-        Ledger(run.files.conversations, Assignment, key=lambda one: one.key) as arms,
+        _drawn(run) as arms,
         episode_ledger(run, FEEDBACK) as episodes,
     ):
         counts, rewards, usage = store.counts(), store.rewards(), store.usage()
@@ -126,6 +126,10 @@ class Plans:
     def all(self) -> list[Plan]:
         """All plans, version by version."""
         return [plan for of_version in self._of.values() for plan in of_version.values()]
+
+
+def _drawn(run: Run) -> Ledger[Assignment, Assignment]:
+    return Ledger(run.files.conversations, Assignment, key=lambda one: one.key)
 
 
 def _in_a_name(version: str) -> str:

@@ -25,6 +25,19 @@ WAIT_S = 10
 NUMBERED = re.compile(r"v([1-9]\d*)")
 
 
+def check_prompts(run: Run) -> None:
+    """Raises InputError where the proxy asks its current planner by other prompts than a new one
+    would learn."""
+    folder, learnt = run.config.proxy.folder, run.config.feedback.prompts
+    known = read_planners(folder)
+    asked = known.versions[known.current] if known else None
+    if asked and asked.plans is None and asked.env != learnt:
+        raise InputError(
+            f"feedback.prompts: {learnt}, and the proxy asks its planner by those of {asked.env}; "
+            f"set feedback.prompts={asked.env}"
+        )
+
+
 def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) -> list[Learning]:
     """Let the proxy know the planner of the last round; the same one again changes nothing.
 
@@ -42,7 +55,7 @@ def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) ->
         version = next((v for v, source in versions.items() if source.folder == weights), "")
         if not version:
             version = _free({*versions, *(one.arm for one in seen)})
-            versions[version] = Source(folder=weights)
+            versions[version] = Source(folder=weights, env=run.config.feedback.prompts)
             share = proxy.canary if known and proxy.canary < 1 else 0
             canary = Canary(version=version, share=share) if share else None
             current = known.current if known and canary else version

@@ -1,17 +1,22 @@
 """Rewards sent to a proxy: one from an agent's own code, or many from a file.
 
-    import mpo_core
+import mpo_core
 
-    mpo_core.feedback("my-run-17", 1.0, url="http://127.0.0.1:8100")
+mpo_core.feedback("my-run-17", 1.0, url="http://127.0.0.1:8100")
 """
 
+import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
+from urllib.parse import urlsplit
 
+import httpx
+
+from mpo_core import aio
+from mpo_core.again import again
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.proxy.records import Feedback, read_feedback
 from mpo_core.proxy.store import Kept, Store
@@ -24,6 +29,9 @@ TIMES = 5
 """That a report is sent where the proxy does not answer; it is kept once all the same."""
 WAIT_S = 0.5
 """Before the first repetition; twice as long before each further one."""
+TIMEOUT_S = 30.0
+BUSY = (408, 425, 429)
+"""Statuses after which the same request may succeed, besides those of a server's failure."""
 AT_ONCE = 8
 
 
@@ -35,7 +43,7 @@ def feedback(
     final: bool = True,
     url: str | None = None,
     key: str | None = None,
-    timeout_s: float = 30,
+    timeout_s: float = TIMEOUT_S,
 ) -> Kept:
     """Report what a conversation has earned to the proxy that it went through.
 
@@ -62,7 +70,7 @@ def feedback(
     """
     said = {"conversation": conversation, "reward": reward, "success": success, "final": final}
     one = read_feedback(said, time.time())
-    return _sent(one, _address(url), key or os.environ.get(KEY_ENV), timeout_s)
+    return _send([one], url, key, timeout_s)[0]
 
 
 def read_reports(path: Path) -> list[Feedback]:
@@ -83,60 +91,71 @@ def read_reports(path: Path) -> list[Feedback]:
 
 
 def send(reports: Sequence[Feedback], url: str | None = None, key: str | None = None) -> list[Kept]:
-    """Report to a proxy, a few at a time; what became of each. Raises as `feedback` does."""
-    address, key = _address(url), key or os.environ.get(KEY_ENV)
-    # Those of one conversation come in their order, or one of them would be late.
+    """Report to a proxy, several at a time, those of one conversation one after the other; what
+    became of each. Raises as `feedback` does."""
+    return _send(reports, url, key, TIMEOUT_S)
+
+
+def keep(reports: Iterable[Feedback], folder: Path) -> list[Kept]:
+    """Write reports into a proxy's folder on this machine, whether or not the proxy runs.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be written.
+    """
+    with Store(folder, create=False) as store:
+        return [store.feedback(one) for one in reports]
+
+
+def _send(
+    reports: Sequence[Feedback], url: str | None, key: str | None, timeout_s: float
+) -> list[Kept]:
+    base = (url or os.environ.get(URL_ENV) or URL).rstrip("/").removesuffix("/v1")
+    if urlsplit(base).scheme not in ("http", "https"):
+        raise InputError(f"{base}: not a proxy's URL; expected one such as {URL}")
+    key = key or os.environ.get(KEY_ENV)
     of_each: dict[str, list[int]] = {}
     for number, one in enumerate(reports):
         of_each.setdefault(one.conversation, []).append(number)
     answers: dict[int, Kept] = {}
 
-    def work(numbers: list[int]) -> None:
-        for number in numbers:
-            answers[number] = _sent(reports[number], address, key, 30)
+    async def all_of_them() -> None:
+        slots = asyncio.Semaphore(AT_ONCE)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with httpx.AsyncClient(headers=headers, timeout=timeout_s) as client:
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(work, of_each.values()))
+            async def work(numbers: list[int]) -> None:
+                async with slots:
+                    for number in numbers:
+                        answers[number] = await _sent(client, base + PATH, reports[number])
+
+            await aio.together(map(work, of_each.values()))
+
+    aio.run(all_of_them())
     return [answers[number] for number in range(len(reports))]
 
 
-def keep(reports: Iterable[Feedback], folder: Path) -> list[Kept]:
-    """Write reports into a proxy's folder of this machine, whether or not it runs."""
-    with Store(folder, create=False) as store:
-        return [store.feedback(one) for one in reports]
+async def _sent(client: httpx.AsyncClient, address: str, one: Feedback) -> Kept:
+    body = one.model_dump(exclude={"at"}, exclude_none=True)
 
+    async def once() -> httpx.Response:
+        answer = await client.post(address, json=body)
+        if answer.status_code in BUSY or answer.status_code >= 500:
+            answer.raise_for_status()
+        return answer
 
-def _address(url: str | None) -> str:
-    base = (url or os.environ.get(URL_ENV) or URL).rstrip("/")
-    return base.removesuffix("/v1") + PATH
-
-
-def _sent(one: Feedback, address: str, key: str | None, timeout_s: float) -> Kept:
-    import httpx
-
-    body: dict[str, Any] = one.model_dump(exclude={"at"}, exclude_none=True)
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        answer = _again(
-            lambda: httpx.post(address, json=body, headers=headers, timeout=timeout_s),
-            lambda got: got.status_code >= 500,
-        )
-    except httpx.InvalidURL as error:
-        raise InputError(f"{address}: not a URL: {error}") from error
+        answer = await again(once, httpx.HTTPError, TIMES, wait_s=WAIT_S)
     except httpx.HTTPError as error:
-        raise ModelUnavailable(f"{address}: the proxy does not answer: {error}") from error
-    if answer.status_code == 401:
-        raise InputError(f"{address}: the proxy wants its key; put it into {KEY_ENV}")
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ModelUnavailable(f"{address}: the proxy does not answer: {said}") from error
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise InputError(f"{address}: wants the proxy's key; put it into {KEY_ENV}")
     try:
         said = answer.json()
     except ValueError:
         said = None
-    status = said.get("status") if isinstance(said, dict) else None
-    if status in get_args(Kept):
-        return status
+    became = said.get("result") if isinstance(said, dict) else None
+    if became in get_args(Kept):
+        return became
     told = " ".join(answer.text.split())[:200]
     raise InputError(f"{address}: HTTP {answer.status_code}: {told}; is this a proxy's URL?")
-
-
-def _again(ask: Callable[[], Any], failed: Callable[[Any], bool]) -> Any:
-    ...
