@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands import look, preparation, results, run, stages, sweep
+from jobs.commands import agents, look, preparation, results, run, stages, sweep
 from jobs.exits import one_line_exits
 from mpo_core.cache import settle_libraries
 from mpo_core.paths import homes_filled_in
@@ -47,6 +47,7 @@ PANELS = {
     "Many runs": sweep,
     "Looking at runs": look,
     "What comes out": results,
+    "Your own agent": agents,
 }
 for title, commands in PANELS.items():
     for command in (*commands.app.registered_commands, *commands.app.registered_groups):

@@ -14,6 +14,7 @@ from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.config import Config
 from mpo_core.hub import hub_check
 from mpo_core.inert import inert, shortened
+from mpo_core.proxy.store import DATABASE, Store
 
 if TYPE_CHECKING:
     from jobs.run import Run
@@ -26,6 +27,9 @@ def print_work(run: "Run") -> None:
     from jobs.arms import plans_a_task
 
     config: Config = run.config
+    if config.source == "feedback":
+        _print_feedback_work(run)
+        return
     tasks = {split: run.n_tasks(split) for split in run.splits}
     plans = tasks["train"] * config.planner.per_task
     trainings = list(config.trainings)
@@ -65,6 +69,18 @@ def print_work(run: "Run") -> None:
 
         for line in status_lines(status(run.dir, kept=False)):
             console.print(inert(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_feedback_work(run: "Run") -> None:
+    """What a run on callers' feedback goes by."""
+    config, counts = run.config, {"conversations": 0, "final": 0}
+    if (config.proxy.folder / DATABASE).is_file():
+        with Store(config.proxy.folder, create=False) as store:
+            counts = store.counts()
+    console.print(f"run        {run.dir}")
+    console.print(f"feedback   {config.proxy.folder}", soft_wrap=True)
+    console.print(f"           {counts['conversations']} conversations, {counts['final']} rewarded")
+    console.print(f"trainings  {', '.join(config.trainings)}")
 
 
 def _scoring_work(config: Config, plans: int) -> str:
@@ -118,8 +134,12 @@ def _width(table: Table) -> int:
 
 
 def print_report(folder: Path, summary: dict[str, Any]) -> None:
-    """What a run has shown, and where its report (`summary`, in `folder`) lies."""
+    """What a run has shown, and where its report (`summary`, in `folder`) lies; nothing of a run
+    without one."""
+    if not summary:
+        return
     from mpo_core.report.conduct import conduct_warnings
+    from mpo_core.report.feedback import difference_rows, feedback_counts
     from mpo_core.report.gain import gains, imitation
     from mpo_core.report.page import title
 
@@ -128,6 +148,11 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
     _print_results(title(summary), summary)
     if "sampled" in summary:
         _print_results(f"{title(summary)}, sampled plans", summary["sampled"])
+    if "feedback" in summary:
+        _print_table(
+            "differences over all tasks", difference_rows(summary["feedback"]["differences"])
+        )
+        console.print(feedback_counts(summary), markup=False, soft_wrap=True)
     speed = (
         f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
         if "tokens_per_s" in summary

@@ -27,6 +27,8 @@ from mpo_core.ledger import read_records
 from mpo_core.local import LocalBackend
 from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
+from mpo_core.proxy.prompt import planner_prompts
+from mpo_core.proxy.records import ENVIRONMENT
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
@@ -116,7 +118,7 @@ class Run:
                     name,
                 )
         for split in self.splits:
-            if not self.n_tasks(split):
+            if self.suites and not self.n_tasks(split):
                 advice = f"leave {split} out of evaluation.splits, or raise envs.*.tasks.{split}"
                 if split == "train":
                     advice = "raise envs.*.tasks.train"
@@ -151,6 +153,8 @@ class Run:
     @property
     def splits(self) -> list[Split]:
         """The splits that this run plays, training first."""
+        if self.config.source == "feedback":
+            return ["train"]
         return list(dict.fromkeys(["train", *self.config.evaluation.splits]))
 
     @property
@@ -323,8 +327,12 @@ def _to_make(suites: Mapping[str, Suite]) -> dict[str, Making]:
 
 
 def prompts_of(config: Config) -> dict[str, Prompts]:
-    """Environment -> what its agents and planners are told. Raises InputError for faulty files."""
-    told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
+    """Environment -> what its agents and planners are told; with feedback, the planners of callers'
+    tasks. Raises InputError for faulty files."""
+    if config.source == "feedback":
+        told = {ENVIRONMENT: planner_prompts(config.feedback.prompts, config.prompts_dir)}
+    else:
+        told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
     if config.planner.example:
         return told
     return {env: prompts.zero_shot() for env, prompts in told.items()}

@@ -80,9 +80,11 @@ class PlanRow(Published):
     @model_validator(mode="before")
     @classmethod
     def _suites_own(cls, row: Any) -> Any:
-        """The suite's own record of a plan names its fields otherwise."""
+        """The suite's own record of a plan, and people, name its fields otherwise."""
         if isinstance(row, dict) and {"task_id", "text"} <= row.keys():
             return {"id": row["task_id"], "workflow": row["text"]}
+        if isinstance(row, dict) and "plan" in row and "workflow" not in row:
+            return {"workflow" if key == "plan" else key: value for key, value in row.items()}
         return row
 
     @model_validator(mode="after")
@@ -211,11 +213,11 @@ def bound_plans(
             # The suite's own files hold a sample a row; of published rows the last counts.
             sampled = by_name.get(str(row.id), []) if not row.task else []
             by_name[str(row.id)] = [*sampled, found]
-            by_text[_words(row.task)] = found
+            by_text[words_of(row.task)] = found
     files = ", ".join(path.name for path in paths)
     plans, missing = [], []
     for task in tasks:
-        text = by_text.get(_words(task.description))
+        text = by_text.get(words_of(task.description))
         rows = by_name.get(task.id) or by_name.get(published_id(task)) or ([text] if text else [])
         if not rows:
             missing.append(task)
@@ -229,6 +231,22 @@ def bound_plans(
             f"(both stand in tasks/{missing[0].split}.jsonl of the run's folder)"
         )
     return plans
+
+
+def plans_by_text(path: Path) -> dict[str, list[str]]:
+    """The plans of a file whose rows name their tasks by text: the words of a task (`words_of`) ->
+    its plans, in their order.
+
+    Raises:
+        InputError: naming the row at fault.
+    """
+    found: dict[str, list[str]] = {}
+    for number, row in enumerate(read_rows(path, PlanRow), start=1):
+        where = f"{path}: row {number}"
+        if not row.task.strip():
+            raise InputError(f"{where}: names no task; give the task's text (task)")
+        found.setdefault(words_of(row.task), []).extend(_plans(where, row))
+    return found
 
 
 def untagged(text: str) -> str:
@@ -338,5 +356,6 @@ def _validated(path: Path, rows: Sequence[Any], kind: type[R]) -> list[R]:
     return found
 
 
-def _words(text: str) -> str:
+def words_of(text: str) -> str:
+    """A text by which rows and tasks find each other, whatever space is between its words."""
     return " ".join(text.split())

@@ -1,4 +1,5 @@
-"""Markup around a model's words: tags that set a text, signs that are not seen."""
+"""Markup around a model's words: tags that set a text, signs that are not seen, and those by which
+a text would end its place in a prompt."""
 
 import html
 import re
@@ -10,6 +11,20 @@ _AROUND = re.compile(r"</?(?:response|output|final|end|stop)>", re.IGNORECASE)
 _UNSEEN = str.maketrans(
     dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "") | dict.fromkeys("\u00a0\u2007\u202f", " ")
 )
+
+# What chat templates begin and end turns with.
+_CONTROL = r"<(?=[|\uff5c]|/?s>|(?:start|end)_of_turn>|[be]os>|<?/?SYS>>)|\[(?=/?INST\])"
+_PLAIN = {
+    "<": "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
+    "[": "\N{FULLWIDTH LEFT SQUARE BRACKET}",
+}
+
+
+def contained(text: str, *tags: str) -> str:
+    """A text that ends neither the tags around it nor, in a chat template, its turn: the first sign
+    of what would do so is another one that looks alike."""
+    closing = [rf"<(?=\s*/\s*{re.escape(tag)}\b)" for tag in tags]
+    return re.sub("|".join([_CONTROL, *closing]), lambda m: _PLAIN[m[0]], text, flags=re.IGNORECASE)
 
 
 def seen(text: str) -> str:

@@ -29,6 +29,7 @@ from typing import Any
 
 from mpo_core.envs.base import suite_class
 from mpo_core.errors import InputError
+from mpo_core.markup import contained
 from mpo_core.reading import read_action
 from mpo_core.textfile import read_text
 from mpo_core.types import Message, PlanMode, content_hash
@@ -37,6 +38,7 @@ PLAN_INTRODUCTION = "This plan may help you with the task:"
 
 PLAN_TAG = re.compile(r"<((?:meta[-_ ]?)?(?:plan|workflow|steps))>", re.IGNORECASE)
 """What opens a plan; the readers of plans know these, too."""
+_AROUND_TASK = re.compile(r"<(\w+)>\s*\{task\}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Prompts:
         return replace(self, planner_example=[])
 
     def planner_messages(self, task: str) -> list[Message]:
-        """What the planner is sent for a task."""
+        """What the planner is sent for a task, which ends neither its place nor its turn."""
+        task = contained(task, *_AROUND_TASK.findall(self.planner))
         if not self.planner_example:
             return [_user(self.planner.replace("{task}", task))]
         example_task, example_plan = self.planner_example

@@ -10,6 +10,7 @@ pairs/ demonstrations/ answers/ given/   the rows of trainings, validation tasks
 agent/sft/ planner/<version>/       weights; planner/served/ as engines load them
 checkpoints/<version>/              of a training that has not ended
 rounds.json  timings.json  mlflow_run_id  view.sqlite
+conversations.jsonl  feedback.json  callers' conversations, and the rounds that learnt from them
 report/
 """
 
@@ -39,6 +40,16 @@ class RunFolder:
     def rounds(self) -> Path:
         """The outcomes of the rounds so far."""
         return self.path / "rounds.json"
+
+    @property
+    def conversations(self) -> Path:
+        """Which arm each of the callers' episodes was drawn into."""
+        return self.path / "conversations.jsonl"
+
+    @property
+    def feedback(self) -> Path:
+        """What each round has learnt from callers' feedback."""
+        return self.path / "feedback.json"
 
     @property
     def mlflow_run(self) -> Path:

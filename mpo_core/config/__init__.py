@@ -18,6 +18,7 @@ from mpo_core.config.declare import (
     selects,
     settings,
 )
+from mpo_core.config.feedback import FeedbackConfig
 from mpo_core.config.launch import (
     ClusterConfig,
     KubernetesConfig,
@@ -26,6 +27,7 @@ from mpo_core.config.launch import (
     SlurmConfig,
     TrackingConfig,
 )
+from mpo_core.config.proxy import ProxyConfig, is_loopback
 from mpo_core.config.reading import load_config, parse_config, save_config, validated
 from mpo_core.config.sections import (
     ROUND_ARM,
@@ -62,6 +64,7 @@ __all__ = [
     "DpoConfig",
     "DpoLoss",
     "EvaluationConfig",
+    "FeedbackConfig",
     "KubernetesConfig",
     "LaunchConfig",
     "LoraConfig",
@@ -69,6 +72,7 @@ __all__ = [
     "PairsConfig",
     "PgConfig",
     "PlannerConfig",
+    "ProxyConfig",
     "RayJobConfig",
     "RftConfig",
     "ScoringConfig",
@@ -84,6 +88,7 @@ __all__ = [
     "decides",
     "deciding",
     "identity",
+    "is_loopback",
     "load_config",
     "operational",
     "parse_config",

@@ -1,0 +1,204 @@
+"""A request on its way: its conversation found, its plan put in, the upstream's answer sent on."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers as CallersHeaders
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mpo_core.config import ProxyConfig
+from mpo_core.errors import InputError
+from mpo_core.proxy.access import Access, refusal
+from mpo_core.proxy.asked import LIST, Api, Asked, Headers
+from mpo_core.proxy.bookkeeping import Bookkeeping
+from mpo_core.proxy.continuing import Continuing
+from mpo_core.proxy.conversations import Conversations, Given
+from mpo_core.proxy.metrics import Metrics
+from mpo_core.proxy.placing import with_plan
+from mpo_core.proxy.records import OFF
+from mpo_core.proxy.upstream import (
+    Answered,
+    Broken,
+    Upstream,
+    UpstreamFailed,
+    passed_on,
+    read_body,
+    while_there,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A caller's request, by its route, and the way back to the caller."""
+
+    path: str
+    scope: Scope
+    receive: Receive
+    send: Send
+
+    @property
+    def headers(self) -> CallersHeaders:
+        return CallersHeaders(scope=self.scope)
+
+    async def answer(self, response: Response) -> None:
+        """Send an answer of the proxy's own."""
+        await response(self.scope, self.receive, self.send)
+
+
+class Answering:
+    """Answers what goes to the upstream, with plans and without."""
+
+    def __init__(
+        self,
+        *,
+        config: ProxyConfig,
+        access: Access,
+        conversations: Conversations,
+        upstream: Upstream,
+        continuing: Continuing,
+        books: Bookkeeping,
+        metrics: Metrics,
+    ) -> None:
+        self._config, self._access = config, access
+        self._conversations, self._upstream = conversations, upstream
+        self._continuing, self._books, self._metrics = continuing, books, metrics
+        self._most_bytes = int(config.max_body_mb * 2**20)
+
+    async def conversation(self, exchange: Exchange) -> None:
+        """Answer a request of a conversation, by `/v1/chat/completions` or `/v1/responses`."""
+        receive = exchange.receive
+        body = await read_body(receive, exchange.scope, self._most_bytes)
+        if body is None:
+            await exchange.answer(self.too_large())
+            return
+        began = time.monotonic()
+        api: Api = "responses" if exchange.path.endswith("responses") else "chat"
+        try:
+            asked = _asked(api, body, Headers.of(exchange.headers))
+            if asked is None:
+                await self._forward(exchange, body)
+                return
+            given = self._conversations.remembered(asked)
+            how = "remembered" if given else "looked up"
+            if given is None:
+                given = await while_there(receive, self._conversations.of(asked))
+        except InputError as error:
+            await exchange.answer(refusal(str(error), 400, "mpo"))
+            return
+        off = asked.headers.plan == OFF
+        if given is not None and given.plan is not None and not off:
+            fault = await self._fault(asked, given, exchange)
+            if fault:
+                await exchange.answer(refusal(fault, 400, "mpo"))
+                return
+            at = self._conversations.rule.place(asked.turns, given.task)
+            body = with_plan(asked, given.plan, at, given.mode).encode()
+        self._metrics.added.labels(how).observe(time.monotonic() - began)
+        await self._forward(exchange, body, given, off=off)
+        if given is not None and self._config.record_messages:
+            said = asked.body[LIST[api]]
+            self._books.said(given.id, said if isinstance(said, list) else [said])
+
+    async def passed_on(self, exchange: Exchange) -> None:
+        """Answer a request that has nothing to do with plans."""
+        body = await read_body(exchange.receive, exchange.scope, self._most_bytes)
+        if body is None:
+            await exchange.answer(self.too_large())
+            return
+        await self._forward(exchange, body)
+
+    def too_large(self) -> Response:
+        """What a request is refused with that is too large."""
+        most = f"{self._config.max_body_mb:g} MB"
+        return refusal(f"the request is larger than {most} (proxy.max_body_mb)", 413)
+
+    async def _fault(self, asked: Asked, given: Given, exchange: Exchange) -> str:
+        """Why a request cannot be given its plan in its conversation's mode; empty where it can."""
+        if given.mode != "thought":
+            return ""
+        fault = "the Responses API does not go on from the beginning of a reply"
+        if asked.api == "chat":
+            bearer = exchange.headers.get("authorization", "").partition(" ")[2]
+            fault = await self._continuing.fault(asked.model, bearer)
+        remedy = "set proxy.mode to query or observation"
+        return f"proxy.mode thought: {fault}; {remedy}" if fault else ""
+
+    async def _forward(
+        self, exchange: Exchange, body: bytes, given: Given | None = None, *, off: bool = False
+    ) -> None:
+        """Ask the upstream, and tell the caller what it answers, or that it does not."""
+        arm = given.arm if given else ""
+        answered, added = Answered(), _said_of(given, off=off)
+        self._metrics.in_flight.inc()
+        try:
+            call = self._call(exchange, body, given, added, answered)
+            await while_there(exchange.receive, call, answered)
+        except UpstreamFailed as error:
+            answered.status = error.status
+            self._metrics.failures.labels("upstream", arm).inc()
+            refused = refusal(str(error), error.status, error.code)
+            refused.raw_headers.extend(added)
+            await exchange.answer(refused)
+        except Broken as error:
+            # What has begun cannot end well: the connection is closed in the middle.
+            self._metrics.failures.labels("upstream", arm).inc()
+            log.warning("upstream: an answer broke off (%s)", error)
+        finally:
+            self._metrics.in_flight.dec()
+            status = str(answered.status or "left")
+            self._metrics.requests.labels(exchange.path, status, arm).inc()
+        if given is not None:
+            await self._written_down(given, answered)
+
+    async def _call(
+        self,
+        exchange: Exchange,
+        body: bytes,
+        given: Given | None,
+        added: list[tuple[bytes, bytes]],
+        answered: Answered,
+    ) -> None:
+        """The upstream asked, and its answer passed on."""
+        scope = exchange.scope
+        spent = (value for name, value in scope["headers"] if name == b"authorization")
+        own = {b"authorization"} if any(map(self._access.is_bearer, spent)) else set()
+        headers = self._upstream.headers(scope["headers"], frozenset(own))
+        if given is not None and not any(name == b"x-session-id" for name, _ in headers):
+            # One replica of the upstream holds the conversation's prefix.
+            headers.append((b"x-session-id", given.id.encode()))
+        at = scope["raw_path"].partition(b"?")[0].removeprefix(b"/v1")
+        query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        target = (at + query).decode("latin-1")
+        async with self._upstream.answer(scope["method"], target, headers, body) as response:
+            reads = given is not None and at == b"/responses"
+            await passed_on(response, exchange.send, added, answered, reads_response=reads)
+
+    async def _written_down(self, given: Given, answered: Answered) -> None:
+        tokens = {"prompt": answered.prompt_tokens, "completion": answered.completion_tokens}
+        self._books.used(given.id, *tokens.values())
+        for kind, n in tokens.items():
+            self._metrics.tokens.labels(kind, given.arm).inc(n)
+        if answered.response:
+            await self._conversations.also_named(answered.response, given.id)
+
+
+def _asked(api: Api, body: bytes, headers: Headers) -> Asked | None:
+    """The request that a body is; None for a body that the upstream is to judge."""
+    try:
+        return Asked(api, body.decode(), headers)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _said_of(given: Given | None, *, off: bool) -> list[tuple[bytes, bytes]]:
+    """What an answer says of its conversation."""
+    if given is None:
+        return []
+    plan = OFF if off or given.arm == OFF else given.plan_id or "none"
+    said = {"conversation": given.id, "arm": given.arm, "plan": plan}
+    said |= {"why": given.why} if given.why else {}
+    return [(f"x-mpo-{name}".encode(), value.encode()) for name, value in said.items()]

@@ -1,0 +1,65 @@
+"""What conversations cost and say, written down beside the answering: once a second, in one go."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from mpo_core.proxy.store import Store
+
+log = logging.getLogger(__name__)
+EVERY_S = 1.0
+REDACTED = "[redacted]"
+
+
+class Bookkeeping:
+    """What is not yet written of one worker's conversations. A kill loses the last second of it."""
+
+    def __init__(
+        self, store: Store, in_thread: Callable[..., Awaitable[Any]], redact: Sequence[str]
+    ) -> None:
+        self._store, self._in_thread = store, in_thread
+        self._redact = [re.compile(pattern) for pattern in redact]
+        self._usage: dict[str, tuple[int, int, int]] = {}
+        self._messages: dict[str, list[Any]] = {}
+
+    def used(self, id: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count a request of a conversation."""
+        requests, prompt, completion = self._usage.get(id, (0, 0, 0))
+        self._usage[id] = requests + 1, prompt + prompt_tokens, completion + completion_tokens
+
+    def said(self, id: str, messages: list[Any]) -> None:
+        """Keep a conversation's messages, in the place of those before."""
+        self._messages[id] = messages
+
+    async def write_on(self) -> None:
+        """Write what there is, again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            await self._in_thread(self.write)
+
+    def write(self) -> None:
+        """Write what there is."""
+        usage, self._usage = self._usage, {}
+        messages, self._messages = self._messages, {}
+        try:
+            for id, amounts in usage.items():
+                self._store.record_usage(id, *amounts)
+            for id, said in messages.items():
+                self._store.record_messages(id, redacted(said, self._redact))
+        except Exception as error:
+            log.warning("what conversations cost is not kept: %s", " ".join(str(error).split()))
+
+
+def redacted(value: Any, patterns: Sequence[re.Pattern[str]]) -> Any:
+    """A value with the patterns' matches left out of all of its texts, keys among them."""
+    if isinstance(value, str):
+        for pattern in patterns:
+            value = pattern.sub(REDACTED, value)
+        return value
+    if isinstance(value, list):
+        return [redacted(inner, patterns) for inner in value]
+    if isinstance(value, dict):
+        return {redacted(k, patterns): redacted(v, patterns) for k, v in value.items()}
+    return value

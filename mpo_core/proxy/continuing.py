@@ -1,0 +1,48 @@
+"""Whether the upstream goes on from the beginning of a reply, as the mode `thought` needs it."""
+
+import asyncio
+
+from mpo_core.chat import ChatRequest
+from mpo_core.config import ModelConfig
+from mpo_core.connection import Address
+from mpo_core.endpoint import EndpointModel
+from mpo_core.errors import InputError
+from mpo_core.probe import probe
+from mpo_core.prompts import Prompts
+
+TIMEOUT_S = 60.0
+ASKED = [
+    {"role": "user", "content": "Make tea."},
+    {"role": "assistant", "content": Prompts.reply_prefix("Step 1: Boil water.", "thought")},
+]
+
+
+class Continuing:
+    """What is known of the upstream's models, each asked once."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url, self._key = url, key
+        self._found: dict[str, asyncio.Task[str]] = {}
+
+    async def fault(self, model: str, callers_key: str) -> str:
+        """Why a model cannot be given the beginning of its reply; empty where it can."""
+        if model not in self._found:
+            self._found[model] = asyncio.create_task(self._ask(model, callers_key))
+        try:
+            return await asyncio.shield(self._found[model])
+        except InputError as error:
+            # Of the upstream's state at this moment.
+            self._found.pop(model, None)
+            return str(error)
+
+    async def _ask(self, model: str, callers_key: str) -> str:
+        config = ModelConfig(endpoint=self._url, name=model, retries=0, timeout_s=TIMEOUT_S)
+        address = Address(self._url, {}, self._key or callers_key, {})
+        asked = EndpointModel("upstream", config, model, address)
+        try:
+            await probe(asked, [ChatRequest(ASKED, max_tokens=16)])
+        finally:
+            await asked.close()
+        if "prefill" in asked.proven - asked.lacks:
+            return ""
+        return f"the upstream's {model} does not go on from the beginning of a reply"

@@ -1,0 +1,226 @@
+"""A caller's conversations: which one a request belongs to, and the plan that it is given once.
+
+Invariants:
+- A conversation has one plan, or none, from its first request on, whichever worker answers it: what
+  the store has kept first counts.
+- What fails here costs the caller a plan, never an answer.
+- Memory does not grow with the conversations.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mpo_core.config import ProxyConfig
+from mpo_core.errors import InputError
+from mpo_core.proxy.arms import arm_of
+from mpo_core.proxy.asked import Asked
+from mpo_core.proxy.draws import Draws, PlanMissing
+from mpo_core.proxy.metrics import Metrics
+from mpo_core.proxy.records import OFF, Conversation, task_of
+from mpo_core.proxy.store import Store
+from mpo_core.proxy.task_rule import TaskRule
+from mpo_core.proxy.versions import Versions
+from mpo_core.types import Plan
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+FRESH = "fresh"
+REMEMBERED = 4096
+"""Conversations whose plans are held in memory; the others' are read when they go on."""
+LONGEST_REMEMBERED = 4096
+"""Characters of a task that is held."""
+MOST_BEGINNINGS = 64
+"""Beginnings of one request that are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is placed in the requests of a conversation, and what its answers say of it."""
+
+    id: str
+    arm: str
+    task: str
+    plan_id: str | None
+    plan: str | None
+    mode: Any
+    why: str
+
+    @classmethod
+    def of(cls, kept: Conversation) -> "Given":
+        return cls(kept.id, kept.arm, kept.task, kept.plan_id, kept.plan, kept.mode, kept.why)
+
+
+class Conversations:
+    """The conversations of one worker, in the folder that all of them share."""
+
+    def __init__(
+        self, config: ProxyConfig, store: Store, versions: Versions, metrics: Metrics
+    ) -> None:
+        self._config, self._store = config, store
+        self._versions, self._metrics = versions, metrics
+        self.rule = TaskRule(config)
+        self._draws = Draws(config, store, versions, metrics, self.in_thread)
+        self._known: OrderedDict[str, Given] = OrderedDict()
+        self._beginning: dict[str, asyncio.Task[Given]] = {}
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="mpo-proxy")
+
+    async def of(self, asked: Asked) -> Given | None:
+        """The conversation that a request belongs to, begun where it is new; None where the request
+        belongs to none.
+
+        Raises:
+            InputError: the plan that the caller asks for is not there.
+        """
+        try:
+            return await self._of(asked)
+        except InputError:
+            raise
+        except Exception as error:
+            log.warning("a request goes on without a plan", exc_info=error)
+            self._metrics.failures.labels("proxy", "").inc()
+            return None
+
+    def remembered(self, asked: Asked) -> Given | None:
+        """The conversation that a request belongs to, where it is known without a look anywhere."""
+        if named := asked.headers.conversation or asked.served_state:
+            return self._known.get(named)
+        if asked.headers.plan == FRESH or asked.previous_response is not None:
+            return None
+        found = (self._known.get(id) for _, id in _some(asked.beginnings))
+        return next(filter(None, found), None)
+
+    async def also_named(self, name: str, id: str) -> None:
+        """Let a conversation be found by another name."""
+        try:
+            await self.in_thread(self._store.name, name, id)
+        except InputError as error:
+            log.warning("%s: not kept as a name of %s: %s", name, id, error)
+
+    async def in_thread(self, function: Callable[..., T], *values: Any) -> T:
+        """What a function gives that reads or writes the folder."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *values)
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._threads.shutdown()
+
+    # ---------------------------------------------------------------------- which one it is
+
+    async def _of(self, asked: Asked) -> Given | None:
+        beginnings = _some(asked.beginnings)
+        named = asked.headers.conversation or asked.served_state
+        if named is None and asked.previous_response is not None:
+            named = await self.in_thread(self._store.named, asked.previous_response)
+        if named is not None:
+            last = beginnings[-1][0] if beginnings else len(asked.turns)
+            return await self._kept(named) or await self._begun(named, asked, last)
+        if not beginnings:
+            return None
+        if asked.headers.plan == FRESH:
+            return await self._fresh(asked, beginnings)
+        for _, id in beginnings:
+            known = await self._kept(id)
+            if known is not None:
+                return known
+        turns, id = beginnings[-1]
+        return await self._begun(id, asked, turns)
+
+    async def _fresh(self, asked: Asked, beginnings: list[tuple[int, str]]) -> Given:
+        """A conversation that asks for a fresh plan: a new one with each request that is no more
+        than a beginning; what goes on from that beginning belongs to the last of them."""
+        turns, beginning = beginnings[-1]
+        if turns < len(asked.turns) or len(beginnings) > 1:
+            for _, earlier in beginnings:
+                id = await self.in_thread(self._store.named, earlier)
+                known = await self._kept(id) if id else None
+                if known is not None:
+                    return known
+        given = await self._begun(secrets.token_hex(12), asked, turns)
+        await self.in_thread(self._store.name, beginning, given.id)
+        return given
+
+    async def _kept(self, id: str) -> Given | None:
+        if id in self._known:
+            self._known.move_to_end(id)
+            return self._known[id]
+        if id in self._beginning:
+            return await asyncio.shield(self._beginning[id])
+        kept = await self.in_thread(self._store.conversation, id)
+        return self._remembered(kept) if kept else None
+
+    def _remembered(self, kept: Conversation) -> Given:
+        given = Given.of(kept)
+        if len(given.task) <= LONGEST_REMEMBERED:
+            self._known[given.id] = given
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return given
+
+    async def _begun(self, id: str, asked: Asked, beginning: int) -> Given:
+        """A new conversation; of requests that begin it at once, the first does."""
+        if id not in self._beginning:
+            task = asyncio.create_task(self._begin(id, asked, beginning))
+            self._beginning[id] = task
+            task.add_done_callback(lambda _: self._beginning.pop(id, None))
+        # A caller that leaves does not take the plan from those who wait for it too.
+        return await asyncio.shield(self._beginning[id])
+
+    # ---------------------------------------------------------------------- what it is given
+
+    async def _begin(self, id: str, asked: Asked, beginning: int) -> Given:
+        planners = self._versions.planners
+        assert planners is not None
+        text = self.rule.task(asked, beginning) or ""
+        longest = self._config.longest_task
+        task = task_of(text[:longest])
+        wanted = asked.headers.plan
+        # Who asks for a fresh plan is given one.
+        off = 0.0 if wanted == FRESH else self._config.off
+        arm = OFF if wanted == OFF else arm_of(id, off, planners)
+        made = Conversation(
+            id=id,
+            task_id=task.id,
+            task=task.description,
+            arm=arm,
+            model=task_of(asked.model).description,
+            mode=self._config.mode,
+            begun=time.time(),
+        )
+
+        async def opened(plan: Plan) -> Given:
+            given = {"plan_id": plan.id, "plan": plan.text, "planner": plan.origin}
+            return await self._open(made.model_copy(update={"arm": plan.origin, **given}))
+
+        if wanted not in (None, OFF, FRESH):
+            return await opened(await self._draws.named(task, wanted))
+        if arm == OFF:
+            return await self._open(made)
+        try:
+            if not text or len(text) > longest:
+                raise PlanMissing("task too long" if text else "no task")
+            return await self._draws.given(arm, task, opened, fresh=wanted == FRESH)
+        except PlanMissing as missing:
+            return await self._open(made.model_copy(update={"why": missing.why}))
+
+    async def _open(self, made: Conversation) -> Given:
+        kept = await self.in_thread(self._store.open_conversation, made)
+        if kept == made:
+            self._metrics.conversations.labels(made.arm).inc()
+            if made.arm != OFF:
+                self._metrics.plans.labels(made.arm, made.why or "given").inc()
+        return self._remembered(kept)
+
+
+def _some(beginnings: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The shortest, and the whole."""
+    if len(beginnings) <= MOST_BEGINNINGS:
+        return beginnings
+    return [*beginnings[: MOST_BEGINNINGS - 1], beginnings[-1]]

@@ -1,0 +1,91 @@
+"""The versions of the planner that a proxy knows: `planners.json` in its folder.
+
+It is written whole, and read again when it has changed, so that a new version is taken up without
+a restart. Conversations under way keep their plan, which is in the store.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError, model_validator
+
+from mpo_core.config.faults import in_words
+from mpo_core.errors import InputError
+from mpo_core.files import write_text
+from mpo_core.proxy.records import ENVIRONMENT, OFF
+from mpo_core.textfile import read_text
+from mpo_core.types import Record
+
+FILE = "planners.json"
+
+
+class Source(Record):
+    """Where a version's plans come from: a file of plans, a server, or weights; one of the three.
+
+    Relative paths are relative to the proxy's folder.
+    """
+
+    plans: Path | None = None
+    """JSON lines of task and plan, by the task's text."""
+    endpoint: str | None = None
+    """Base URL of an OpenAI-compatible server, with `model`."""
+    model: str | None = None
+    folder: Path | None = None
+    """A Hugging Face model folder, or an adapter's."""
+    env: str = ENVIRONMENT
+    """The environment by whose prompt a model is asked; that of callers' tasks by default."""
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "Source":
+        given = [k for k in ("plans", "endpoint", "folder") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError("give one of plans, endpoint (with model) and folder")
+        if (self.model is None) != (self.endpoint is None):
+            raise ValueError("endpoint and model belong together")
+        return self
+
+
+class Canary(Record):
+    """A version that is tried on a share of the new conversations."""
+
+    version: str
+    share: float = Field(gt=0, lt=1)
+
+
+class Planners(Record):
+    """All versions, and which of them write plans."""
+
+    current: str
+    canary: Canary | None = None
+    versions: dict[str, Source]
+
+    @model_validator(mode="after")
+    def _named(self) -> "Planners":
+        for name in [self.current, *([self.canary.version] if self.canary else [])]:
+            if name not in self.versions:
+                raise ValueError(f"{name!r} is not among the versions")
+        if OFF in self.versions or "" in self.versions:
+            raise ValueError(f"no version can be called {OFF!r} or nothing")
+        if self.canary and self.canary.version == self.current:
+            raise ValueError("the canary is the current version")
+        return self
+
+
+def read_planners(folder: Path) -> Planners | None:
+    """What a proxy's folder says of its planners; None where it says nothing.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Planners.model_validate_json(read_text(path))
+    except ValidationError as error:
+        faults = "; ".join(in_words(fault) for fault in error.errors())
+        raise InputError(f"{path}: {faults}; mend it, or delete it to begin anew") from error
+
+
+def write_planners(folder: Path, planners: Planners) -> None:
+    """Say which planners there are. Raises InputError where the file cannot be written."""
+    write_text(folder / FILE, planners.model_dump_json(indent=1, exclude_none=True) + "\n")

@@ -1,0 +1,252 @@
+"""The way to the upstream and back: what it answers reaches the caller as it came.
+
+Nothing is decoded and nothing is read into memory whole. A caller that leaves ends the call.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from starlette.types import Receive, Scope, Send
+
+from mpo_core.config import ProxyConfig
+from mpo_core.connection import cause_of, proxy_of
+
+Headers = list[tuple[bytes, bytes]]
+CONNECT_S = 10.0
+IDLE_S = 4.0
+"""Connections are kept for the next request shorter than servers of the kind keep theirs."""
+OF_ONE_HOP = frozenset(
+    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    b"transfer-encoding upgrade expect host content-length".split()
+)
+"""Headers that are of a connection, not of what is said through it."""
+TAIL = 4096
+"""Bytes at the end of an answer in which its usage is looked for."""
+_PROMPT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d+)')
+_COMPLETION = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d+)')
+_RESPONSE = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]+)"')
+
+
+class UpstreamFailed(Exception):
+    """The upstream gave no answer: in words, with the status to answer with."""
+
+    def __init__(self, message: str, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+class Broken(Exception):
+    """An answer ended in its middle; so must what the caller gets of it."""
+
+
+class CallerLeft(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass
+class Answered:
+    """What is known of an answer once it has been passed on."""
+
+    status: int = 0
+    whole: bool = False
+    """All of it has been sent to the caller."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    response: str = ""
+    """The id of a response, by the Responses API."""
+
+
+class Upstream:
+    """A client of one OpenAI-compatible server."""
+
+    def __init__(self, url: str, key: str, config: ProxyConfig) -> None:
+        """
+        Args:
+            url: base URL, with `/v1` where the server has it.
+            key: sent in place of the caller's; empty to pass on the caller's.
+        """
+        self.url, self._key = url.rstrip("/"), key
+        self._timeout_s = config.timeout_s
+        through = proxy_of(url)
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(config.timeout_s, connect=CONNECT_S, pool=CONNECT_S),
+            limits=httpx.Limits(
+                max_connections=config.connections,
+                max_keepalive_connections=config.connections,
+                keepalive_expiry=IDLE_S,
+            ),
+            proxy=through.url if through else None,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    def headers(self, given: Iterable[tuple[bytes, bytes]], without: frozenset[bytes]) -> Headers:
+        """A caller's headers as they are sent on, with the upstream's key where it is the proxy's.
+
+        Args:
+            without: names, in lower case, of further headers that are not sent on.
+        """
+        # Whatever the caller's `Connection` names is of that connection, too.
+        given = list(given)
+        named = b",".join(value for name, value in given if name.lower() == b"connection")
+        of_hop = {name.strip().lower() for name in named.split(b",")}
+        left_out = OF_ONE_HOP | of_hop | without
+        if self._key:
+            left_out |= {b"authorization", b"api-key", b"x-api-key"}
+        sent = [
+            (name, value)
+            for name, value in given
+            if name.lower() not in left_out and not name.lower().startswith(b"x-mpo-")
+        ]
+        if self._key:
+            sent.append((b"authorization", b"Bearer " + self._key.encode()))
+        return sent
+
+    @asynccontextmanager
+    async def answer(
+        self, method: str, path: str, headers: Headers, body: bytes
+    ) -> AsyncIterator[httpx.Response]:
+        """The upstream's answer, its body still to come.
+
+        Args:
+            path: below the base URL, with its query.
+
+        Raises:
+            UpstreamFailed: it gave none.
+        """
+        url = f"{self.url}{path}"
+        request = httpx.Request(method, url, headers=headers, content=body)
+        try:
+            response = await self._sent(request)
+        except httpx.HTTPError as error:
+            raise self._failed(error) from error
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        """The response to a request; sent again where a kept connection turns out to be closed."""
+        try:
+            return await self._client.send(request, stream=True)
+        except httpx.RemoteProtocolError as error:
+            if "without sending a response" not in str(error):
+                raise
+        return await self._client.send(request, stream=True)
+
+    def _failed(self, error: httpx.HTTPError) -> UpstreamFailed:
+        words, _ = cause_of(error, self.url, self._timeout_s)
+        if isinstance(error, httpx.PoolTimeout):
+            return UpstreamFailed("too many requests are under way", 503, "overloaded")
+        if isinstance(error, httpx.TimeoutException):
+            host = urlsplit(self.url).hostname
+            slow = f"{host} did not answer within {self._timeout_s:g} s (proxy.timeout_s)"
+            connecting = isinstance(error, httpx.ConnectTimeout)
+            return UpstreamFailed(words if connecting else slow, 504, "upstream_timeout")
+        return UpstreamFailed(f"upstream: {words}", 502, "upstream_unreachable")
+
+
+async def passed_on(
+    response: httpx.Response,
+    send: Send,
+    added: Headers,
+    found: Answered,
+    *,
+    reads_response: bool,
+) -> None:
+    """Send an answer to the caller, chunk by chunk as it comes.
+
+    Args:
+        added: headers of the proxy's own.
+        found: what is known of it at each moment.
+        reads_response: look for the id of a response.
+
+    Raises:
+        Broken: it ended before it was whole.
+    """
+    found.status = response.status_code
+    kept = [(k.lower(), v) for k, v in response.headers.raw if k.lower() not in ANSWERS_HOP]
+    await send(
+        {"type": "http.response.start", "status": response.status_code, "headers": kept + added}
+    )
+    last = b""
+    try:
+        async for chunk in response.aiter_raw():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if reads_response and not found.response and (named := _RESPONSE.search(chunk)):
+                found.response = named[1].decode(errors="replace")
+            last = chunk if len(chunk) >= TAIL else last[len(chunk) - TAIL :] + chunk
+    except httpx.HTTPError as error:
+        raise Broken(str(error) or type(error).__name__) from error
+    found.prompt_tokens = _last_number(_PROMPT, last[-TAIL:])
+    found.completion_tokens = _last_number(_COMPLETION, last[-TAIL:])
+    found.whole = True
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+ANSWERS_HOP = OF_ONE_HOP - {b"content-length"}
+"""Of an answer's headers: its length is what the caller is told."""
+
+
+async def while_there(receive: Receive, work: Any, answered: Answered | None = None) -> Any:
+    """What a coroutine gives, cancelled when the caller leaves.
+
+    Args:
+        answered: of the answer that it sends, which a caller leaves rightly when it is whole.
+
+    Raises:
+        CallerLeft: it has.
+    """
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done() or (answered and answered.whole):
+            return await task
+        raise CallerLeft
+    finally:
+        for one in (task, leaving):
+            if not one.done():
+                one.cancel()
+        await asyncio.gather(task, leaving, return_exceptions=True)
+
+
+async def read_body(receive: Receive, scope: Scope, most: int) -> bytes | None:
+    """A request's whole body; None where it is larger than `most` bytes.
+
+    Raises:
+        CallerLeft: it left before all was there.
+    """
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > most:
+        return None
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerLeft
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            return None
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _last_number(pattern: re.Pattern[bytes], text: bytes) -> int:
+    found = pattern.findall(text)
+    return int(found[-1]) if found else 0

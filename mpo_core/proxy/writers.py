@@ -1,0 +1,156 @@
+"""Who writes the plans of a planner's version: a model, served or in this process, or a file."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Protocol
+
+from mpo_core.chat import ChatModel, ChatRequest
+from mpo_core.config import ModelConfig, ProxyConfig
+from mpo_core.errors import InputError
+from mpo_core.formats import plans_by_text, words_of
+from mpo_core.markup import contained
+from mpo_core.model_folder import model_folder_fault
+from mpo_core.planning import NoPlan, Sampling, draw_plans
+from mpo_core.prompts import Prompts
+from mpo_core.proxy.planners import Source
+from mpo_core.setup import Model
+from mpo_core.textfile import read_text
+from mpo_core.types import Task
+
+
+class Writer(Protocol):
+    """Writes plans for tasks of callers."""
+
+    async def ready(self) -> None:
+        """Be able to answer at once; may take long."""
+        ...
+
+    async def write(self, task: Task, sample: int, *, sampled: bool) -> str:
+        """A plan's text.
+
+        Args:
+            sample: how many plans the task has had before; another one gives another plan.
+            sampled: at the planner's temperature; else the greedy plan.
+
+        Raises:
+            NoPlan: the answers held no plan, or the file has none for the task.
+            ModelUnavailable, ContextFull, InputError: of the model.
+        """
+        ...
+
+    def known(self, task: Task) -> list[str]:
+        """The plans that it has for a task without writing any."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class FileWriter:
+    """Plans that stand in a file, by their tasks' texts; several of a task are taken in turn."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InputError for a file that cannot be used."""
+        self._path = path
+        self._plans = plans_by_text(path)
+
+    async def ready(self) -> None:
+        """It is."""
+
+    async def write(self, task: Task, sample: int, *, sampled: bool) -> str:
+        texts = self.known(task)
+        if not texts:
+            raise NoPlan(f"{self._path}: no plan for this task", fault="not in the file")
+        return texts[sample % len(texts)]
+
+    def known(self, task: Task) -> list[str]:
+        return self._plans.get(words_of(task.description), [])
+
+    async def close(self) -> None:
+        pass
+
+
+class ModelWriter:
+    """Plans that a model is asked for, as the suite asks its planners."""
+
+    def __init__(self, model: ChatModel, prompts: Prompts, config: ProxyConfig) -> None:
+        self._model, self._prompts, self._config = model, prompts, config
+        self._slots = asyncio.Semaphore(config.planner_concurrency)
+
+    async def ready(self) -> None:
+        """Weights of this process are loaded."""
+        hello = ChatRequest([{"role": "user", "content": "Hello"}], max_tokens=1)
+        if not hasattr(self._model, "address"):
+            await self._model.chat(hello)
+
+    async def write(self, task: Task, sample: int, *, sampled: bool) -> str:
+        sampling = Sampling(
+            per_task=1,
+            temperature=self._config.temperature if sampled else 0.0,
+            max_tokens=self._config.max_tokens,
+            seed=0,
+            resamples=1,
+        )
+        messages = self._prompts.planner_messages(task.description)
+        async with self._slots:
+            [(text, _)], _ = await draw_plans(
+                task.id,
+                messages,
+                self._model,
+                sampling,
+                self._model.fingerprint,
+                count=1,
+                first=sample,
+            )
+        return contained(text)
+
+    def known(self, task: Task) -> list[str]:
+        return []
+
+    async def close(self) -> None:
+        await self._model.close()
+
+
+def writer_of(source: Source, folder: Path, prompts: Prompts, config: ProxyConfig) -> Writer:
+    """The writer of a version.
+
+    Args:
+        folder: what the source's relative paths are relative to.
+
+    Raises:
+        InputError: the source cannot be used.
+    """
+    if source.plans is not None:
+        return FileWriter(folder / source.plans)
+    settings = {"concurrency": config.planner_concurrency}
+    if source.endpoint is not None:
+        served = ModelConfig(
+            endpoint=source.endpoint,
+            name=source.model,
+            api_key_env=config.planner_key_env,
+            timeout_s=config.planner_timeout_s,
+            retries=1,
+            **settings,
+        )
+        return ModelWriter(Model("planner", served).connect(), prompts, config)
+    assert source.folder is not None
+    weights = folder / source.folder
+    base, trained = _weights(weights)
+    here = ModelConfig(source=str(base), **settings)
+    return ModelWriter(Model("planner", here, trained=trained).connect(), prompts, config)
+
+
+def _weights(folder: Path) -> tuple[Path | str, Path | None]:
+    """The base model of a folder, and the adapter in it where it holds one. Raises InputError."""
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file():
+        if fault := model_folder_fault(folder):
+            raise InputError(f"{folder}: no model folder: {fault}")
+        return folder, None
+    try:
+        base = json.loads(read_text(adapter))["base_model_name_or_path"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{adapter}: names no base model (base_model_name_or_path)") from error
+    return base, folder

@@ -1,0 +1,48 @@
+"""The versions of the planner that a proxy knows."""
+
+import json
+
+import pytest
+
+from mpo_core.errors import InputError
+from mpo_core.proxy.planners import FILE, Canary, Planners, Source, read_planners, write_planners
+
+V1 = '"v1": {"plans": "plans.jsonl"}'
+
+
+def test_what_is_written_is_read(tmp_path):
+    planners = Planners(
+        current="v1",
+        canary=Canary(version="v2", share=0.1),
+        versions={
+            "v1": Source(endpoint="http://h:1/v1", model="m"),
+            "v2": Source(folder=tmp_path / "weights"),
+        },
+    )
+    assert read_planners(tmp_path) is None
+    write_planners(tmp_path, planners)
+    assert read_planners(tmp_path) == planners
+
+
+ONE = {"current": "v1", "versions": {"v1": {"plans": "plans.jsonl"}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "EOF"),
+        (ONE | {"current": "v2"}, "'v2' is not among the versions"),
+        (ONE | {"canary": {"version": "v2", "share": 0.1}}, "'v2' is not among"),
+        (ONE | {"canary": {"version": "v1", "share": 0.1}}, "is the current version"),
+        (ONE | {"versions": {"v1": {}}}, "give one of plans"),
+        (ONE | {"versions": {"v1": {"endpoint": "http://h/v1"}}}, "belong together"),
+        (ONE | {"versions": {"v1": {"folder": "f", "plans": "p"}}}, "give one of"),
+        ({"current": "off", "versions": {"off": {"plans": "p"}}}, "can be called 'off'"),
+        (ONE | {"old": 1}, "old: unknown key"),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path, content, fault):
+    (tmp_path / FILE).write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=fault) as refused:
+        read_planners(tmp_path)
+    assert str(refused.value).startswith(str(tmp_path / FILE)) and "\n" not in str(refused.value)
