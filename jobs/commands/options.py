@@ -27,4 +27,4 @@ def opened_run(config: str, overrides: list[str] | None) -> "Run":
     """The run of a config's name, checked. Raises InputError for whatever it would stumble over."""
     from jobs.run import Run
 
-    return Run(named_config(config, overrides or []))
+    return Run(named_config(config, overrides or []), config)
