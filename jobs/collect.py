@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs.origins import note_origin
 from jobs.rollout import EVALUATION, Episodes, agent_protocol, expert_requests, play
-from jobs.run import Run
+from jobs.run import ENGINES, Run
 from mpo_core import aio
 from mpo_core.chat import ChatModel
 from mpo_core.episode import EpisodeRequest
@@ -163,7 +163,7 @@ def _make_owed(
 ) -> dict[str, str]:
     model, stage = None, lessons.stage
     if lessons.teacher is not None:
-        with run.timed("engines"):
+        with run.timed(ENGINES):
             model = run.chat_model(lessons.teacher)
     teacher = _teacher(run, lessons, model)
     done = len({plan.task_id for plan in seeds_of(tasks, teacher, ledger)})

@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from jobs.rounds import rounds
 from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
 from jobs.tasks import TasksOf
+from jobs.tracked import Evaluated, log_results
 from jobs.train import complete_curves
 from mpo_core.config import bearing_on
 from mpo_core.evaluation import Attempt, compare, task_results
@@ -21,30 +21,11 @@ from mpo_core.report.conduct import conduct
 from mpo_core.report.details import details
 from mpo_core.report.gain import compared_arms, example
 from mpo_core.report.spending import spending
-from mpo_core.types import Episode, EpisodeFigures, Plan, PreferencePair, TaskResult
+from mpo_core.types import EpisodeFigures, PreferencePair, TaskResult
 
 log = logging.getLogger(__name__)
 TOLD_BY_CONTENT = ("envs", "models", "prompts_dir")
 """What the summary tells by protocols and fingerprints, which hold wherever the files lie."""
-PLAN_COLUMNS = ("id", "task_id", "text", "origin", "sample")
-EPISODE_COLUMNS = (
-    "key",
-    "task_id",
-    "plan_id",
-    "plan_mode",
-    "model",
-    "repetition",
-    "reward",
-    "success",
-    "end",
-    "steps",
-    "prompt_tokens",
-    "completion_tokens",
-    "seconds",
-    "not_understood",
-)
-SHOWN_EPISODES = 50
-"""Of each stage, whose texts MLflow is given; of all others it has the figures."""
 
 
 def evaluate(run: Run, tasks: TasksOf) -> dict[str, Any]:
@@ -105,13 +86,12 @@ def published(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
         by_arm.setdefault(attempt.arm, []).append(attempt.episode)
     summary["conduct"] = conduct(by_arm)
     write_report(run.files.report, summary, found.results, _details(run, tasks, found.attempts))
-    shown = [
-        (stage, found.ledgers[stage].whole(key))
-        for stage, episodes in found.played.items()
-        # Keys are hashes: the least of them are episodes drawn by chance, the same every time.
-        for key in nsmallest(SHOWN_EPISODES, (episode.key for episode in episodes))
-    ]
-    _track(run, summary, found.plans, found.played, shown)
+    for version, training in _trainings(run).items():
+        # A killed driver may have left rows of it that it had not read.
+        complete_curves(run, version, training)
+    log_results(
+        run, Evaluated(summary, tasks, found.plans, found.attempts, found.played, found.ledgers)
+    )
     return summary
 
 
@@ -187,76 +167,6 @@ def _settings(run: Run) -> dict[str, Any]:
         for key, value in bearing_on(run.config, "decides", "adds").items()
         if key.split(".")[0] not in TOLD_BY_CONTENT and key.split(".")[-1] != "seed"
     }
-
-
-def metrics_of(summary: dict[str, Any]) -> dict[str, float]:
-    """The summary's numbers by the names that MLflow shows them under."""
-    metrics = _statistics(summary)
-    if "sampled" in summary:
-        drawn = _statistics(summary["sampled"])
-        metrics |= {f"sampled/{name}": value for name, value in drawn.items()}
-    for name in ("plans", "episodes", "pairs", "tokens_per_s", "env_steps_per_s"):
-        metrics[name] = summary[name]
-    for name in ("episodes", "saved"):
-        if "spending" in summary:
-            metrics[f"scoring/{name}"] = summary["spending"][name]
-    for rule, amounts in summary["pair_rules"].items():
-        metrics[f"pairs/{rule}"] = amounts["pairs"]
-    for stage, seconds in summary["wall_seconds"].items():
-        metrics[f"seconds/{stage}"] = seconds
-    return metrics
-
-
-def _statistics(found: dict[str, Any]) -> dict[str, float]:
-    """The numbers of `compare`, by the names that MLflow shows them under."""
-    metrics = {
-        f"{arm}/{name}": result[name]
-        for arm, result in found["arms"].items()
-        for name in ("mean_reward", "success_rate", "mean_steps")
-    }
-    for row in found["table"]:
-        metrics[f"{row['env']}/{row['split']}/{row['arm']}/mean_reward"] = row["mean_reward"]
-        metrics[f"{row['env']}/{row['split']}/{row['arm']}/success_rate"] = row["success_rate"]
-    for row in found["paired"]:
-        arms = f"{row['arm_a']}-{row['arm_b']}"
-        metrics[f"paired/{row['env']}/{row['split']}/{arms}"] = row["diff"]
-    return metrics
-
-
-def _track(
-    run: Run,
-    summary: dict[str, Any],
-    plans: list[Plan],
-    played: dict[str, list[EpisodeFigures]],
-    shown: list[tuple[str, Episode]],
-) -> None:
-    for version, training in _trainings(run).items():
-        # An MLflow run may have been deleted after a training, and another stand for it.
-        complete_curves(run, version, training)
-    run.tracker.log_metrics(metrics_of(summary))
-    run.tracker.log_table(
-        "plans", [{name: getattr(p, name) for name in PLAN_COLUMNS} for p in plans]
-    )
-    run.tracker.log_table(
-        "episodes",
-        [
-            {"stage": stage} | {name: getattr(e, name) for name in EPISODE_COLUMNS}
-            for stage, episodes in played.items()
-            for e in episodes
-        ],
-    )
-    run.tracker.log_table(
-        "conversations",
-        [
-            {
-                "stage": stage,
-                **{name: getattr(e, name) for name in ("key", "task_id", "plan", "reward", "end")},
-                "conversation": "\n\n".join(f"{m['role']}: {m['content']}" for m in e.messages),
-            }
-            for stage, e in shown
-        ],
-    )
-    run.tracker.log_folder(run.files.report, "report")
 
 
 def _lines(path: Path) -> int:

@@ -12,6 +12,7 @@ from mpo_core.ledger import Ledger
 from mpo_core.progress import EpisodeProgress
 from mpo_core.rollout import play_owed
 from mpo_core.scoring import load_scores, requests_to_score, save_scores, score_plans
+from mpo_core.tracking.pace import Pace
 from mpo_core.types import Episode, EpisodeFigures, Plan, PlanScore, Task
 
 SCORING = "scoring"
@@ -112,7 +113,16 @@ async def _play(
     keys = {request.key for request in requests}
     before = [ledger[key] for key in keys if key in ledger]
     async with run.backend.players(run.suites, run.prompts, model) as (play_one, places):
-        with run.timed(name) as amounts, EpisodeProgress(label, len(keys), before) as progress:
+        with (
+            run.timed(name) as amounts,
+            EpisodeProgress(label, len(keys), before) as progress,
+            Pace(run.opened_tracker, (one.reward for one in before)) as pace,
+        ):
+
+            def note(episode: Episode) -> None:
+                progress.episode(episode)
+                pace.episode(episode)
+
             try:
                 await play_owed(
                     requests,
@@ -121,7 +131,7 @@ async def _play(
                     concurrency=places,
                     attempts=run.config.cluster.episode_attempts,
                     unusable_limit=run.config.agent.unusable_limit,
-                    on_episode=progress.episode,
+                    on_episode=note,
                 )
             finally:
                 amounts["completion_tokens"] = progress.tokens

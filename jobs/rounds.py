@@ -52,11 +52,13 @@ def run_rounds(run: Run, tasks: Sequence[Task]) -> Rounds:
     first: tuple[list[Plan], list[PlanScore], list[PreferencePair]] | None = None
     for number in range(1, run.config.rounds + 1):
         this = Round.of(run.config, number)
-        plans = collect_plans(run, this.start, "train", tasks)
-        scores = collect_scores(run, tasks, plans, number)
-        pairs = collect_pairs(run, tasks, plans, scores, number)
-        first = first or (plans, scores, pairs)
-        outcome = _run_round(run, this, tasks, pairs, outcomes)
+        with run.opened_tracker.nested(f"round {number}", "round"):
+            plans = collect_plans(run, this.start, "train", tasks)
+            scores = collect_scores(run, tasks, plans, number)
+            pairs = collect_pairs(run, tasks, plans, scores, number)
+            first = first or (plans, scores, pairs)
+            outcome = _run_round(run, this, tasks, pairs, outcomes)
+            run.opened_tracker.log_tags({f"mpo.{k}": v for k, v in asdict(outcome).items()})
         outcomes.append(outcome)
         write_text(run.files.rounds, json.dumps([asdict(o) for o in outcomes], indent=1))
         if not outcome.kept or not run.config.trains:

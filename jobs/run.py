@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar
@@ -31,12 +32,16 @@ from mpo_core.proxy.prompt import planner_prompts
 from mpo_core.proxy.records import ENVIRONMENT
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
-from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
+from mpo_core.tracking import Kind, MlflowTracker, NoTracker, Tracker
+from mpo_core.tracking.about import params_of, source_tags
 from mpo_core.training.settings import SUMMARY_FILE
 from mpo_core.types import Record, Split, Task, content_hash
 
 R = TypeVar("R", bound=Record)
 log = logging.getLogger(__name__)
+
+ENGINES = "engines"
+"""The stage in which models are started."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,10 @@ class Run:
     Use as a context manager to work in it; what it started is stopped at the end.
     """
 
-    def __init__(self, config: Config, *, make: bool = True) -> None:
+    def __init__(self, config: Config, source: str = "", *, make: bool = True) -> None:
         """
         Args:
+            source: what the config was named by: a preset, a file or a run's folder.
             make: whether tasks that have to be generated first are.
 
         Raises:
@@ -80,7 +86,7 @@ class Run:
         """
         default_cache()  # Must be known: libraries would stumble over a user without a home.
         refuse_other_settings(config)
-        self.config = config
+        self.config, self.source = config, source
         self.dir = config.run_dir
         self.suites: dict[str, Suite] = {
             name: suite_class(name)(section) for name, section in config.envs.items()
@@ -182,10 +188,32 @@ class Run:
         if not self.config.tracking.enabled:
             return NoTracker()
         config = self.config
-        params = flat(config.model_dump(mode="json"))
         # By its name too: the copy of a run's folder is a run of its own.
         own = content_hash(config.name, identity(config))
-        return MlflowTracker(config.tracking, config.runs_dir, self.dir, params, own)
+        return MlflowTracker(
+            config.tracking, config.runs_dir, self.dir, params_of(config), own, tags=self._tags()
+        )
+
+    @property
+    def opened_tracker(self) -> Tracker:
+        """The tracker where it was asked for; stages that are run alone log nothing."""
+        return self.__dict__.get("tracker") or NoTracker()
+
+    def _tags(self) -> dict[str, Any]:
+        """What MLflow is told of the run besides its settings."""
+        config = self.config
+        models = {
+            role: model.source or model.name or model.scripted or name
+            for role, name in (("planner", config.planner.model), ("agent", config.agent.model))
+            for model in (config.models[name],)
+        }
+        return source_tags() | {
+            "mpo.preset": self.source or config.name,
+            "mpo.environments": ", ".join(config.envs),
+            "mpo.models": ", ".join(f"{role} {model}" for role, model in models.items()),
+            "mpo.seed": config.seed,
+            "mpo.version": version("mpo-suite"),
+        }
 
     @property
     def agent_trainee(self) -> Trainee:
@@ -270,11 +298,11 @@ class Run:
         return read_records(path, kind) if path.is_file() else []
 
     def _model_as_it_is(self, name: str) -> ChatModel:
-        with self.timed("engines"):
+        with self.timed(ENGINES):
             return self.chat_model(name)
 
     def _trained_model(self, of: Trainee) -> ChatModel:
-        with self.timed("engines"):
+        with self.timed(ENGINES):
             of.require_trained()
             return self.backend.trained_model(of.model, of.folder, own_engine=of.own_engine)
 
@@ -284,7 +312,17 @@ class Run:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[dict[str, float]]:
-        """Adds the stage's seconds, and what is put into the dict, to the run's `timings.json`."""
+        """Adds the stage's seconds, and what is put into the dict, to the run's `timings.json`;
+        the tracker, where it is open, has the stage as a run of its own."""
+        tracker = NoTracker() if stage == ENGINES else self.opened_tracker
+        kind: Kind = "training" if stage.startswith("train ") else "stage"
+        with tracker.nested(stage, kind, alone=kind == "training"):
+            with self._timed(stage) as amounts:
+                yield amounts
+            tracker.log_tags({f"mpo.{name}": round(value, 3) for name, value in amounts.items()})
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[dict[str, float]]:
         amounts: dict[str, float] = {}
         start = time.monotonic()
         try:

@@ -38,6 +38,7 @@ from mpo_core.locks import lock_file
 from mpo_core.overrides import split_override
 from mpo_core.progress import Bar
 from mpo_core.tracking import MlflowTracker
+from mpo_core.tracking.about import source_tags
 from mpo_core.types import content_hash
 
 Place = Literal["slurm", "local", "debug"]
@@ -192,13 +193,18 @@ class Sweep:
     def _parent(self) -> MlflowTracker:
         """The MLflow run that the points' runs stand under."""
         params = {"points": ", ".join(point.name for point in self.points)}
-        return MlflowTracker(self.base.tracking, self.base.runs_dir, self.dir, params)
+        tracking = self.base.tracking.model_copy(update={"system_metrics": False})
+        return MlflowTracker(
+            tracking, self.base.runs_dir, self.dir, params, tags=source_tags(), kind="sweep"
+        )
 
     def _write_configs(self) -> None:
-        parent = self._parent().run_id if self.base.tracking.enabled else None
+        if self.base.tracking.enabled:
+            self._parent().close()
         for point in self.points:
             config = self.configs[point.name]
-            config.tracking.parent = parent
+            if self.base.tracking.enabled:
+                config.tracking.parent = str(self.dir.resolve())
             save_config(config, self._file(point, "yaml"))
 
     def _job(self, point: Point) -> PointJob:

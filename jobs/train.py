@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mpo_core.config import TrainingConfig, deciding
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
+from mpo_core.tracking.tracker import dataset
 from mpo_core.training.settings import Method, TrainingJob
 from mpo_core.types import (
     Demonstration,
@@ -194,35 +194,28 @@ def train(
         **asked,
     )
 
-    def track(row: dict[str, Any]) -> None:
-        # A tracking server that is lost does not stop the training.
-        with suppress(InputError):
-            _track(run, trainee.name, row)
-
     with run.timed(f"train {trainee.name}"):
-        summary = run.backend.train(job, track)
+        run.tracker.log_tags({"mpo.method": method, "mpo.start": start or trainee.model})
+        read = [(rows, "training"), *([(validation, "validation")] if validation else [])]
+        run.tracker.log_inputs([dataset(path, context) for path, context in read])
+        summary = run.backend.train(job, lambda row: _track(run, row))
     complete_curves(run, trainee.name, summary)
     return summary
 
 
-def _track(run: Run, name: str, row: dict[str, Any]) -> None:
+def _track(run: Run, row: dict[str, Any]) -> None:
     """Log a step, or a measurement on the validation rows."""
     if "step" in row:
-        metrics = {f"{name}/{key}": row[key] for key in row.keys() - UNTRACKED}
+        metrics = {key: row[key] for key in row.keys() - UNTRACKED}
         run.tracker.log_metrics(metrics, step=int(row["step"]))
 
 
 def complete_curves(run: Run, name: str, done: dict[str, Any]) -> None:
-    """Log what the tracker lacks of the finished training of a `Trainee` of that name.
-
-    Those are rows that a killed driver had not read, and all of them where the run goes on with
-    another tracking server or in another MLflow run.
-    """
-    for loss, rows in (("loss", done["curve"]), ("eval_loss", done["validation"])):
-        logged = run.tracker.logged_steps(f"{name}/{loss}")
-        for row in rows:
-            if row["step"] not in logged:
-                _track(run, name, row)
+    """Log what is not logged of the finished training of a `Trainee` of that name: rows that a
+    killed driver had not read, and all of them where MLflow has the run under other settings."""
+    with run.tracker.nested(f"train {name}", "training", alone=True):
+        for row in [*done["curve"], *done["validation"]]:
+            _track(run, row)
 
 
 def _require_some(run: Run, this: Round, pairs: Sequence[PreferencePair]) -> None:

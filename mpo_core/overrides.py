@@ -8,7 +8,7 @@ the tree has already, and the fields that may come after it.
 import json
 import re
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -162,3 +162,14 @@ def _bare(kind: Any) -> Any:
         kinds = [_bare(one) for one in get_args(kind)]
         return next((one for one in kinds if _is_section(one) or _values(one)), kinds[0])
     return kind
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping with dotted keys."""
+    items: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            items |= flat(value, f"{prefix}{key}.")
+        else:
+            items[f"{prefix}{key}"] = value
+    return items

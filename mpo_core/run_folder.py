@@ -11,6 +11,7 @@ agent/sft/ planner/<version>/       weights; planner/served/ as engines load the
 checkpoints/<version>/              of a training that has not ended
 rounds.json  timings.json  mlflow_run_id  view.sqlite
 conversations.jsonl  feedback.json  callers' conversations, and the rounds that learnt from them
+tracking/                           what is logged to MLflow, and how far MLflow has it
 report/
 """
 
@@ -57,6 +58,25 @@ class RunFolder:
         return self.path / "mlflow_run_id"
 
     @property
+    def tracking(self) -> Path:
+        """Folder of what is logged to MLflow."""
+        return self.path / "tracking"
+
+    @property
+    def queue(self) -> Path:
+        """What is logged, in its order."""
+        return self.tracking / "queue.jsonl"
+
+    @property
+    def sent(self) -> Path:
+        """How far each store has it."""
+        return self.tracking / "sent.json"
+
+    def logged_table(self, table: str) -> Path:
+        """A table as MLflow is given it."""
+        return self.tracking / "tables" / f"{table}.json"
+
+    @property
     def view(self) -> Path:
         """Where the records stand, for `mpo view`; a copy that may be deleted at any time."""
         return self.path / "view.sqlite"
@@ -68,13 +88,17 @@ class RunFolder:
 
     def of_this_run_alone(self) -> set[str]:
         """What says nothing of a run that begins with a copy of this folder."""
-        alone = (self.config, self.report, self.mlflow_run, self.timings, self.rounds, self.origins)
-        return {path.name for path in (*alone, self.path / "checkpoints")}
+        alone = (self.config, self.report, self.timings, self.rounds, self.origins)
+        return {path.name for path in (*alone, self.path / "checkpoints")} | {
+            self.mlflow_run.name,
+            self.tracking.name,
+        }
 
     def holds_work(self) -> bool:
         """Whether a stage has left something: each has a folder of its own, and tasks alone are
         what any settings would collect anew."""
-        return any(path.is_dir() and path.name != "tasks" for path in self.path.iterdir())
+        none = ("tasks", self.tracking.name)
+        return any(path.is_dir() and path.name not in none for path in self.path.iterdir())
 
     def remove_if_unused(self) -> None:
         """Remove the folder where it holds no more than its settings."""

@@ -1,4 +1,4 @@
-"""Looking at runs: `mpo view`, `show`, `status`, `compare`."""
+"""Looking at runs: `mpo view`, `show`, `status`, `compare`, `track`."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands import track
 from jobs.rendering import console, print_cells
 from mpo_core.errors import InputError
 from mpo_core.inert import inert
 
 app = typer.Typer()
+app.add_typer(track.app, name="track")
 Runs = Annotated[
     list[Path] | None,
     typer.Argument(metavar="RUN...", help="Folders or names of runs; all of runs/."),
@@ -104,6 +106,8 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Compare runs: arms with intervals, differences on shared tasks, settings that differ."""
+    from mpo_core.tracking.reports import fetch_reports
+
     from jobs.view.folders import run_folders
     from mpo_core.files import write_text
     from mpo_core.report.across import (
@@ -113,7 +117,6 @@ def compare(
         sections,
     )
     from mpo_core.report.merge import read_report
-    from mpo_core.tracked_reports import fetch_reports
 
     with TemporaryDirectory() as fetched:
         folders = run_folders(runs) if runs else []

@@ -31,4 +31,4 @@ def opened_run(config: str, overrides: list[str] | None, *, make: bool = True) -
     """
     from jobs.run import Run
 
-    return Run(named_config(config, overrides or []), make=make)
+    return Run(named_config(config, overrides or []), config, make=make)

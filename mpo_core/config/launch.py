@@ -48,7 +48,17 @@ class TrackingConfig(Section):
     experiment: str = operational("mpo")
     """MLflow experiment that the run is logged to."""
     parent: str | None = operational(None)
-    """MLflow run that this run's stands under; `mpo sweep` sets it."""
+    """MLflow run that this run's stands under, by its id, or a sweep's by its folder; `mpo sweep`
+    sets it."""
+    wait_s: float = operational(30, ge=0)
+    """Seconds that the end of a run waits, at most, for what MLflow does not have yet; `mpo track
+    sync RUN` sends the rest."""
+    traces: int = operational(50, ge=0)
+    """Episodes of each stage whose texts MLflow is given, as traces; it has the figures of all."""
+    system_metrics: bool = operational(True)
+    """The load of the machine that the run is driven from, over time."""
+    upload_planner: bool = operational(False)
+    """Send the trained planner's weights to MLflow; else its registry says where they lie."""
 
 
 class SlurmConfig(Section):

@@ -10,11 +10,11 @@ from mpo_core.errors import InputError
 from mpo_core.evaluation import Difference, bootstrap_ci, rounded
 from mpo_core.exact import exact_mean
 from mpo_core.inert import inert
+from mpo_core.overrides import flat
 from mpo_core.pages import templates
 from mpo_core.report.arms import arm_name
 from mpo_core.report.gain import difference
 from mpo_core.report.merge import SHARED, Finished
-from mpo_core.tracking import flat
 from mpo_core.types import TaskResult
 
 Cells = list[list[str]]

@@ -11,12 +11,12 @@ from typing import Any
 from mpo_core.errors import InputError
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
+from mpo_core.overrides import flat
 from mpo_core.report import DETAILS, RESULTS, SUMMARY, write_report
 from mpo_core.report.gain import merged_example
 from mpo_core.report.spending import spent_together
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
-from mpo_core.tracking import flat
 from mpo_core.types import TaskResult
 
 SHARED = ("shuffled", "envs", "models", "tasks", "bootstrap", "settings")

@@ -6,7 +6,7 @@ from typing import Any
 
 from mpo_core.errors import InputError
 from mpo_core.report import SUMMARY
-from mpo_core.tracking_store import DATABASE, sqlite_uri, store_uri
+from mpo_core.tracking.store import DATABASE, sqlite_uri, store_uri
 
 
 def fetch_reports(

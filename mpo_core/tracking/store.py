@@ -7,17 +7,70 @@ they lie as absolute addresses; where the folder has moved, these follow it.
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from mpo_core.errors import InputError
 from mpo_core.locks import share
 from mpo_core.paths import homes_filled_in
+from mpo_core.tracking.faults import hidden
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 BUSY_S = 60
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a run is logged."""
+
+    uri: str
+    experiment: str
+    runs_dir: Path
+
+    @classmethod
+    def of(cls, given: str | None, experiment: str, runs_dir: Path) -> "Address":
+        """Raises InputError for a runs folder in which no database can be."""
+        return cls(store_uri(given, runs_dir), experiment, runs_dir)
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the database in the runs folder, wherever that is moved to."""
+        return self.uri == sqlite_uri((self.runs_dir / DATABASE).resolve())
+
+    @property
+    def label(self) -> str:
+        """Of what is noted of the store."""
+        return f"{DATABASE if self.own else hidden(self.uri)} {self.experiment}"
+
+    def noted(self, run_dir: Path) -> dict[str, Any]:
+        """What a run's queue says of it, without a password, for whoever sends the rest."""
+        return {
+            "uri": None if self.own else hidden(self.uri),
+            "experiment": self.experiment,
+            "runs_dir": os.path.relpath(self.runs_dir.resolve(), run_dir.resolve()),
+        }
+
+    @classmethod
+    def as_noted(cls, notes: dict[str, Any], run_dir: Path, given: str | None) -> "Address":
+        """The address that a run's queue says; or another store's, where that is given.
+
+        Raises:
+            InputError: a password is missing.
+        """
+        runs_dir = (run_dir / notes["runs_dir"]).resolve()
+        uri = given or notes["uri"] or sqlite_uri(runs_dir / DATABASE)
+        if "***@" in uri:
+            uri = os.environ.get("MLFLOW_TRACKING_URI") or ""
+            if hidden(uri) != notes["uri"]:
+                raise InputError(
+                    f"--tracking-uri: {run_dir} was logged to {notes['uri']}; give it with its "
+                    "password, or set MLFLOW_TRACKING_URI to it"
+                )
+        return cls(uri, notes["experiment"], runs_dir)
 
 
 def store_uri(given: str | None, runs_dir: Path) -> str:

@@ -1,0 +1,79 @@
+"""Where a run comes from: its command, the suite's commit, who started it, and where."""
+
+import getpass
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from mpo_core.config import Config
+from mpo_core.overrides import flat
+from mpo_core.tracking.faults import hidden
+
+SUITE = Path(__file__).parents[2]
+
+
+def source_tags() -> dict[str, str]:
+    """MLflow's tags of a run's source and user, and the suite's of its place."""
+    tags = {
+        "mlflow.source.type": "LOCAL" if place() == "local" else "JOB",
+        "mlflow.source.name": command(),
+        "mlflow.user": _user(),
+        "mpo.place": place(),
+    }
+    if commit := _commit():
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def params_of(config: Config) -> dict[str, str]:
+    """A run's settings by dotted key, without passwords in addresses and without headers, which
+    may hold keys."""
+    return {
+        key: hidden(str(value))
+        for key, value in flat(config.model_dump(mode="json")).items()
+        if "extra_headers" not in key.split(".")
+    }
+
+
+def command() -> str:
+    """As it was typed, without passwords in it."""
+    program = Path(sys.argv[0])
+    name = program.name
+    if name in ("__main__.py", "cli.py", "-c", "-m"):
+        name = "mpo" if name == "cli.py" else f"python -m jobs.{program.parent.name}"
+    return hidden(shlex.join([*name.split(" "), *sys.argv[1:]]))
+
+
+def place() -> str:
+    """`slurm`, `k8s`, `ray` or `local`, by what the launchers leave in the environment."""
+    if "SLURM_JOB_ID" in os.environ:
+        return "slurm"
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return "k8s"
+    return "ray" if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ else "local"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # A user id without a name, as in containers.
+        return str(os.getuid())
+
+
+def _commit() -> str:
+    """Of the checkout that this code lies in; empty where it lies in none."""
+    if not (SUITE / ".git").exists():
+        return ""
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(SUITE), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""

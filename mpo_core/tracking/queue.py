@@ -1,0 +1,166 @@
+"""What a run has logged, in its order: lines of JSON in the run's folder, which wait to be sent.
+
+Invariants:
+- An entry is in the queue when its whole line, newline included, is in the file. A torn last line
+  is cut off before the next append.
+- One process at a time appends to a queue and sends it, held by a lock that ends with the process.
+- An entry says what shall be so, not what is to be changed: carried out twice, it has the effect of
+  once. So what a sender that was killed had sent and not yet noted is sent again.
+- How far a store has them is noted after the store has acknowledged them, store by store: another
+  store is sent all from the beginning.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mpo_core.errors import InputError, remedy
+from mpo_core.files import write_text
+from mpo_core.locks import locked
+from mpo_core.run_folder import RunFolder
+from mpo_core.textfile import read_notes
+
+Entry = dict[str, Any]
+TAKEN_WAIT_S = 5
+"""As long as a process that was told to end may hold the queue of the run that it was."""
+
+
+class Queue:
+    """The queue of one run's folder. Use as a context manager to append and send."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = RunFolder(run_dir).queue
+        self._file: Any = None
+        self._held = ExitStack()
+        self._append_lock = threading.Lock()
+        self._grown = threading.Condition()
+        self._woken = False
+        self.end = 0
+        """Bytes of whole lines."""
+
+    def __enter__(self) -> "Queue":
+        """Raises InputError where it cannot be written, or another process does."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.path.open("a+b", buffering=0)
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be opened: {error.strerror}; {remedy(error)}"
+            ) from error
+        with ExitStack() as held:
+            held.enter_context(file)
+            try:
+                held.enter_context(locked(file.fileno(), self.path, TAKEN_WAIT_S))
+            except BlockingIOError as error:
+                raise InputError(
+                    f"{self.path}: another process is writing or sending this run; wait for it or "
+                    "stop it"
+                ) from error
+            self._held = held.pop_all()
+        self._file = file
+        self.end = _whole_bytes(self.path)
+        file.truncate(self.end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file = None
+        self._held.close()
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry, from any thread. Raises InputError on a full disk; nothing of it stays."""
+        unwritten = memoryview(json.dumps(entry).encode() + b"\n")
+        size = len(unwritten)
+        with self._append_lock:
+            try:
+                while unwritten:
+                    unwritten = unwritten[self._file.write(unwritten) :]
+            except OSError as error:
+                os.ftruncate(self._file.fileno(), self.end)
+                raise InputError(
+                    f"{self.path}: cannot write: {error.strerror}; {remedy(error)}"
+                ) from error
+            with self._grown:
+                self.end += size
+                self._grown.notify_all()
+
+    def wait(self, beyond: int) -> bool:
+        """Until there is more than so many bytes, or `wake`; whether there is more."""
+        with self._grown:
+            self._grown.wait_for(lambda: self._woken or self.end > beyond)
+            return self.end > beyond
+
+    def wake(self) -> None:
+        """End all waiting for more."""
+        with self._grown:
+            self._woken = True
+            self._grown.notify_all()
+
+    def entries(self, start: int = 0) -> Iterator[tuple[Entry, int]]:
+        """The entries from a byte on, each with the byte at which it ends.
+
+        Raises:
+            InputError: a line is damaged.
+        """
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            file.seek(start)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                start += len(line)
+                yield _parsed(line, self.path), start
+
+    def entry(self, start: int) -> Entry:
+        """The one that begins at a byte."""
+        entry, _ = next(self.entries(start))
+        return entry
+
+
+@dataclass
+class Sent:
+    """How far a store has a queue."""
+
+    offset: int = 0
+    """Bytes of the queue that it has acknowledged."""
+    runs: dict[str, str] = field(default_factory=dict)
+    """Run's key in the queue -> its id in MLflow."""
+    aside: list[int] = field(default_factory=list)
+    """Where the entries begin, of those before, that it would not take."""
+
+    @classmethod
+    def load(cls, run_dir: Path, store: str) -> "Sent":
+        """What is noted of a store; nothing where it was never sent to."""
+        return cls(**read_notes(RunFolder(run_dir).sent).get(store, {}))
+
+    def save(self, run_dir: Path, store: str) -> None:
+        """Note it. Raises InputError where it cannot be written."""
+        path = RunFolder(run_dir).sent
+        write_text(path, json.dumps(read_notes(path) | {store: asdict(self)}, indent=1))
+
+    def unsent(self, queue: Queue) -> int:
+        """How many of a queue's entries the store lacks."""
+        return len(self.aside) + sum(1 for _ in queue.entries(self.offset))
+
+
+def _whole_bytes(path: Path) -> int:
+    end = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                end += len(line)
+    return end
+
+
+def _parsed(line: bytes, path: Path) -> Entry:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: a line is damaged; move the file away to log the run anew"
+        ) from error
