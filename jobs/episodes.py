@@ -33,8 +33,8 @@ def export_episodes(
         _check(records, asked)
         total = records.episodes(asked).total
         if not total:
-            chosen = ", ".join(f"{name}={value}" for name, value in asked.items())
-            raise InputError(f"{folder}: no episodes{f' with {chosen}' if chosen else ' yet'}")
+            chosen = " ".join(f"{_option(name)} {value}" for name, value in asked.items())
+            raise InputError(f"{folder}: no episodes {f'with {chosen}' if chosen else 'yet'}")
         total = total if limit is None else min(limit, total)
         with bar("export", total, 0, "episodes") as shown:
             found = _played(records, folder, asked, limit, shown.update)
@@ -76,6 +76,13 @@ def _check(records: Records, asked: dict[str, str]) -> None:
     choices["planner"] = sorted({*choices["planner"], *BY_PLANNER})
     for name, value in asked.items():
         if name in choices and value not in choices[name]:
-            shown = "arm" if name == "planner" else name
             there = ", ".join(choices[name]) or "none"
-            raise InputError(f"--{shown} {value}: the run has no such episodes; it has {there}")
+            raise InputError(
+                f"{_option(name)} {value}: the run has no such episodes; it has {there}"
+            )
+
+
+def _option(name: str) -> str:
+    """The command line's name of a filter."""
+    named = {"planner": "arm", "task_id": "task"}
+    return f"--{named.get(name, name).replace('_', '-')}"

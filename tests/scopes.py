@@ -16,6 +16,7 @@ LONGEST = (
     "method",
     "examples",
     "view",
+    "interchange",
 )
 """Folders of integration tests by the time that they take, the longest first; but Slurm's, which
 mostly wait, beside the trainings, which compute."""

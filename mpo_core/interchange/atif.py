@@ -92,7 +92,8 @@ def write(episodes: Iterable[Played], out: Path) -> None:
         for played in episodes:
             path = out / played.stage / f"{_file_name(played.episode.key)}.json"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(as_json(trajectory(played)), encoding="utf-8")
+            with path.open("x", encoding="utf-8") as file:
+                file.write(as_json(trajectory(played)))
         return
     with out.open("w", encoding="utf-8") as file:
         for played in episodes:

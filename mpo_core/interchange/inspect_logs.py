@@ -92,9 +92,9 @@ def summary(of: dict[str, Any]) -> dict[str, Any]:
 class EvalFile:
     """A log that is being written. Use as a context manager; its head is written at the end."""
 
-    def __init__(self, path: Path, first: Played, arm: str) -> None:
-        self._first, self._arm = first, arm
-        self._until = first.until
+    def __init__(self, path: Path, run: str, stage: str, arm: str, model: str) -> None:
+        self._run, self._stage, self._arm, self._model = run, stage, arm, model
+        self._until = 0.0
         self._rewards: dict[str, list[float]] = defaultdict(list)
         self._wins: dict[str, list[float]] = defaultdict(list)
         self._held = ExitStack()
@@ -132,26 +132,25 @@ class EvalFile:
             file.write(b"]")
 
     def _header(self) -> dict[str, Any]:
-        first, moment = self._first, datetime.fromtimestamp(self._until, UTC).isoformat()
+        moment = datetime.fromtimestamp(self._until, UTC).isoformat()
         n = sum(map(len, self._rewards.values()))
-        identity = content_hash(
-            *(writable(part) for part in (first.run, first.stage, self._arm, first.episode.model))
-        )
+        about = {"run": self._run, "stage": self._stage, "arm": self._arm}
+        identity = content_hash(writable([*about.values(), self._model]))
         return {
             "version": LOG_VERSION,
             "status": "success",
             "eval": {
                 "eval_id": identity,
-                "run_id": content_hash(writable(first.run)),
+                "run_id": content_hash(writable(self._run)),
                 "created": moment,
-                "task": f"{first.stage} {self._arm}",
+                "task": f"{self._stage} {self._arm}",
                 "task_id": identity,
                 "task_version": 0,
-                "dataset": {"name": first.run, "samples": len(self._rewards)},
-                "model": first.episode.model,
+                "dataset": {"name": self._run, "samples": len(self._rewards)},
+                "model": self._model,
                 "config": {"epochs": max(map(len, self._rewards.values()))},
                 "packages": {"mpo-suite": suite_version()},
-                "metadata": {"run": first.run, "stage": first.stage, "arm": self._arm},
+                "metadata": about,
             },
             "plan": {"name": "mpo", "steps": []},
             "results": {
@@ -179,7 +178,8 @@ class EvalFiles:
         for arm in played.arm.split(", "):
             key = (played.stage, arm, played.episode.model)
             if key not in self._open:
-                log = EvalFile(self._folder / self._name(played.stage, arm), played, arm)
+                path = self._folder / self._name(played.stage, arm)
+                log = EvalFile(path, played.run, *key)
                 self._open[key] = self._held.enter_context(log)
             self._open[key].add(played)
 
@@ -225,16 +225,23 @@ def _message(message: Message, number: object, source: str | None = "input") -> 
 
 def _reply(played: Played, number: int, exchange: Exchange) -> dict[str, Any]:
     turn = exchange.turn
-    known = turn.model_dump(exclude={"reply", "reasoning"})
-    if turn.reply != exchange.said:
-        known["reply"] = turn.reply
+    known: dict[str, Any] = {
+        "action": turn.action,
+        "score": turn.score,
+        "understood": turn.understood,
+        "fault": turn.fault or None,
+        "reply": turn.reply if turn.reply != exchange.said else None,
+    }
+    if not exchange.shown or exchange.observation_in is not None:
+        # No message that follows is the observation and nothing else.
+        known["observation"] = turn.observation
     return {
         "id": f"r{number}",
         "role": "assistant",
         "source": "generate",
         "model": played.episode.model,
         "content": _content(exchange),
-        "metadata": known,
+        "metadata": {name: value for name, value in known.items() if value is not None},
     }
 
 

@@ -70,7 +70,7 @@ def _spans(played: Played) -> Iterator[dict[str, Any]]:
     for number, exchange in enumerate(exchanges, start=1):
         start = begun + length * (number - 1) // len(exchanges)
         end = begun + length * number // len(exchanges)
-        if played.by_model:
+        if played.by_model or exchange.turn.action is None:
             yield _chat(played, number, exchange, asked, start=start, end=end)
         if exchange.turn.action is not None:
             yield _tool(played, number, exchange, end)
@@ -93,6 +93,7 @@ def _invocation(
         "gen_ai.evaluation.score.label": "success" if one.success else one.end,
     }
     answer = [_reply(exchanges[-1])] if exchanges else []
+    unanswered = exchanges[-1].shown if exchanges else ()
     return {
         "traceId": _trace(played),
         "spanId": _span(played, 0, "agent"),
@@ -111,6 +112,9 @@ def _invocation(
                 "gen_ai.usage.output_tokens": one.completion_tokens,
                 "gen_ai.input.messages": as_json([_message(m) for m in opening]),
                 "gen_ai.output.messages": as_json(answer),
+                "mpo.unanswered.messages": (
+                    as_json([_message(m) for m in unanswered]) if unanswered else None
+                ),
                 "mpo.time": "made up of the episode's seconds",
                 **own,
             }
@@ -172,6 +176,10 @@ def _tool(played: Played, number: int, exchange: Exchange, at: int) -> dict[str,
         "gen_ai.tool.call.result": turn.observation,
         **_of_turn(number, exchange),
     }
+    if not played.by_model:
+        # There is no chat that could tell it.
+        attributes["mpo.turn.reply"] = turn.reply
+        attributes["mpo.turn.reasoning"] = turn.reasoning or None
     span = {
         "traceId": _trace(played),
         "spanId": _span(played, number, "tool"),

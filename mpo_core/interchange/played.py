@@ -86,11 +86,10 @@ class Exchange:
 
     @property
     def observation_in(self) -> str | None:
-        """The message by which the agent was shown the observation, where it says more than that:
-        the plan again, or possible actions."""
+        """The message by which the agent was shown the observation, where it is more than that
+        after the word `Observation:`: with the plan again, or possible actions."""
         text = "\n\n".join(message.get("content", "") for message in self.shown)
-        plain = (self.turn.observation, f"Observation: {self.turn.observation}")
-        return text if self.shown and text not in plain else None
+        return text if self.shown and text != f"Observation: {self.turn.observation}" else None
 
 
 def conversation(episode: Episode) -> tuple[list[Message], list[Exchange]]:
