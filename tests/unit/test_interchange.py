@@ -5,6 +5,7 @@ import asyncio
 import base64
 import errno
 import json
+import math
 import weakref
 import zipfile
 from itertools import chain, repeat
@@ -105,6 +106,25 @@ def test_written_episodes_are_read_back_from_every_format(tmp_path_factory, play
 
 def sorted_json(value) -> str:
     return json.dumps(writable(value), sort_keys=True)
+
+
+@pytest.mark.parametrize("score", [math.inf, -math.inf, math.nan])
+def test_a_score_that_is_no_number_makes_no_file_that_readers_refuse(score):
+    played = play("Action: enter")
+    turn = played.episode.turns[0].model_copy(update={"score": score})
+    odd = Played.of(played.episode.model_copy(update={"turns": [turn]}), task(), "mpo")
+    for form, document in DOCUMENT.items():
+        strictly = json.loads(as_json(document(odd)), parse_constant=pytest.fail)
+        [read], _ = READ[form](strictly)
+        assert str(read["score"]) == (str(score) if form == "otel" else "None")
+    json_format.ParseDict(json.loads(as_json(without_ids(otel.resource_spans(odd)))), TracesData())
+
+
+def without_ids(document):
+    for span in document["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        for name in ("traceId", "spanId", "parentSpanId"):
+            span.pop(name, None)
+    return document
 
 
 @pytest.mark.parametrize("form", FORMATS)
