@@ -1,6 +1,7 @@
 """A run's episodes for other tools, out of its folder alone: neither models nor environments are
 needed, and the run may still be going on."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ from jobs.view.records import BY_PLANNER, Gone, Records
 from mpo_core.errors import InputError
 from mpo_core.interchange import Format, Played, write_episodes
 from mpo_core.progress import bar
+from mpo_core.run_folder import RunFolder
 
 
 def export_episodes(
@@ -26,9 +28,7 @@ def export_episodes(
             written, or a ledger is changed meanwhile; nothing is written then.
     """
     with closing(RunIndex(folder)) as index:
-        with bar("index", None, 0, "records") as shown:
-            for read in index.refresh():
-                shown.update(read - shown.n)
+        _read(index)
         records = Records(index)
         _check(records, asked)
         total = records.episodes(asked).total
@@ -39,6 +39,18 @@ def export_episodes(
         with bar("export", total, 0, "episodes") as shown:
             found = _played(records, folder, asked, limit, shown.update)
             return write_episodes(form, found, out)
+
+
+def _read(index: RunIndex) -> None:
+    try:
+        with bar("index", None, 0, "records") as shown:
+            for read in index.refresh():
+                shown.update(read - shown.n)
+    except sqlite3.OperationalError as error:
+        raise InputError(
+            f"{RunFolder(index.folder).view}: {error}; free some space, or export from a copy of "
+            "the run's folder"
+        ) from error
 
 
 def _played(

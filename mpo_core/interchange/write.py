@@ -43,7 +43,8 @@ def write_episodes(form: Format, episodes: Iterable[Played], out: Path) -> int:
                 raise InputError("no episodes to export; nothing was written")
         return n
     except OSError as error:
-        raise InputError(f"{out}: cannot write: {error.strerror}; {remedy(error)}") from error
+        said = error.strerror or error
+        raise InputError(f"{out}: cannot write: {said}; {remedy(error)}") from error
 
 
 def _check(form: Format, out: Path) -> None:

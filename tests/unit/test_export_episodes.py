@@ -1,11 +1,13 @@
 """`mpo export episodes`: which episodes of a run's folder, and what is refused."""
 
 import json
+import sqlite3
 
 import pytest
 
 from jobs import episodes as jobs_episodes
 from jobs.episodes import export_episodes
+from jobs.view.index import RunIndex
 from mpo_core.errors import InputError
 from mpo_core.types import Plan, Task
 from tests.commandline import mpo_here
@@ -145,6 +147,17 @@ def test_a_ledger_that_is_changed_meanwhile_stops_the_export_and_leaves_nothing(
     with pytest.raises(InputError, match=r"scoring\.jsonl: was changed by something else"):
         export_episodes(run, "hf", tmp_path / "out" / "d", {})
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_index_that_finds_no_room_is_told_in_one_line(run, tmp_path, monkeypatch):
+    def full(self):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(RunIndex, "refresh", full)
+    with pytest.raises(
+        InputError, match=r"view\.sqlite: database or disk is full; free some space"
+    ):
+        export_episodes(run, "hf", tmp_path / "d", {})
 
 
 def test_a_torn_last_line_is_left_out_and_a_folder_of_any_name_exported(run, tmp_path):

@@ -84,7 +84,9 @@ def made():
 
 def test_harbors_models_take_every_trajectory_as_it_is(made, tmp_path):
     # Its models need nothing of what the package asks for, nor the Python of its other parts.
-    folder = installed(tmp_path / "harbor", "--no-deps", "--python-version", "3.12", "harbor")
+    folder = installed(
+        tmp_path / "harbor", "--no-deps", "--python-version", "3.12", "harbor==0.26.0"
+    )
     write_episodes("atif", made, tmp_path / "all.jsonl")
     read = run_with(folder, READ_TRAJECTORIES, str(tmp_path / "all.jsonl")).split("\n")[:-1]
     assert [bytes.fromhex(key).decode() for key in read] == [
@@ -93,7 +95,7 @@ def test_harbors_models_take_every_trajectory_as_it_is(made, tmp_path):
 
 
 def test_inspect_ai_lists_and_reads_every_log_and_writes_it_again(made, tmp_path):
-    folder = installed(tmp_path / "inspect", "inspect_ai")
+    folder = installed(tmp_path / "inspect", "inspect_ai==0.3.285")
     write_episodes("inspect", made, tmp_path / "logs")
     (tmp_path / "copies").mkdir()
     read = json.loads(run_with(folder, READ_LOGS, str(tmp_path / "logs"), str(tmp_path / "copies")))
