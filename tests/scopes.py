@@ -17,6 +17,7 @@ LONGEST = (
     "examples",
     "view",
     "docs",
+    "interchange",
 )
 """Folders of integration tests by the time that they take, the longest first; but Slurm's, which
 mostly wait, beside the trainings, which compute."""

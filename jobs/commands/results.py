@@ -1,14 +1,16 @@
 """What a run has left, for others to read and use: `mpo report`, `export`, `serve`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from jobs.commands import export
 from jobs.commands.options import ConfigArgument, Overrides, opened_run
 from jobs.rendering import console, print_report
 
 app = typer.Typer()
+app.add_typer(export.app, name="export")
 
 
 @app.command(
@@ -28,54 +30,6 @@ def report(
     from mpo_core.report.merge import report_runs
 
     print_report(*report_runs([by_name(run) for run in runs], out))
-
-
-@app.command(
-    epilog="Examples:\n\n`mpo export planner demo --out my-planner` (a Hugging Face folder)\n\n"
-    "`mpo export planner demo --version sft --out my-planner --push ORG/NAME`\n\n"
-    "`mpo export data demo --out data` (in the formats of the paper's data)\n\n"
-    "`mpo export data demo --reference-names --out exported`, then `cp -r exported/. MPO/` (over "
-    "a checkout of the paper's repository, whose scripts read such as "
-    "`data/sciworld/metaplan/metaplan_test_mpo.jsonl` and "
-    "`samples/sciworld_metaplan_train_sampled.jsonl`)"
-)
-def export(
-    what: Annotated[
-        Literal["planner", "data"],
-        typer.Argument(help="The trained planner, or the run's plans and pairs."),
-    ],
-    config: ConfigArgument,
-    overrides: Overrides = None,
-    *,
-    out: Annotated[Path, typer.Option(help="The folder to write; new or empty.")],
-    version: Annotated[
-        Literal["sft", "rft", "pg", "mpo"], typer.Option(help="planner: after which training.")
-    ] = "mpo",
-    adapter: Annotated[
-        bool, typer.Option("--adapter", help="planner: the LoRA adapter, not merged.")
-    ] = False,
-    push: Annotated[
-        str | None, typer.Option(help="planner: also upload to this hub repository, private.")
-    ] = None,
-    reference_names: Annotated[
-        bool,
-        typer.Option(
-            "--reference-names", help="data: files named as the paper's scripts read them."
-        ),
-    ] = False,
-) -> None:
-    """Write a run's planner or data for others to use."""
-    from jobs.export import export_data, export_planner
-    from jobs.export import push as push_folder
-
-    with opened_run(config, overrides) as opened:
-        if what == "data":
-            for path in export_data(opened, out, reference_names=reference_names):
-                console.print(path, soft_wrap=True)
-            return
-        console.print(export_planner(opened, version, out, adapter=adapter), soft_wrap=True)
-    if push:
-        console.print(push_folder(out, push), soft_wrap=True)
 
 
 @app.command(

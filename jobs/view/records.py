@@ -5,6 +5,7 @@ import re
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ PAGE = 50
 SEARCH_SECONDS = 2.0
 """How long a search of the texts may take before it shows what it has found."""
 EPISODES = """
-SELECT episode.*, task.env, task.type, task.split,
+SELECT episode.*, task.env, task.type, task.split, task.description,
     CASE WHEN episode.model = 'expert' THEN 'expert' WHEN episode.plan_id IS NULL THEN 'none'
     ELSE (SELECT replace(group_concat(DISTINCT planner), ',', ', ') FROM plan
         WHERE plan.id = episode.plan_id)
@@ -31,6 +32,7 @@ LEFT JOIN task ON task.rowid = (SELECT min(rowid) FROM task WHERE id = episode.t
 BY_PLANNER = {
     "none": "episode.plan_id IS NULL AND episode.model != 'expert'",
     "expert": "episode.model = 'expert'",
+    "given": "episode.plan_id NOT IN (SELECT id FROM plan)",
 }
 EQUAL = ("stage", "env", "type", "split", "end", "task_id", "plan_id", "model")
 RANGES = ("reward", "steps", "tokens")
@@ -87,6 +89,19 @@ class Records:
             f"{EPISODES}{where}{order} LIMIT ? OFFSET ?", [*values, PAGE, (page - 1) * PAGE]
         ).fetchall()
         return Found(rows, total, mean_reward, success_rate, page * PAGE < total, searched=None)
+
+    def each(self, asked: dict[str, str], most: int | None = None) -> Iterator[sqlite3.Row]:
+        """The episodes that a filter leaves, in the order of the ledgers, one by one.
+
+        Args:
+            asked: as `episodes` takes it, without `text` and `sort`.
+            most: how many at most; all by default.
+        """
+        where, values = _conditions(asked)
+        limit = -1 if most is None else most
+        yield from self._db.execute(
+            f"{EPISODES}{where}{_order('oldest')} LIMIT ?", [*values, limit]
+        )
 
     def _holding(self, text: str, where: str, values: list[Any], order: str, page: int) -> Found:
         """As far as the pages up to this one need, or the time allows."""
