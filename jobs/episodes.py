@@ -10,7 +10,7 @@ from jobs.view.index import RunIndex
 from jobs.view.records import BY_PLANNER, Gone, Records
 from mpo_core.errors import InputError
 from mpo_core.interchange import Format, Played, write_episodes
-from mpo_core.progress import bar
+from mpo_core.progress import Bar
 from mpo_core.run_folder import RunFolder
 
 
@@ -36,14 +36,14 @@ def export_episodes(
             chosen = " ".join(f"{_option(name)} {value}" for name, value in asked.items())
             raise InputError(f"{folder}: no episodes {f'with {chosen}' if chosen else 'yet'}")
         total = total if limit is None else min(limit, total)
-        with bar("export", total, 0, "episodes") as shown:
+        with Bar("export", total, 0, "episodes") as shown:
             found = _played(records, folder, asked, limit, shown.update)
             return write_episodes(form, found, out)
 
 
 def _read(index: RunIndex) -> None:
     try:
-        with bar("index", None, 0, "records") as shown:
+        with Bar("index", None, 0, "records") as shown:
             for read in index.refresh():
                 shown.update(read - shown.n)
     except sqlite3.OperationalError as error:

@@ -21,7 +21,7 @@ from mpo_core.report.conduct import conduct
 from mpo_core.report.details import details
 from mpo_core.report.gain import compared_arms, example
 from mpo_core.report.spending import spending
-from mpo_core.types import EpisodeFigures, PreferencePair, TaskResult
+from mpo_core.types import EpisodeFigures, Plan, PreferencePair, TaskResult
 
 log = logging.getLogger(__name__)
 TOLD_BY_CONTENT = ("envs", "models", "prompts_dir")
