@@ -4,19 +4,42 @@ import contextlib
 import io
 import logging
 import os
+import re
 import signal
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from jobs.commands import look, preparation, results, run, stages, sweep
 from jobs.exits import one_line_exits
 from mpo_core.cache import settle_libraries
+from mpo_core.config.faults import plainly
+from mpo_core.likeness import meant
 from mpo_core.paths import homes_filled_in
 
+OTHER_CHOICE = re.compile(r"'(.*)' is not one of (.*)\.", re.DOTALL)
+"""What Typer says of a word that is none of a few."""
+
+
+class Commands(TyperGroup):
+    """The commands, whose faults of use are said in plain words, with what was probably meant."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = plainly(error.message)
+            if found := OTHER_CHOICE.fullmatch(error.message):
+                hint = meant(found[1], re.findall(r"'(.*?)'", found[2]))
+                error.message = error.message.removesuffix(".") + hint
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Meta Plan Optimization: train a planner whose plans make LLM agents succeed more often.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -10,7 +10,7 @@ pairs/ demonstrations/ answers/ given/   the rows of trainings, validation tasks
 agent/sft/ planner/<version>/       weights; planner/served/ as engines load them
 checkpoints/<version>/              of a training that has not ended
 rounds.json  timings.json  mlflow_run_id  view.sqlite
-report/
+report/                             report-plans/ of plans of one's own, beside a run's report
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+REPORT_ASIDE = "report-plans"
+"""Name of the report of what is evaluated beside a run's own arms."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
     """Paths below `path`; none of them need be there."""
 
     path: Path
+    report_name: str = "report"
 
     @property
     def config(self) -> Path:
@@ -53,12 +57,12 @@ class RunFolder:
     @property
     def report(self) -> Path:
         """A folder, as `mpo_core.report.write_report` fills it."""
-        return self.path / "report"
+        return self.path / self.report_name
 
     def of_this_run_alone(self) -> set[str]:
         """What says nothing of a run that begins with a copy of this folder."""
         alone = (self.config, self.report, self.mlflow_run, self.timings, self.rounds, self.origins)
-        return {path.name for path in (*alone, self.path / "checkpoints")}
+        return {path.name for path in (*alone, self.path / "checkpoints")} | {f"{REPORT_ASIDE}*"}
 
     def holds_work(self) -> bool:
         """Whether a stage has left something: each has a folder of its own, and tasks alone are
