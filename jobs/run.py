@@ -68,6 +68,8 @@ class Run:
     Use as a context manager to work in it; what it started is stopped at the end.
     """
 
+    aside = False
+
     def __init__(self, config: Config, *, make: bool = True, aside: bool = False) -> None:
         """
         Args:
