@@ -1,22 +1,47 @@
 """The `mpo` command: what all its commands share, from reading the line to the exit code."""
 
+import atexit
 import contextlib
 import io
 import logging
 import os
+import re
 import signal
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from jobs.commands import agents, look, preparation, results, run, stages, sweep
 from jobs.exits import one_line_exits
 from mpo_core.cache import settle_libraries
+from mpo_core.config.faults import plainly
+from mpo_core.likeness import meant
 from mpo_core.paths import homes_filled_in
 
+WARNINGS = (signal.SIGUSR1, signal.SIGTERM)
+OTHER_CHOICE = re.compile(r"'(.*)' is not one of (.*)\.", re.DOTALL)
+"""What Typer says of a word that is none of a few."""
+
+
+class Commands(TyperGroup):
+    """The commands, whose faults of use are said in plain words, with what was probably meant."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = plainly(error.message)
+            if found := OTHER_CHOICE.fullmatch(error.message):
+                hint = meant(found[1], re.findall(r"'(.*?)'", found[2]))
+                error.message = error.message.removesuffix(".") + hint
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Meta Plan Optimization: train a planner whose plans make LLM agents succeed more often.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -62,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     leaves a last checkpoint.
     """
     _in_utf8()
-    for number in (signal.SIGUSR1, signal.SIGTERM):
+    for number in WARNINGS:
         signal.signal(number, _interrupt_once)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -89,9 +114,23 @@ def _in_utf8() -> None:
 
 
 def _interrupt_once(number: int, _: object) -> None:
-    # A scheduler may repeat its warning, and tidying up must not be interrupted.
-    signal.signal(number, signal.SIG_IGN)
+    """Interrupt the work, but not the tidying up after that: a scheduler may repeat its warning.
+
+    Where the interruption was lost, in a destructor for instance, the next signal is another one.
+    """
+    error = sys.exception()
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return
+        error = error.__context__
+    atexit.register(_heed_no_more)
     raise KeyboardInterrupt
+
+
+def _heed_no_more() -> None:
+    """What libraries do at the very end must not be interrupted either."""
+    for number in WARNINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _at_home(argument: str) -> str:

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from mpo_core.config import Config, load_config
 from mpo_core.errors import InputError
+from mpo_core.likeness import meant
 from mpo_core.overrides import quoted
 from mpo_core.run_folder import RunFolder
 
@@ -33,6 +33,11 @@ def run_name(file: Path) -> str:
     return name or "given"
 
 
+def _runs_beside(path: Path) -> list[str]:
+    """The runs in the folder in which one was looked for, as they are given."""
+    return [str(run) for run in path.parent.glob("*") if RunFolder(run).config.is_file()]
+
+
 def _find(source: str) -> Path:
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
@@ -43,9 +48,7 @@ def _find(source: str) -> Path:
         return RunFolder(path).config
     preset = PRESETS / f"{source}.yaml"
     if not preset.is_file():
-        meant = get_close_matches(source, preset_names(), 1)
-        raise InputError(
-            f"{source}: neither a .yaml file, nor a run's folder, nor a preset"
-            + (f" (did you mean {meant[0]}?)" if meant else f" ({', '.join(preset_names())})")
-        )
+        names = preset_names()
+        known = meant(source, [*names, *_runs_beside(path)]) or f" ({', '.join(names)})"
+        raise InputError(f"{source}: neither a .yaml file, nor a run's folder, nor a preset{known}")
     return preset

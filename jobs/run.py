@@ -30,7 +30,7 @@ from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.proxy.prompt import planner_prompts
 from mpo_core.proxy.records import ENVIRONMENT
-from mpo_core.run_folder import RunFolder
+from mpo_core.run_folder import REPORT_ASIDE, RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.tracking import Kind, MlflowTracker, NoTracker, Tracker
 from mpo_core.tracking.about import params_of, source_tags
@@ -75,18 +75,24 @@ class Run:
     Use as a context manager to work in it; what it started is stopped at the end.
     """
 
-    def __init__(self, config: Config, source: str = "", *, make: bool = True) -> None:
+    aside = False
+
+    def __init__(
+        self, config: Config, source: str = "", *, make: bool = True, aside: bool = False
+    ) -> None:
         """
         Args:
             source: what the config was named by: a preset, a file or a run's folder.
             make: whether tasks that have to be generated first are.
+            aside: whether the config's arms are played beside the run's own: its settings, its
+                report and its run in MLflow stay as they are.
 
         Raises:
             InputError: for whatever the run would stumble over later.
         """
         default_cache()  # Must be known: libraries would stumble over a user without a home.
         refuse_other_settings(config)
-        self.config, self.source = config, source
+        self.config, self.source, self.aside = config, source, aside
         self.dir = config.run_dir
         self.suites: dict[str, Suite] = {
             name: suite_class(name)(section) for name, section in config.envs.items()
@@ -133,6 +139,8 @@ class Run:
     def __enter__(self) -> "Run":
         """Begin the work: only now is something written. Raises InputError where that cannot be."""
         self._is_new = not self.dir.exists()
+        if self.aside:
+            return self
         try:
             save_config(self.config, self.files.config)
         except InputError as error:
@@ -154,7 +162,7 @@ class Run:
     @property
     def files(self) -> RunFolder:
         """The run's folder."""
-        return RunFolder(self.dir)
+        return RunFolder(self.dir, REPORT_ASIDE) if self.aside else RunFolder(self.dir)
 
     @property
     def splits(self) -> list[Split]:
@@ -185,7 +193,7 @@ class Run:
     @cached_property
     def tracker(self) -> Tracker:
         """Where the run's figures go. Raises InputError for a store that cannot be used."""
-        if not self.config.tracking.enabled:
+        if self.aside or not self.config.tracking.enabled:
             return NoTracker()
         config = self.config
         # By its name too: the copy of a run's folder is a run of its own.

@@ -45,6 +45,15 @@ def refuse_other_settings(config: Config) -> None:
         )
 
 
+def has_other_arms(config: Config) -> bool:
+    """Whether the run in the config's folder has worked for other arms than the config's."""
+    files = RunFolder(config.run_dir)
+    if not files.config.is_file() or not files.holds_work():
+        return False
+    there, here = load_config(files.config).evaluation, config.evaluation
+    return (there.arms, there.plan_files) != (here.arms, here.plan_files)
+
+
 def check_beginning(folder: Path, *new: Path) -> None:
     """See that new runs' folders can begin with a copy of a run's.
 

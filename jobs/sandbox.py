@@ -82,15 +82,11 @@ def build(
         InputError: `out` has something else in it, cannot be written or is being built in, or
             `held_out` has no unseen games, or others than generated ones.
     """
+    _check_games(held_out)
     import torch
 
     from mpo_core.sandbox.train import Budget
 
-    if isinstance(held_out, Path):
-        from mpo_core.sandbox.gate import held_out_games
-
-        # Before the long work, not after it.
-        held_out_games(held_out)
     # So small a model is slower on two threads, and much slower where cores are busy.
     torch.set_num_threads(1)
     command = f"mpo sandbox build --minutes {minutes:g} --planner-minutes {planner_minutes:g}"
@@ -181,17 +177,34 @@ def _build_planner(folder: Path, budget: "Budget", command: str, say: Say) -> No
 
 
 def check(folder: Path, held_out: Path | int, say: Say) -> bool:
-    """Check an agent, in its folder or in that of a `build`; whether its gate is kept."""
+    """Check an agent, in its folder or in that of a `build`; whether its gate is kept.
+
+    Raises:
+        InputError: there is no agent, or `held_out` has no unseen games, or others than generated
+            ones.
+    """
+    agent = folder / AGENT if (folder / AGENT).is_dir() else folder
+    if not (agent / "config.json").is_file():
+        raise InputError(f"{agent}: no agent there; make one with `mpo sandbox build`")
+    _check_games(held_out)
+    say(f"checking {agent}; a minute or so")
     import torch
 
     from mpo_core.sandbox.gate import gate
 
     torch.set_num_threads(1)
-    agent = folder / AGENT if (folder / AGENT).is_dir() else folder
     verdict = gate(agent, held_out)
     for line in [*verdict.lines(), "", *accuracies(verdict.accuracy)]:
         say(line)
     return verdict.passed
+
+
+def _check_games(held_out: Path | int) -> None:
+    """See that the games are there, before the long work and what is slow to import."""
+    if isinstance(held_out, Path):
+        from mpo_core.sandbox.held_out import held_out_games
+
+        held_out_games(held_out)
 
 
 def accuracies(by_kind: Mapping[str, tuple[int, int]]) -> list[str]:

@@ -25,10 +25,11 @@ def status(folder: Path, *, kept: bool = True) -> dict[str, Any]:
         kept: whether what is read is kept in an index beside the files, for the next time.
 
     Returns:
-        `name`, `seconds_ago` (since something was last written), `tasks` (split -> number),
-        `plans` (planner -> number), `stages` (stage -> `episodes`, `of` (at most; None where that
-        is not known), `mean_reward` (None without any), `stderr`, `ends`, and how many `earlier`
-        ones are under plans that are not the run's own), `pairs` (file -> number), `trained`
+        `name`, `begun_with` (the folder that it began with a copy of; None), `seconds_ago` (since
+        something was last written), `tasks` (split -> number), `plans` (planner -> number),
+        `stages` (stage -> `episodes`, `of` (at most; None where that is not known), `mean_reward`
+        (None without any), `stderr`, `ends`, and how many `earlier` ones are under plans that are
+        not the run's own), `pairs` (file -> number), `trained`
         (version -> `steps`, `loss_first`, `loss_last`), `report` (whether it is written),
         `wall_seconds` (stage -> seconds).
 
@@ -40,7 +41,7 @@ def status(folder: Path, *, kept: bool = True) -> dict[str, Any]:
     with closing(RunIndex(folder, kept=kept)) as index:
         for _ in index.refresh():
             pass
-        found = _of_index(index)
+        found, begun_with = _of_index(index), index.origins.begun_with
     trained = {
         path.parent.name: read_notes(path)
         for path in sorted(files.planners.glob("*/training.json"))
@@ -49,6 +50,7 @@ def status(folder: Path, *, kept: bool = True) -> dict[str, Any]:
         of_stage["of"] = _expected(config, stage, found["tasks"])
     return {
         "name": config.name,
+        "begun_with": begun_with,
         "seconds_ago": round(max(0.0, time.time() - _last_written(folder)), 1),
         **found,
         "trained": {
@@ -69,6 +71,8 @@ def status_lines(found: dict[str, Any]) -> Iterator[str]:
     """The status for a terminal."""
     done = "finished" if found["report"] else "no report yet"
     yield f"{found['name']}: {done}, last written {_ago(found['seconds_ago'])} ago"
+    if found["begun_with"]:
+        yield f"  begun with {found['begun_with']}; its plans not used again are called earlier"
     yield from _counted("tasks", found["tasks"])
     yield from _counted("plans", found["plans"])
     for stage, of_stage in found["stages"].items():

@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
+from mpo_core.config.faults import plainly
 from mpo_core.conversations import ROLES, PreferenceExample, ScoredExample, SftExample
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
@@ -347,7 +348,7 @@ def _validated(path: Path, rows: Sequence[Any], kind: type[R]) -> list[R]:
         except ValidationError as error:
             fault = error.errors()[0]
             field = f"{'.'.join(map(str, fault['loc']))}: " if fault["loc"] else ""
-            said = fault["msg"]
+            said = plainly(fault["msg"])
             if fault["type"] == "missing":
                 said = f"missing; the row has {', '.join(map(str, row))[:80] or 'nothing'}"
             raise InputError(f"{path}: row {number}: {field}{said}; {ADVICE}") from error

@@ -9,7 +9,6 @@ import json
 import re
 import types
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
@@ -17,6 +16,7 @@ from pydantic import BaseModel
 
 from mpo_core import strict_yaml
 from mpo_core.errors import InputError
+from mpo_core.likeness import meant
 
 # A word of a key: in quotes, or up to the next dot.
 WORD = re.compile(r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^."'=]+))(?=[.=]|$)""")
@@ -71,14 +71,15 @@ def apply_override(tree: dict[str, Any], override: str, section: type[BaseModel]
     node[last] = value
 
 
-def like(section: type[BaseModel], path: Sequence[str | int]) -> str | None:
-    """The key of the section that an unknown key, the last of the path, may have been meant for."""
+def like(section: type[BaseModel], path: Sequence[str | int]) -> str:
+    """What an unknown key of the section, the last of the path, may have been meant for
+    (`likeness.meant`)."""
     *parents, name = map(str, path)
     kind: Any = section
     for parent in parents:
         kind = _below(kind, parent)
     known = kind.model_fields if _is_section(kind) else ()
-    return next(iter(get_close_matches(name, known, 1)), None)
+    return meant(name, known)
 
 
 def quoted(value: Any) -> str:

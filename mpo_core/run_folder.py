@@ -12,7 +12,7 @@ checkpoints/<version>/              of a training that has not ended
 rounds.json  timings.json  mlflow_run_id  view.sqlite
 conversations.jsonl  feedback.json  callers' conversations, and the rounds that learnt from them
 tracking/                           what is logged to MLflow, and how far MLflow has it
-report/
+report/                             report-plans/ of plans of one's own, beside a run's report
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+REPORT_ASIDE = "report-plans"
+"""Name of the report of what is evaluated beside a run's own arms."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
     """Paths below `path`; none of them need be there."""
 
     path: Path
+    report_name: str = "report"
 
     @property
     def config(self) -> Path:
@@ -84,15 +88,14 @@ class RunFolder:
     @property
     def report(self) -> Path:
         """A folder, as `mpo_core.report.write_report` fills it."""
-        return self.path / "report"
+        return self.path / self.report_name
 
     def of_this_run_alone(self) -> set[str]:
         """What says nothing of a run that begins with a copy of this folder."""
         alone = (self.config, self.report, self.timings, self.rounds, self.origins)
-        return {path.name for path in (*alone, self.path / "checkpoints")} | {
-            self.mlflow_run.name,
-            self.tracking.name,
-        }
+        tracked = (self.mlflow_run, self.tracking)
+        names = {path.name for path in (*alone, *tracked, self.path / "checkpoints")}
+        return names | {f"{REPORT_ASIDE}*"}
 
     def holds_work(self) -> bool:
         """Whether a stage has left something: each has a folder of its own, and tasks alone are

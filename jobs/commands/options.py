@@ -23,12 +23,14 @@ Overrides = Annotated[
 RoundOption = Annotated[int, typer.Option("--round", min=1, help="Round of a run of several.")]
 
 
-def opened_run(config: str, overrides: list[str] | None, *, make: bool = True) -> "Run":
-    """The run of a config's name, checked; `make` as of `Run`.
+def opened_run(
+    config: str, overrides: list[str] | None, *, make: bool = True, aside: bool = False
+) -> "Run":
+    """The run of a config's name, checked; `make` and `aside` as of `Run`.
 
     Raises:
         InputError: for whatever it would stumble over.
     """
     from jobs.run import Run
 
-    return Run(named_config(config, overrides or []), config, make=make)
+    return Run(named_config(config, overrides or []), config, make=make, aside=aside)

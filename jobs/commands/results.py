@@ -33,7 +33,7 @@ def report(
 
 
 @app.command(
-    epilog="Example: `mpo serve demo cluster.http_port=8000`, then\n\n"
+    epilog="Example: `mpo serve demo-llm cluster.http_port=8000`, then\n\n"
     '`curl localhost:8000/v1/chat/completions -H "Content-Type: application/json" '
     '-d \'{"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}\'`'
 )

@@ -9,7 +9,6 @@ import typer
 from jobs.commands.options import ConfigArgument, Overrides, opened_run
 from jobs.configs import named_config
 from jobs.rendering import console, print_report, print_work
-from jobs.same_run import begin_with_copy, check_beginning
 from mpo_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ def run(
 ) -> None:
     """Run the whole loop; the same command continues an interrupted run."""
     from jobs.pipeline import run_pipeline
+    from jobs.same_run import check_beginning
 
     if begin_with is not None:
         if on != "local":
@@ -81,6 +81,7 @@ def run(
 def _begun(folder: Path, run: "Run", dry_run: bool) -> str:
     """What the beginning with another run's folder comes to, in a line."""
     from jobs.prospects import in_words, prospects
+    from jobs.same_run import begin_with_copy
 
     if run.dir.exists():
         return f"begun      {run.dir} is there already and goes on; nothing is copied into it"

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from jobs.commands.options import ConfigArgument, Overrides, RoundOption, opened_run
-from jobs.configs import run_name
+from jobs.configs import named_config, run_name
 from jobs.rendering import console, print_report
 from mpo_core.errors import InputError
 from mpo_core.overrides import quoted
@@ -194,16 +194,20 @@ def evaluate(
     ] = None,
 ) -> None:
     """Play the held-out tasks with each arm's plans and write the report; with callers' feedback,
-    compare the arms that their conversations were drawn into."""
+    compare the arms that their conversations were drawn into. With --plans, the report of a run
+    which has arms of its own stays, and this one lies beside it."""
     from jobs.evaluate import evaluate as evaluate_stage
     from jobs.feedback.pipeline import evaluate as evaluate_feedback
+    from jobs.same_run import has_other_arms
     from jobs.tasks import collect_tasks
 
+    aside = False
     if plans:
         files = quoted({"file": [str(path) for path in plans]})
         given = [f"evaluation.plan_files={files}", "evaluation.arms=[none, file]"]
         overrides = [*given, *(overrides or [])]
-    with opened_run(config, overrides) as opened:
+        aside = has_other_arms(named_config(config, overrides))
+    with opened_run(config, overrides, aside=aside) as opened:
         if opened.config.source == "feedback":
             summary = evaluate_feedback(opened)
         else:

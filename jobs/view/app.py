@@ -183,6 +183,7 @@ class Pages:
             except ValueError as error:
                 raise HTTPException(400, f"a filter's number is none: {error}") from error
             choices = run.records.choices()
+        _require_page(page, found.rows)
         return self._page(
             "episodes.html", run=run, found=found, choices=choices, asked=asked, page=page,
             per_page=PAGE, sorts=SORTS,
@@ -228,6 +229,7 @@ class Pages:
             names = run.records.pair_files()
             name = request.query_params.get("file", names[0] if names else "")
             rows, total = run.records.pairs(name, page)
+        _require_page(page, rows)
         return self._page(
             "pairs.html", run=run, names=names, name=name, rows=rows, total=total, page=page,
             per_page=PAGE,
@@ -327,6 +329,12 @@ def _link(path: str, **values: Any) -> str:
 
 def _page(request: Request) -> int:
     return max(1, _number(request.query_params.get("page", "1")))
+
+
+def _require_page(page: int, rows: Sequence[Any]) -> None:
+    """That a page after the first has something to show."""
+    if page > 1 and not rows:
+        raise HTTPException(404, f"there is no page {page}; the first is there")
 
 
 def _number(text: str) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mpo_core.errors import InputError
+from mpo_core.likeness import meant
 from mpo_core.run_folder import RunFolder
 
 RUNS = Path("runs")
@@ -26,15 +27,27 @@ def run_folders(given: Sequence[Path]) -> list[Path]:
 
 
 def by_name(run: Path) -> Path:
-    """A run's folder as it is given, or the one of that name in `runs/`."""
-    return RUNS / run if not run.exists() and (RUNS / run).is_dir() else run
+    """A run's folder as it is given, or the one of that name in `runs/`. Raises InputError where
+    there is neither."""
+    for folder in (run, RUNS / run):
+        if folder.exists():
+            return folder
+    raise _no_run(run)
 
 
 def _folder(one: Path) -> Path:
     for folder in (one, RUNS / one):
         if _is_run(folder):
             return folder.resolve()
-    raise InputError(f"{one}: no run's folder, neither here nor in {RUNS}/: it has no config.yaml")
+    raise _no_run(one)
+
+
+def _no_run(one: Path) -> InputError:
+    known = [str(run) for run in one.parent.glob("*") if _is_run(run)]
+    hint = meant(str(one), [*known, *(run.name for run in RUNS.glob("*") if _is_run(run))])
+    return InputError(
+        f"{one}: no run's folder{hint}, neither here nor in {RUNS}/: it has no config.yaml"
+    )
 
 
 def _runs_in(folder: Path) -> Iterable[Path]:

@@ -72,7 +72,7 @@ class RunIndex:
     def __init__(self, folder: Path, *, kept: bool = True) -> None:
         """`kept`: whether the index is written beside the files, for the next time."""
         self.folder = folder
-        self._origins = Origins()
+        self.origins = Origins()
         self._noted = self._name(RunFolder(folder).origins)
         self.db = _opened(RunFolder(folder).view) if kept else _prepared(":memory:")
 
@@ -106,16 +106,16 @@ class RunIndex:
     def _files(self) -> list[tuple[Path, "_Note"]]:
         """The run's files of records, each with what takes note of its lines."""
         of = RunFolder(self.folder).records
-        notes: dict[_Kind, _Note] = {**_NOTES, "plans": partial(_note_plan, self._origins)}
+        notes: dict[_Kind, _Note] = {**_NOTES, "plans": partial(_note_plan, self.origins)}
         return [(path, note) for kind, note in notes.items() for path in of(kind)]
 
     def _look_at_origins(self) -> None:
         """Forget the plans where other ones are the run's own than when they were read."""
         try:
-            self._origins = origins_of(RunFolder(self.folder))
+            self.origins = origins_of(RunFolder(self.folder))
         except InputError:
-            self._origins = Origins()  # Damaged: the run itself says so.
-        mark = content_hash(asdict(self._origins))
+            self.origins = Origins()  # Damaged: the run itself says so.
+        mark = content_hash(asdict(self.origins))
         known = self.db.execute("SELECT mark FROM source WHERE file = ?", (self._noted,)).fetchone()
         if known and known[0] == mark:
             return

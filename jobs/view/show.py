@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -66,8 +67,12 @@ def _episode(records: Records, key: str) -> list[RenderableType]:
     ]
     if episode.plan:
         parts += [Text(inert(f"plan {episode.plan_id}"), style="bold"), _text(episode.plan)]
+    if marks:
+        parts.append(
+            Text("(turns reach its steps by a guess, from the words of both)", style="dim")
+        )
     for number, turn in enumerate(episode.turns):
-        step = f", step {marks[number]}" if number in marks else ""
+        step = f", perhaps step {marks[number]}" if number in marks else ""
         said = turn.action or f"(no action: {turn.fault or 'no action line'})"
         parts += [
             Text(f"\n{number + 1}{step}, score {turn.score:.2f}", style="dim"),
@@ -89,19 +94,22 @@ def _plan(records: Records, plan_id: str) -> list[RenderableType]:
 
 
 def _task(records: Records, task_id: str) -> list[RenderableType]:
-    plans = Table("plan", "planner", "mean reward", "episodes", box=box.SIMPLE, pad_edge=False)
+    parts = _described(records, task_id)[1:]  # Its id stands above.
     for plan in records.plans(task_id):
-        mean = "" if plan["mean"] is None else f"{plan['mean']:.2f}"
-        words = Group(_text(plan["id"]), _text(plan["text"]))
-        plans.add_row(words, _text(plan["planner"]), mean, str(plan["n"]))
-    episodes = _episodes(records, {"task_id": task_id, "sort": "reward"})
-    return [*_described(records, task_id), plans, episodes]
+        earned = "no episodes"
+        if plan["mean"] is not None:
+            episodes = "1 episode" if plan["n"] == 1 else f"{plan['n']} episodes"
+            earned = f"mean reward {plan['mean']:.2f} of {episodes}"
+        heading = f"\nplan {plan['id']} of {plan['planner']}, {earned}"
+        parts += [Text(inert(heading), style="bold"), Padding(_text(plan["text"]), (0, 0, 0, 2))]
+    return [*parts, _episodes(records, {"task_id": task_id, "sort": "reward"})]
 
 
 def _described(records: Records, task_id: str) -> list[RenderableType]:
     task = records.task(task_id)
-    words = task["description"] if task else ""
-    return [Panel(_text(words), title=Text(inert(task_id)))] if words else [_text(task_id)]
+    # An id is no panel's title, which would be cut.
+    parts: list[RenderableType] = [_text(task_id)]
+    return [*parts, Panel(_text(task["description"]))] if task and task["description"] else parts
 
 
 def _episodes(records: Records, asked: dict[str, str]) -> Table:

@@ -16,6 +16,11 @@ EXPECTED = {
 }
 
 
+def plainly(message: str) -> str:
+    """A message of pydantic's without the name of the error that a validator has raised."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
 def in_words(error: ErrorDetails, section: str = "") -> str:
     """A fault in words; the section is what its key stands in."""
     key = ".".join(str(part) for part in (section, *error["loc"]) if part not in ("", "[key]"))
@@ -25,7 +30,7 @@ def in_words(error: ErrorDetails, section: str = "") -> str:
         return f"{key}: unknown key"
     if error["type"] == "missing":
         return f"{key}: missing"
-    message = error["msg"].removeprefix("Value error, ")
+    message = plainly(error["msg"])
     if error["type"] in EXPECTED:
         given = error["input"]
         found = "nothing" if given is None else " ".join(str(given).split())[:40]
@@ -39,5 +44,4 @@ def advice(error: ErrorDetails, section: type[BaseModel]) -> str:
         return ""
     if error["loc"][-1] == "api_key":
         return " (a key comes from the environment: name its variable in api_key_env)"
-    meant = like(section, error["loc"])
-    return f" (did you mean {meant}?)" if meant else ""
+    return like(section, error["loc"])

@@ -16,6 +16,7 @@ from pydantic import (
 
 from mpo_core.config.declare import Section, adds, decides, operational, selects
 from mpo_core.config.training import PgConfig, RftConfig, SftConfig
+from mpo_core.likeness import meant
 from mpo_core.types import PlanMode, Split
 
 Arm = Literal["none", "base", "sft", "rft", "mpo", "pg", "shuffled", "teacher", "oracle", "expert"]
@@ -303,7 +304,8 @@ class EvaluationConfig(Section):
         known = [*get_args(Arm), *self.plan_files]
         for arm in self.arms:
             if arm not in known and not ROUND_ARM.fullmatch(arm):
-                raise ValueError(f"arms: unknown arm {arm!r}; known: {', '.join(known)}")
+                hint = meant(arm, known)
+                raise ValueError(f"arms: unknown arm {arm!r}{hint}; known: {', '.join(known)}")
         if len(set(self.arms)) < len(self.arms):
             raise ValueError("arms: an arm is listed twice")
         for arm in self.plan_files:

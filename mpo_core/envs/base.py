@@ -14,7 +14,6 @@ a config names it, no sooner. `examples/cooking` is such a package.
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, get_args
@@ -23,6 +22,7 @@ from pydantic import BaseModel
 
 from mpo_core.checks import Check
 from mpo_core.errors import InputError
+from mpo_core.likeness import meant
 from mpo_core.types import Split, Task
 
 GROUP = "mpo_core.environments"
@@ -219,8 +219,7 @@ def suite_class(name: str) -> type[Suite]:
     points = _registered()
     if name not in points:
         known = ", ".join(sorted(points)) or "none (is the package installed?)"
-        meant = get_close_matches(name, points, 1)
-        hint = f" (did you mean {meant[0]}?)" if meant else ""
+        hint = meant(name, points)
         raise InputError(f"envs.{name}: no such environment{hint}; installed: {known}")
     places = sorted({point.value for point in points[name]})
     if len(places) > 1:

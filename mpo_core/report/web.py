@@ -33,6 +33,10 @@ from mpo_core.report.spending import spending_rows, spending_words
 
 VIEWER = "http://127.0.0.1:8270"
 """Where `mpo view` shows the run's episodes, unless told otherwise."""
+COMPARED = (re.compile(r"\s+|\S+"), re.compile(r"[^\n]*\n|[^\n]+"), re.compile(r".+", re.DOTALL))
+"""What two texts are compared by: words, lines, or whole."""
+MOST_COMPARED = 2000
+"""Of a text's words or lines, a fifth of a second where all are alike: it grows as their square."""
 Summary = Mapping[str, Any]
 
 
@@ -127,8 +131,12 @@ def _lines(version: str, name: str, points: list[list[float]]) -> dict[str, Any]
 
 
 def _marked(before: str, after: str) -> tuple[Markup, Markup]:
-    """Two texts with the words marked in which they differ."""
-    one, other = (re.findall(r"\s+|[^\s]+", inert(shortened(text))) for text in (before, after))
+    """Two texts with the words marked in which they differ; of long ones, the lines."""
+    texts = [inert(shortened(text)) for text in (before, after)]
+    for parts in COMPARED:
+        one, other = (parts.findall(text) for text in texts)
+        if max(len(one), len(other)) <= MOST_COMPARED:
+            break
     left, right = [], []
     for kind, a, b, c, d in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
         gone, come = escape("".join(one[a:b])), escape("".join(other[c:d]))

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from mpo_core import aio
-from mpo_core.envs.alfworld.games import data_root, game_file, index_games
 from mpo_core.envs.alfworld.host import ALFWorldEnvironment, ALFWorldHost, HostSettings
 from mpo_core.errors import InputError
 from mpo_core.evaluation import bootstrap_ci
 from mpo_core.sandbox.agent import Played, accuracy, play, under
 from mpo_core.sandbox.folder import load
 from mpo_core.sandbox.games import Game, games
+from mpo_core.sandbox.held_out import held_out_games
 from mpo_core.sandbox.llama import Llama
 from mpo_core.sandbox.measure import PLANNERS, POWER, STEPS
 from mpo_core.sandbox.vocabulary import words
@@ -108,22 +108,6 @@ def gate(agent: Path | Llama, held_out: Path | Sequence[Game] | int = 200) -> Ve
             won[name] = aio.run(in_engine(root, tasks, played))
         every += played
     return Verdict(won, accuracy(every), root is not None)
-
-
-def held_out_games(folder: Path) -> tuple[Path, list[Task], list[Game]]:
-    """The data root in a folder of generated games, its unseen tasks and the game of each.
-
-    Raises:
-        InputError: it has none, or one that is not generated.
-    """
-    root = data_root(folder)
-    tasks = index_games(root).tasks.get("unseen", [])
-    if not tasks:
-        raise InputError(
-            f"{folder}: no unseen games; make some with `mpo tasks alfworld generate --unseen 200 "
-            f"--prior-power {POWER:g} --out DIR`"
-        )
-    return root, tasks, [Game.load(game_file(root, task).parent) for task in tasks]
 
 
 async def in_engine(root: Path, tasks: Sequence[Task], played: Sequence[Played]) -> list[bool]:

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mpo_core.config.faults import plainly
 from mpo_core.errors import InputError
 from mpo_core.types import Message
 
@@ -70,7 +71,7 @@ def read_records(path: Path, kind: type[R], name: str) -> list[R]:
         except ValidationError as error:
             fault = error.errors()[0]
             where = "".join(f"{part}." for part in fault["loc"])[:-1]
-            said = f"{where} {fault['msg']}".strip()
+            said = f"{where} {plainly(fault['msg'])}".strip()
             raise InputError(f"{path}:{number}: not a {name}: {said}") from error
     if not records:
         raise InputError(f"{path}: no {name}s to train on")

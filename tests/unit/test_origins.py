@@ -48,7 +48,11 @@ def test_of_a_copy_no_plans_are_its_own_until_it_asks_for_them(run):
         **{"episodes": 0, "mean_reward": None, "stderr": 0.0, "ends": {}},
         **{"earlier": 8, "of": None},
     }
-    assert any("0 episodes; and 8 under earlier plans" in line for line in status_lines(found))
+    lines = list(status_lines(found))
+    assert any("0 episodes; and 8 under earlier plans" in line for line in lines)
+    assert (
+        f"  begun with {run.parent}/before; its plans not used again are called earlier" in lines[1]
+    )
     mpo = files.plans("mpo", "unseen")
     note_origin(files, mpo, "made-up")
     append(run, [episode(8, None)])

@@ -111,7 +111,7 @@ def test_a_run_without_a_report_is_named_with_what_writes_one(tmp_path, capsys):
     (run / "report" / "results.jsonl").unlink()
     line = refusal(capsys, run)
     assert f"{run}/report/results.jsonl: no such file; `mpo evaluate {run}`" in line
-    assert "no such file" in refusal(capsys, tmp_path / "nowhere")
+    assert "nowhere: no run's folder" in refusal(capsys, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

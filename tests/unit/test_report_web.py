@@ -1,15 +1,18 @@
 import json
 import re
+import time
 from html import unescape
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.cli import main
 from mpo_core.evaluation import Attempt
 from mpo_core.report import write_report
 from mpo_core.report.details import details
 from mpo_core.report.page import paired_rows, table_rows
-from mpo_core.report.web import web_page
+from mpo_core.report.web import _marked, web_page
 from mpo_core.types import EpisodeFigures
 from tests.reported import RESULTS, summary
 from tests.viewed_run import GOOD, POOR, TASKS, episode, pair, score
@@ -97,3 +100,20 @@ def main_ends_well(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert not end.value.code
+
+
+@pytest.mark.parametrize("unit", ["a ", "a b ", "a\n", "ab", "Step 1: Go. "])
+def test_the_differences_of_long_texts_of_few_words_are_found_in_a_moment(unit):
+    before = (unit * 20_000)[:20_000]
+    started = time.monotonic()
+    left, right = _marked(before, before[::-1])
+    assert time.monotonic() - started < 5  # Minutes, word by word.
+    assert re.sub("<[^>]+>", "", left) == before and re.sub("<[^>]+>", "", right) == before[::-1]
+
+
+@given(st.text("ab \n", max_size=60), st.text("ab \n", max_size=60))
+def test_marked_texts_are_the_texts_and_the_same_words_are_not_marked(before, after):
+    left, right = _marked(before, after)
+    assert (re.sub("<[^>]+>", "", left), re.sub("<[^>]+>", "", right)) == (before, after)
+    if before == after:
+        assert "<" not in left + right

@@ -270,3 +270,30 @@ def test_many_differences_are_counted(tmp_path):
     few = {"max_tokens": 9, "max_steps": 9, "example": True, "list_actions": 9, "thoughts": False}
     with pytest.raises(InputError, match=r"list_actions is 0 .*, and 1 more; choose another name"):
         refuse_other_settings(with_changes(asked, planner=many, agent=few))
+
+
+def test_plans_of_ones_own_are_evaluated_beside_a_runs_report(tmp_path, given_file, capsys):
+    asked = named_config(str(given_file))
+    with Run(asked) as run:
+        run_pipeline(run)
+    plans = tmp_path / "plans.jsonl"
+    rows = [
+        {"id": task.id, "task": "", "workflow": "Step 1: Knock."} for task in run.tasks("unseen")
+    ]
+    plans.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = ["config.yaml", "report/summary.json", "report/index.html"]
+    before = [(asked.run_dir / name).read_bytes() for name in kept]
+    for name in (asked.name, asked.name, "fresh", "fresh"):
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluate", str(given_file), f"name={name}", "--plans", str(plans)])
+        said = capsys.readouterr()
+        assert not ended.value.code, said.err
+        report = "report-plans" if name == asked.name else "report"
+        assert f"report: {tmp_path / name / report}" in said.out
+        arms = json.loads((tmp_path / name / report / "summary.json").read_text())["arms"]
+        assert set(arms) == {"none", "file"}
+    assert [(asked.run_dir / name).read_bytes() for name in kept] == before
+    assert not (tmp_path / "fresh" / "report-plans").exists()
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(given_file), "name=more", "--from", str(asked.run_dir)])
+    assert not ended.value.code and not (tmp_path / "more" / "report-plans").exists()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 import jobs.sandbox
-from jobs.sandbox import BUILDING, build
+from jobs.sandbox import BUILDING, build, check
+from mpo_core.builtin_models import SHIPPED
 from mpo_core.errors import InputError
 from mpo_core.locks import locked
 from mpo_core.sandbox import folder, planner, planner_vocabulary, train, vocabulary
@@ -127,3 +129,24 @@ def test_a_planner_is_no_agent_that_fails_its_gate(tmp_path: Path):
     folder.write(small(len(planner_vocabulary.words())), tmp_path, "")
     with pytest.raises(InputError, match="not an agent of the sandbox"):
         gate(tmp_path, 2)
+
+
+def test_what_is_asked_for_is_looked_at_before_what_is_slow(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # Whoever imports it fails.
+    shipped = SHIPPED["sandbox-agent"]
+    for place, held_out, says in (
+        (shipped, tmp_path / "none", "no such folder"),
+        (tmp_path, 9, "no agent there; make one with `mpo sandbox build`"),
+    ):
+        with pytest.raises(InputError, match=says):
+            check(place, held_out, print)
+    with pytest.raises(InputError, match="no such folder"):
+        build(
+            tmp_path / "out",
+            minutes=1,
+            planner_minutes=1,
+            seed=0,
+            held_out=tmp_path / "none",
+            say=print,
+        )
+    assert not (tmp_path / "out").exists()

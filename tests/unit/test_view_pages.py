@@ -177,3 +177,10 @@ def test_a_damaged_report_hides_no_other_run(tmp_path, damage):
 def test_an_episode_whose_file_is_gone_is_not_found(browse, tmp_path):
     (tmp_path / "run" / "episodes" / "evaluation.jsonl").write_bytes(b"")
     assert browse.get("/episode", params={"run": "run", "key": f"{0:020x}"}).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/episodes", "/pairs"])
+def test_a_page_that_there_is_not_is_told_and_the_first_one_may_be_empty(browse, path):
+    answer = browse.get(path, params={"run": "run", "page": 999})
+    assert answer.status_code == 404 and "there is no page 999" in answer.text
+    assert page(browse, "/episodes", run="run", text="nowhere to be found")
