@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from mpo_core.interchange.played import (
@@ -102,7 +102,7 @@ class EvalFile:
             zipfile.ZipFile(path, "w", compression=zipfile.ZIP_DEFLATED)
         )
         # The list of samples comes after them, and grows with them.
-        self._rows = self._held.enter_context(TemporaryFile(dir=path.parent))  # noqa: SIM115 - held
+        self._rows = self._held.enter_context(NamedTemporaryFile(dir=path.parent))  # noqa: SIM115 - held
 
     def add(self, played: Played) -> None:
         """Write one more episode, the next epoch of its task."""
@@ -110,7 +110,8 @@ class EvalFile:
         epoch = len(self._rewards[name]) + 1
         one = sample(played, epoch)
         self._zip.writestr(f"samples/{name}_epoch_{epoch}.json", as_json(one))
-        self._rows.write(as_json(summary(one)).encode() + b"\n")
+        self._rows.write(b"," if self._rows.tell() else b"[")
+        self._rows.write(as_json(summary(one)).encode())
         self._rewards[name].append(played.episode.reward)
         self._wins[name].append(float(played.episode.success))
         self._until = max(self._until, played.until)
@@ -121,15 +122,10 @@ class EvalFile:
     def __exit__(self, kind: type | None, *_: object) -> None:
         with self._held:
             if kind is None:
-                self._write_rows()
+                self._rows.write(b"]")
+                self._rows.flush()
+                self._zip.write(self._rows.name, "summaries.json")
                 self._zip.writestr("header.json", as_json(self._header()))
-
-    def _write_rows(self) -> None:
-        self._rows.seek(0)
-        with self._zip.open("summaries.json", "w") as file:
-            for number, row in enumerate(self._rows):
-                file.write((b"," if number else b"[") + row.rstrip(b"\n"))
-            file.write(b"]")
 
     def _header(self) -> dict[str, Any]:
         moment = datetime.fromtimestamp(self._until, UTC).isoformat()
