@@ -1,5 +1,6 @@
 """A run in a house of doors (`fakes.Doors`): scripted models, no Ray, done in a moment."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,18 +42,36 @@ def config(folder: Path | str, **changes) -> Config:
 
 
 class Kept(NoTracker):
-    """A tracker that remembers tables and metrics."""
+    """A tracker that remembers what is logged: curves by run and name, tables, traces, tags."""
+
+    key = "kept"
 
     def __init__(self) -> None:
         self.tables = {}
         self.metrics = {}
+        self.tags = {}
+        self.traces = []
+        self.planners = []
+        self.names = [""]
+
+    @contextmanager
+    def nested(self, name, kind, *, alone=False):
+        self.names.append(name)
+        yield
+        self.names.pop()
 
     def log_metrics(self, metrics, step=None):
         for name, value in metrics.items():
-            self.metrics.setdefault(name, {})[step] = value
+            self.metrics.setdefault((self.names[-1], name), {}).setdefault(step, value)
 
-    def logged_steps(self, metric):
-        return set(self.metrics.get(metric, {}))
+    def log_tags(self, tags):
+        self.tags.setdefault(self.names[-1], {}).update(tags)
 
     def log_table(self, name, rows):
         self.tables[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+    def log_trace(self, trace):
+        self.traces.append(trace)
+
+    def log_planner(self, planner):
+        self.planners.append(planner)

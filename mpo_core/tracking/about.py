@@ -18,7 +18,8 @@ def source_tags() -> dict[str, str]:
     """MLflow's tags of a run's source and user, and the suite's of its place."""
     tags = {
         "mlflow.source.type": "LOCAL" if place() == "local" else "JOB",
-        "mlflow.source.name": command(),
+        "mlflow.source.name": _source(),
+        "mpo.command": command(),
         "mlflow.user": _user(),
         "mpo.place": place(),
     }
@@ -40,10 +41,16 @@ def params_of(config: Config) -> dict[str, str]:
 def command() -> str:
     """As it was typed, without passwords in it."""
     program = Path(sys.argv[0])
-    name = program.name
-    if name in ("__main__.py", "cli.py", "-c", "-m"):
-        name = "mpo" if name == "cli.py" else f"python -m jobs.{program.parent.name}"
-    return hidden(shlex.join([*name.split(" "), *sys.argv[1:]]))
+    name = [program.name]
+    if program.name == "__main__.py":
+        name = ["python", "-m", f"jobs.{program.parent.name}"]
+    return hidden(shlex.join([*name, *sys.argv[1:]]))
+
+
+def _source() -> str:
+    """The command without its settings and paths: MLflow shows what stands after the last slash."""
+    words = [word for word in sys.argv[1:] if "=" not in word and not word.startswith("-")]
+    return " ".join([Path(sys.argv[0]).name, *(Path(word).name for word in words)])
 
 
 def place() -> str:

@@ -131,8 +131,13 @@ class Delivery:
             else:
                 with self._alone():
                     run_id = self._ensured(entry, tags)
-                write_text(RunFolder(self._run_dir).mlflow_run, run_id)
             self._sent.runs[entry["run"]] = run_id
+            if not entry["parent"]:
+                self._is_top(entry["run"])
+
+    def _is_top(self, run: str) -> None:
+        self._sent.top = run
+        write_text(RunFolder(self._run_dir).mlflow_run, self._sent.runs[run])
 
     def _ensured(self, entry: Entry, tags: dict[str, str]) -> str:
         """The id of the entry's run, which is made where it is not there."""
@@ -172,6 +177,8 @@ class Delivery:
             run_id = self._sent.runs[entry["run"]]
             if entry["status"] == "RUNNING":
                 self._client.update_run(run_id, status="RUNNING")
+                if entry.get("top"):
+                    self._is_top(entry["run"])
             elif self._state(run_id) == "active":
                 # What is deleted by its user when all was logged is left deleted.
                 self._client.set_terminated(run_id, entry["status"], end_time=entry["at"])
@@ -220,7 +227,7 @@ class Delivery:
 
     def _folder(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            path = _there(self._run_dir / entry["path"])
+            path = _there(self._run_dir.joinpath(entry["path"]))
             self._client.log_artifacts(self._sent.runs[entry["run"]], str(path), entry["name"])
 
     def _trace(self, entries: Sequence[Entry]) -> None:

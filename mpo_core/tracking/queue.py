@@ -128,6 +128,8 @@ class Sent:
 
     offset: int = 0
     """Bytes of the queue that it has acknowledged."""
+    top: str = ""
+    """Key of the pipeline run that was begun last."""
     runs: dict[str, str] = field(default_factory=dict)
     """Run's key in the queue -> its id in MLflow."""
     aside: list[int] = field(default_factory=list)

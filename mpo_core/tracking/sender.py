@@ -43,8 +43,7 @@ class Delivered:
         if self._delivery is None:
             self._delivery = Delivery(self._address, self._run_dir, self.sent)
             try:
-                for run in list(self.sent.runs)[:1]:
-                    self._delivery.require_there(run)
+                self._delivery.require_there(self.sent.top)
             except Gone as gone:
                 self._begin_anew(gone)
         return self._delivery

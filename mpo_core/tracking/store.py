@@ -61,7 +61,7 @@ class Address:
         Raises:
             InputError: a password is missing.
         """
-        runs_dir = (run_dir / notes["runs_dir"]).resolve()
+        runs_dir = run_dir.joinpath(notes["runs_dir"]).resolve()
         uri = given or notes["uri"] or sqlite_uri(runs_dir / DATABASE)
         if "***@" in uri:
             uri = os.environ.get("MLFLOW_TRACKING_URI") or ""

@@ -8,6 +8,7 @@ settings decide its results now, it is another run to MLflow.
 import json
 import logging
 import re
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -210,6 +211,9 @@ class MlflowTracker:
             raise
         self._system = SystemMetrics(self._log_system) if config.system_metrics else None
         if self._system:
+            # A run of its own: on the pipeline run, MLflow would show the load before the results.
+            host = f"machine {socket.gethostname()}"
+            self._machine = _Open(content_hash(self.key, host, length=32), host, "stage", _now())
             self._system.start()
 
     @property
@@ -223,14 +227,15 @@ class MlflowTracker:
 
     @contextmanager
     def nested(self, name: str, kind: Kind, *, alone: bool = False) -> Iterator[None]:
-        above = self.key if alone else self._runs[-1].key
+        above, name = self.key if alone else self._runs[-1].key, inert(name)
         self._runs.append(_Open(content_hash(above, name, length=32), name, kind, _now()))
         try:
             yield
         except BaseException as error:
-            self._leave("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            self._leave(self._runs.pop(), status)
             raise
-        self._leave("FINISHED")
+        self._leave(self._runs.pop(), "FINISHED")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         values = {NO_METRIC_NAME.sub("_", name): float(v) for name, v in metrics.items()}
@@ -260,7 +265,8 @@ class MlflowTracker:
         self._log({"op": "folder", "name": name, "path": where, "digest": digest})
 
     def log_inputs(self, datasets: Sequence[Dataset]) -> None:
-        self._log({"op": "inputs", "datasets": [asdict(dataset) for dataset in datasets]})
+        told = [{k: _cell(v) for k, v in asdict(dataset).items()} for dataset in datasets]
+        self._log({"op": "inputs", "datasets": told})
 
     def log_trace(self, trace: dict[str, Any]) -> None:
         self._log({"op": "trace", "id": trace["id"], "trace": trace}, of=self._runs[0])
@@ -268,19 +274,25 @@ class MlflowTracker:
     def log_planner(self, planner: PlannerVersion) -> None:
         said = asdict(planner) | {"folder": str(planner.folder.resolve())}
         self._log(
-            {"op": "model", "name": planner.model, "digest": content_hash(said), "planner": said},
+            {
+                "op": "model",
+                "name": planner.model,
+                "digest": content_hash(repr(said)),
+                "planner": said,
+            },
             of=self._runs[0],
         )
 
     def end(self, status: str) -> None:
         while self._runs:
-            self._leave(status)
+            self._leave(self._runs.pop(), status)
         self.close()
 
     def close(self) -> None:
         """Wait for what is not sent yet, at most `tracking.wait_s`, and say what is left then."""
         if self._system:
             self._system.stop()
+            self._leave(self._machine, "FINISHED")
         unsent, why = self._sender.stop(self._config.wait_s)
         self._queue.__exit__()
         if unsent:
@@ -306,7 +318,8 @@ class MlflowTracker:
         top = known.top if same else uuid.uuid4().hex
         self._runs = [_Open(top, self._run_dir.name, kind, now, running=True)]
         if same:
-            self._append({"op": "status", "run": top, "status": "RUNNING", "at": now})
+            status = {"op": "status", "run": top, "status": "RUNNING", "at": now, "top": True}
+            self._append(status)
             return
         if known.top:
             log.warning("MLflow: %s: other settings; all is logged into a new run", self._run_dir)
@@ -347,7 +360,7 @@ class MlflowTracker:
                 "op": "begin",
                 "run": one.key,
                 "parent": above,
-                "name": inert(one.name),
+                "name": one.name,
                 "kind": one.kind,
                 "at": one.entered_ms,
                 "tags": {KIND: one.kind},
@@ -355,8 +368,7 @@ class MlflowTracker:
             }
         )
 
-    def _leave(self, status: str) -> None:
-        one = self._runs.pop()
+    def _leave(self, one: _Open, status: str) -> None:
         if one.running:
             self._append({"op": "status", "run": one.key, "status": status, "at": _now()})
 
@@ -367,9 +379,11 @@ class MlflowTracker:
 
     def _log_system(self, metrics: Mapping[str, float], step: int) -> None:
         """The machine's, from a thread of its own."""
-        top = self.key
-        entry = {"op": "metrics", "run": top, "at": _now(), "step": step, "values": dict(metrics)}
-        self._queue.append(entry)
+        self._enter(self._machine, self.key)
+        values, run = dict(metrics), self._machine.key
+        self._queue.append(
+            {"op": "metrics", "run": run, "at": _now(), "step": step, "values": values}
+        )
 
 
 def _now() -> int:

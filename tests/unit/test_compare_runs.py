@@ -1,14 +1,17 @@
 import json
+import re
 
 import pytest
+from mlflow import MlflowClient
 
 from jobs.cli import main
-from jobs.evaluate import metrics_of
+from jobs.tracked import description, metrics_of
 from mpo_core.config import TrackingConfig
 from mpo_core.report import write_report
 from mpo_core.report.across import compare_runs, comparison_page, sections
 from mpo_core.report.merge import read_report
 from mpo_core.tracking import MlflowTracker
+from mpo_core.tracking.tracker import DESCRIPTION
 from tests.reported import results, summary
 
 ARMS = {"none": 0.25, "mpo": 0.75}
@@ -77,16 +80,29 @@ def test_terminal_files_and_mlflow_agree_to_the_digit(tmp_path, two, capsys, mon
         assert all(figures in where for where in (said, page, text))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     for run in two:
-        tracker = MlflowTracker(TrackingConfig(uri=uri, experiment="e"), tmp_path, run, {"n": 1})
+        config = TrackingConfig(uri=uri, experiment="e", system_metrics=False)
+        tracker = MlflowTracker(config, tmp_path, run, {"n": 1})
         told = json.loads((run / "report" / "summary.json").read_text())
+        with tracker.nested("evaluation", "stage"):
+            tracker.log_metrics({"episodes": 4}, step=4)
         tracker.log_metrics(metrics_of(told))
+        tracker.log_tags({DESCRIPTION: description(told)})
         tracker.log_folder(run / "report", "report")
         tracker.end("FINISHED")
-        metrics = tracker._client.get_run(tracker.run_id).data.metrics
-        own = row(found["arms"], run=run.name, arm="mpo")
-        assert metrics["mpo/mean_reward"] == own["mean_reward"]
+        stored = MlflowClient(uri).get_run(tracker.run_id).data
+        for arm in ARMS:
+            own = row(found["arms"], run=run.name, arm=arm)
+            assert stored.metrics[f"mean_reward/{arm}"] == own["mean_reward"]
+            low, high = own["ci95"]
+            figures = f"{own['mean_reward']:.3f} [{low:.3f}, {high:.3f}]"
+            shown = (said, page, text, unescaped(stored.tags[DESCRIPTION]))
+            assert all(figures in where for where in shown)
     asked = ("--experiment", "e", "--filter", "params.n = '1'", "--tracking-uri", uri, "--json")
     assert json.loads(compare(capsys, *asked)) == found
+
+
+def unescaped(markdown: str) -> str:
+    return re.sub(r"\\(.)", r"\1", markdown)
 
 
 def compare(capsys, *arguments: str) -> str:

@@ -102,8 +102,8 @@ def test_a_sweep_is_run_by_one_process(offered, tmp_path):
 
 
 def test_mlflows_store_is_opened_by_one_process(offered, tmp_path, monkeypatch):
-    monkeypatch.setattr("mpo_core.tracking.STORE_WAIT_S", 0.05)
-    monkeypatch.setattr("mpo_core.tracking.prepare", lambda *_: pytest.fail("not alone"))
+    monkeypatch.setattr("mpo_core.tracking.delivery.STORE_WAIT_S", 0.05)
+    monkeypatch.setattr("mpo_core.tracking.delivery.prepare", lambda *_: pytest.fail("not alone"))
     with (
         lock_file(tmp_path / ".mlflow.lock"),
         pytest.raises(InputError, match=r"\.mlflow\.lock: other processes have held it"),

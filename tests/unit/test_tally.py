@@ -24,7 +24,8 @@ def finished(asked: Config) -> tuple[dict, dict]:
         run.tracker = Kept()
         summary = run_pipeline(run)
         timed = ("wall_seconds", "tokens_per_s", "env_steps_per_s")
-        return {k: v for k, v in summary.items() if k not in timed}, run.tracker.tables
+        tables = {k: v for k, v in run.tracker.tables.items() if k != "stages"}
+        return {k: v for k, v in summary.items() if k not in timed}, tables
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_in_its_folder_a_run_goes_on_to_other_arms_and_more_samples(tmp_path, ch
 def test_a_run_is_another_to_mlflow_where_its_results_may_be(tmp_path, monkeypatch, changes, same):
     opened = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jobs.run.MlflowTracker", lambda *given: opened.append(given))
+    monkeypatch.setattr("jobs.run.MlflowTracker", lambda *given, tags: opened.append(given))
     for asked in (config("runs"), config("runs", **changes)):
         _ = Run(asked).tracker
     (*_, params, identity), (*_, other_params, other_identity) = opened
@@ -93,25 +94,46 @@ def test_the_curves_of_all_trainings_stand_in_the_mlflow_run_that_a_run_ends_wit
         "validation": [{"step": 3, "eval_loss": 0.5}],
     }
     (trained / "training.json").write_text(json.dumps(summary))
+    (tmp_path / "mine" / "report").mkdir()
     with Run(config(tmp_path)) as run:
         run.tracker = Kept()
-        run.tracker.log_metrics({"sft/loss": 7.0}, step=2)
+        with run.tracker.nested("train sft", "training"):
+            run.tracker.log_metrics({"loss": 7.0}, step=2)
         run_pipeline(run)
-    assert run.tracker.metrics["sft/loss"] == {1: 1, 2: 7.0, 3: 1 / 3}
-    assert run.tracker.metrics["sft/eval_loss"] == {3: 0.5}
+    assert run.tracker.metrics["train sft", "loss"] == {1: 1, 2: 7.0, 3: 1 / 3}
+    assert run.tracker.metrics["train sft", "eval_loss"] == {3: 0.5}
 
 
-def test_mlflow_is_given_the_figures_of_all_episodes_and_the_texts_of_some(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.evaluate.SHOWN_EPISODES", 3)
-    summary, tables = finished(config(tmp_path))
-    assert len({row["key"] for row in tables["episodes"]}) == summary["episodes"] > 6
-    assert not {"plan", "messages", "turns"} & set(tables["episodes"][0])
+def test_mlflow_is_given_the_figures_of_all_episodes_and_the_texts_of_some(tmp_path):
+    asked = config(tmp_path, tracking={"traces": 3})
+    with Run(asked) as run:
+        run.tracker = kept = Kept()
+        summary = run_pipeline(run)
+    rows = kept.tables["episodes"]
+    assert len({row["key"] for row in rows}) == summary["episodes"] > 6
+    assert not {"plan", "messages", "turns"} & set(rows[0])
     for stage in ("scoring", "evaluation"):
         path = tmp_path / "mine" / "episodes" / f"{stage}.jsonl"
         played = {one.key: one for one in read_records(path, Episode)}
-        shown = [row for row in tables["conversations"] if row["stage"] == stage]
-        assert len({row["key"] for row in shown}) == 3
-        for row in shown:
-            whole = played[row["key"]]
-            assert (row["plan"], row["reward"]) == (whole.plan, whole.reward)
-            assert all(message["content"] in row["conversation"] for message in whole.messages)
+        traces = [trace for trace in kept.traces if trace["stage"] == stage]
+        assert len({trace["episode"] for trace in traces}) == 3
+        for trace in traces:
+            whole = played[trace["episode"]]
+            assert trace["reward"] == whole.reward
+            assert (trace["planner"] or {}).get("plan") == whole.plan
+            assert [turn["reply"] for turn in trace["turns"]] == [t.reply for t in whole.turns]
+            told = "".join(m["content"] for turn in trace["turns"] for m in turn["prompt"])
+            said = [m["content"] for m in whole.messages if m["role"] != "assistant"]
+            assert all(text in told for text in said)
+
+
+def test_stages_and_rounds_are_runs_of_their_own_with_their_curves(tmp_path):
+    with Run(config(tmp_path)) as run:
+        run.tracker = kept = Kept()
+        summary = run_pipeline(run)
+    curve = kept.metrics["scoring", "episodes"]
+    assert [*curve.items()][-1] == (8, 8), "the last point is of all episodes"
+    assert kept.metrics["evaluation", "mean_reward_so_far"].keys() == {summary["episodes"] - 8}
+    assert kept.tags["scoring"]["mpo.env_steps"] > 0
+    assert kept.tags["round 1"]["mpo.planner"] == "base"
+    assert "engines" not in kept.tags

@@ -6,33 +6,60 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socket import create_server
 
 import pytest
+from mlflow import MlflowClient
 
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
-from mpo_core.tracking import RETRIES, MlflowTracker
+from mpo_core.tracking import MlflowTracker
+from mpo_core.tracking.faults import IMPATIENT
+from mpo_core.tracking.sender import sync
+from mpo_core.tracking.store import sqlite_uri
 
 ROW = [{"a": 1}]
 
 
-def tracker(runs: Path, run: str = "mine", identity: str = "one", **config) -> MlflowTracker:
+@contextmanager
+def tracking(
+    runs: Path, run: str = "mine", identity: str = "one", **config
+) -> Iterator[MlflowTracker]:
+    """A run that logs; all that it has logged is sent at the end."""
     (runs / run).mkdir(parents=True, exist_ok=True)
     params = {"identity": identity}
-    return MlflowTracker(TrackingConfig(**config), runs, runs / run, params, identity)
+    config = TrackingConfig(system_metrics=False, **config)
+    opened = MlflowTracker(config, runs, runs / run, params, identity)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def logged(runs: Path, run: str = "mine", identity: str = "one", **config) -> str:
+    """A run that logs nothing; its id in MLflow."""
+    with tracking(runs, run, identity, **config):
+        pass
+    return (runs / run / "mlflow_run_id").read_text()
+
+
+def client_of(runs: Path) -> MlflowClient:
+    return MlflowClient(sqlite_uri(runs / "mlflow.db"))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """A runs folder of an odd name with a finished run in MLflow: making its tables takes long."""
     folder = tmp_path_factory.mktemp("made") / "what? 50%25"
-    opened = tracker(folder)
-    opened.log_metrics({"loss": 1.0}, step=1)
-    opened.log_table("table", ROW)
-    opened.end("FINISHED")
+    with tracking(folder) as opened:
+        opened.log_metrics({"loss": 1.0}, step=1)
+        opened.log_table("table", ROW)
+        opened.end("FINISHED")
     return folder
 
 
@@ -54,27 +81,81 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def artifacts(runs: Path, opened: MlflowTracker) -> set[str]:
-    return files(runs / "mlartifacts" / opened.run_id / "artifacts")
+def artifacts(runs: Path, run: str = "mine") -> set[str]:
+    run_id = (runs / run / "mlflow_run_id").read_text()
+    return files(runs / "mlartifacts" / run_id / "artifacts")
 
 
 def test_a_run_goes_on_in_its_mlflow_run(runs):
     before = (runs / "mine" / "mlflow_run_id").read_text()
-    opened = tracker(runs)
+    with tracking(runs) as opened:
+        opened.log_metrics({"loss": 3.0, "other": 2.0}, step=1)
+        opened.log_metrics({"loss": 0.5}, step=2)
     assert opened.run_id == before
-    assert opened.logged_steps("loss") == {1}
-    assert opened._client.get_run(before).info.status == "RUNNING"
+    client = client_of(runs)
+    points = [(m.step, m.value) for m in client.get_metric_history(before, "loss")]
+    assert points == [(1, 1.0), (2, 0.5)], "of a step, what was first logged"
+    assert client.get_run(before).data.metrics["other"] == 2
+    assert client.get_run(before).info.status == "RUNNING"
+
+
+def test_runs_stand_under_the_run_they_were_logged_in(runs):
+    with tracking(runs) as opened:
+        for _ in range(2):
+            with opened.nested("round 1", "round"), opened.nested("train", "training", alone=True):
+                opened.log_metrics({"loss": 1.0}, step=1)
+        with opened.nested("train", "training", alone=True):
+            opened.log_metrics({"loss": 2.0}, step=1)
+            opened.log_metrics({"loss": 0.5}, step=2)
+        with opened.nested("plans", "stage"):
+            pass
+    client = client_of(runs)
+    found = client.search_runs([client.get_experiment_by_name("mpo").experiment_id])
+    by_id = {run.info.run_id: run for run in found}
+    under = {
+        run.info.run_name: by_id[run.data.tags["mlflow.parentRunId"]].info.run_name
+        for run in found
+        if "mlflow.parentRunId" in run.data.tags
+    }
+    assert under == {"round 1": "mine", "train": "round 1"}, "and none of what logged nothing"
+    assert {run.info.run_name: run.info.status for run in found} == {
+        "mine": "RUNNING",
+        "round 1": "FINISHED",
+        "train": "FINISHED",
+    }
+    [trained] = [run.info.run_id for run in found if run.info.run_name == "train"]
+    points = client.get_metric_history(trained, "loss")
+    assert [(point.step, point.value) for point in points] == [(1, 1.0), (2, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")]
+)
+def test_a_stage_that_fails_is_marked_so(runs, error, status):
+    with (
+        pytest.raises(error),
+        tracking(runs) as opened,
+        opened.nested("scoring", "stage"),
+    ):
+        opened.log_metrics({"episodes": 1}, step=1)
+        raise error
+    client = client_of(runs)
+    [one] = client.search_runs(
+        [client.get_experiment_by_name("mpo").experiment_id], "tags.mpo.kind = 'stage'"
+    )
+    assert one.info.status == status
 
 
 def test_a_moved_runs_folder_takes_its_artifacts_along(made, runs):
     before = files(made)
-    opened = tracker(runs)
-    opened.log_table("table", [{"a": 2}])
-    opened.log_table("other", ROW)
-    tracker(runs, "second").log_table("table", ROW)
-    assert artifacts(runs, opened) == {"table.json", "other.json"}
+    with tracking(runs) as opened:
+        opened.log_table("table", [{"a": 2}])
+        opened.log_table("other", ROW)
+    with tracking(runs, "second") as second:
+        second.log_table("table", ROW)
+    assert artifacts(runs) == {"table.json", "other.json"}
     assert files(made) == before, "nothing is written where the folder was"
-    found = opened._client.download_artifacts(opened.run_id, "table.json")
+    found = client_of(runs).download_artifacts(opened.run_id, "table.json")
     assert json.loads(Path(found).read_text())["data"] == [[2]]
 
 
@@ -85,10 +166,10 @@ def test_a_moved_runs_folder_takes_its_artifacts_along(made, runs):
 def test_a_runs_folder_may_have_any_name(made, tmp_path, name):
     runs = Path(shutil.copytree(made, tmp_path / name))
     before = files(runs)
-    opened = tracker(runs, "second")
-    opened.log_table("table", ROW)
-    assert artifacts(runs, opened) == {"table.json"}
-    assert tracker(runs, "second").run_id == opened.run_id
+    with tracking(runs, "second") as opened:
+        opened.log_table("table", ROW)
+    assert artifacts(runs, "second") == {"table.json"}
+    assert logged(runs, "second") == opened.run_id
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert before < files(runs)
 
@@ -101,99 +182,144 @@ def test_a_new_store_lies_in_the_runs_folder_whatever_that_is_called(made):
 
 
 def test_a_deleted_experiment_is_named_with_the_command_that_restores_it(runs):
-    client = tracker(runs)._client
+    client = client_of(runs)
     number = client.get_experiment_by_name("mpo").experiment_id
     client.delete_experiment(number)
     restore = f"mlflow experiments restore --experiment-id {number}"
     with pytest.raises(InputError, match=rf"tracking\.experiment: 'mpo' was deleted .*{restore}"):
-        tracker(runs)
-    other = tracker(runs, experiment="other")
-    assert other._client.get_run(other.run_id).info.experiment_id != number
+        logged(runs)
+    other = logged(runs, experiment="other")
+    assert client.get_run(other).info.experiment_id != number
     client.restore_experiment(number)
-    assert tracker(runs).run_id != other.run_id
+    assert logged(runs) != other
 
 
-def test_a_run_that_was_deleted_is_made_anew(runs, caplog):
-    first = tracker(runs)
-    first._client.delete_run(first.run_id)
+def test_a_run_that_was_deleted_is_made_anew_with_all_that_was_logged(runs, caplog):
+    first = (runs / "mine" / "mlflow_run_id").read_text()
+    client = client_of(runs)
+    client.delete_run(first)
     with caplog.at_level(logging.WARNING):
-        again = tracker(runs)
-    assert f"run {first.run_id} was deleted" in caplog.text
-    assert again.run_id != first.run_id
-    assert again.logged_steps("loss") == set()
-    assert again._client.get_run(again.run_id).data.params == {"identity": "one"}
-    assert tracker(runs).run_id == again.run_id
+        again = logged(runs)
+    assert f"run {first} was deleted" in caplog.text
+    assert again != first
+    found = client.get_run(again)
+    assert (found.data.params, found.data.metrics) == ({"identity": "one"}, {"loss": 1.0})
+    assert artifacts(runs) == {"table.json"}
+    assert logged(runs) == again
 
 
-@pytest.mark.parametrize("logged", ["metrics", "table", "folder"])
-def test_what_is_logged_after_a_deletion_stands_in_a_new_run(runs, caplog, logged):
-    opened = tracker(runs)
-    deleted = opened.run_id
-    opened._client.delete_run(deleted)
-    with caplog.at_level(logging.WARNING):
-        match logged:
+@pytest.mark.parametrize("kind", ["metrics", "table", "folder"])
+def test_what_is_logged_after_a_deletion_stands_in_a_new_run(runs, caplog, kind):
+    client = client_of(runs)
+    with caplog.at_level(logging.WARNING), tracking(runs) as opened:
+        deleted = opened.run_id
+        client.delete_run(deleted)
+        match kind:
             case "metrics":
                 opened.log_metrics({"reward": 0.5}, step=3)
             case "table":
                 opened.log_table("late", ROW)
             case "folder":
-                opened.log_folder(runs / "mine", "late")
-    opened.end("FINISHED")
+                (runs / "mine" / "late").mkdir()
+                (runs / "mine" / "late" / "page").touch()
+                opened.log_folder(runs / "mine" / "late", "late")
+        opened.end("FINISHED")
     assert caplog.text.count("was deleted") == 1
     assert opened.run_id != deleted
-    found = opened._client.get_run(opened.run_id)
+    found = client.get_run(opened.run_id)
     assert found.info.status == "FINISHED"
     assert not any("late" in name for name in files(runs / "mlartifacts" / deleted))
-    if logged == "metrics":
-        assert found.data.metrics == {"reward": 0.5}
+    if kind == "metrics":
+        assert found.data.metrics == {"loss": 1.0, "reward": 0.5}
     else:
-        assert any("late" in name for name in artifacts(runs, opened))
+        assert any("late" in name for name in artifacts(runs))
 
 
 def test_a_run_that_is_deleted_after_all_is_logged_is_left_deleted(runs):
-    opened = tracker(runs)
-    opened._client.delete_run(opened.run_id)
-    opened.end("FINISHED")
+    with tracking(runs) as opened:
+        while opened._sender._way.unsent():
+            time.sleep(0.05)
+        client_of(runs).delete_run(opened.run_id)
+        opened.end("FINISHED")
     assert (runs / "mine" / "mlflow_run_id").read_text() == opened.run_id
 
 
 def test_another_config_under_the_same_name_has_a_run_of_its_own(runs, caplog):
-    first = tracker(runs)
-    first.end("FINISHED")
+    first = (runs / "mine" / "mlflow_run_id").read_text()
     with caplog.at_level(logging.WARNING):
-        other = tracker(runs, identity="two")
-    assert f"run {first.run_id} is of other settings" in caplog.text
-    stored = other._client.get_run(first.run_id)
+        other = logged(runs, identity="two")
+    assert "other settings; all is logged into a new run" in caplog.text
+    client = client_of(runs)
+    stored = client.get_run(first)
     assert (stored.info.status, stored.data.params) == ("FINISHED", {"identity": "one"})
-    assert other._client.get_run(other.run_id).data.params == {"identity": "two"}
-    assert tracker(runs, identity="two").run_id == other.run_id
+    assert client.get_run(other).data.params == {"identity": "two"}
+    assert logged(runs, identity="two") == other
+
+
+def test_another_store_is_sent_all_from_the_beginning(runs):
+    first = (runs / "mine" / "mlflow_run_id").read_text()
+    other = logged(runs, experiment="another")
+    found = client_of(runs).get_run(other)
+    assert (found.data.params, found.data.metrics) == ({"identity": "one"}, {"loss": 1.0})
+    assert logged(runs) == first != other
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\n", b"no such run", b"0" * 32, "ü\x01".encode(), b"\xff\xfe", b"\0" * 32]
 )
-def test_an_id_of_no_run_is_replaced(runs, content):
+def test_the_id_that_is_written_down_is_for_people_alone(runs, content):
+    before = (runs / "mine" / "mlflow_run_id").read_text()
     (runs / "mine" / "mlflow_run_id").write_bytes(content)
-    assert len(tracker(runs).run_id) == 32
+    with tracking(runs) as opened:
+        pass
+    assert opened.run_id == before
+
+
+def test_a_run_stands_under_the_run_that_is_named_or_under_a_sweeps(runs):
+    sweep = runs / "sweeps" / "all"
+    sweep.mkdir(parents=True)
+    config = TrackingConfig(system_metrics=False)
+    MlflowTracker(config, runs, sweep, {"points": "a, b"}, kind="sweep").close()
+    above = (sweep / "mlflow_run_id").read_text()
+    client = client_of(runs)
+    # As where the sweep could not yet reach the store.
+    client.delete_run(above)
+    under = [
+        client.get_run(logged(runs, name, parent=str(sweep))).data.tags["mlflow.parentRunId"]
+        for name in ("a", "b")
+    ]
+    assert under[0] == under[1] != above
+    assert client.get_run(under[0]).data.params == {"points": "a, b"}
+    named = client.get_run(logged(runs, "c", parent=under[0]))
+    assert named.data.tags["mlflow.parentRunId"] == under[0]
 
 
 def test_what_is_no_database_is_named_at_once(tmp_path):
     (tmp_path / "mlflow.db").write_text("hello " * 100)
     with pytest.raises(InputError, match=r"mlflow\.db: file is not a database; "):
-        tracker(tmp_path)
+        logged(tmp_path)
 
 
 def test_a_database_elsewhere_whose_runs_folder_is_gone_recreates_nothing(made, tmp_path):
     old = Path(shutil.copytree(made, tmp_path / "old"))
-    tracker(old)
+    logged(old)
     database = f"sqlite:///{shutil.move(old / 'mlflow.db', tmp_path / 'elsewhere.db')}"
     old.rename(tmp_path / "new")
     with pytest.raises(InputError, match=rf"tracking\.experiment: 'mpo' keeps .* {old}/mlart"):
-        tracker(tmp_path / "new", uri=database)
-    opened = tracker(tmp_path / "new", uri=database, experiment="other")
-    opened.log_table("table", ROW)
-    assert artifacts(tmp_path / "new", opened) == {"table.json"}
+        logged(tmp_path / "new", uri=database)
+    with tracking(tmp_path / "new", uri=database, experiment="other") as opened:
+        opened.log_table("other", ROW)
+    assert "other.json" in artifacts(tmp_path / "new")
     assert not old.exists()
+
+
+def test_two_processes_do_not_write_one_run(runs, monkeypatch):
+    monkeypatch.setattr("mpo_core.tracking.queue.TAKEN_WAIT_S", 0.05)
+    with (
+        tracking(runs),
+        pytest.raises(InputError, match=r"queue\.jsonl: another process is writing or sending"),
+    ):
+        sync(runs / "mine", None)
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -209,18 +335,6 @@ class Refusing(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_refused_login_names_the_variables_and_no_password(tmp_path):
-    server = HTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with pytest.raises(InputError, match="set MLFLOW_TRACKING_USERNAME") as refused:
-            tracker(tmp_path, uri=f"http://me:secret@127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert "secret" not in str(refused.value)
-
-
 class Another(Refusing):
     """A server of something else than MLflow, to which all is well."""
 
@@ -231,48 +345,87 @@ class Another(Refusing):
         self.wfile.write(b"{}")
 
 
-def test_a_server_of_something_else_is_named(tmp_path):
-    server = HTTPServer(("127.0.0.1", 0), Another)
+@contextmanager
+def answering(kind: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    server = HTTPServer(("127.0.0.1", 0), kind)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(InputError, match="answers, but not as MLflow does"):
-            tracker(tmp_path, uri=f"http://127.0.0.1:{server.server_port}")
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
 
 
-def test_a_server_that_is_not_there_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    uri = f"http://me:secret@127.0.0.1:{free_port()}"
-    with pytest.raises(InputError, match=r"Connection refused.*; check the address") as refused:
-        tracker(tmp_path, uri=uri)
+def test_a_refused_login_names_the_variables_and_no_password(tmp_path):
+    with (
+        answering(Refusing) as port,
+        pytest.raises(InputError, match="set MLFLOW_TRACKING_USERNAME") as refused,
+    ):
+        logged(tmp_path, uri=f"http://me:secret@127.0.0.1:{port}")
     assert "secret" not in str(refused.value)
 
 
-def test_a_server_that_is_not_there_is_known_in_seconds(tmp_path, monkeypatch):
-    monkeypatch.delenv(RETRIES, raising=False)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+def test_a_server_of_something_else_is_named(tmp_path):
+    with (
+        answering(Another) as port,
+        pytest.raises(InputError, match="answers, but not as MLflow does"),
+    ):
+        logged(tmp_path, uri=f"http://127.0.0.1:{port}")
+
+
+def test_a_server_that_is_not_there_is_only_warned_of_and_all_waits(tmp_path, caplog):
+    uri = f"http://me:secret@127.0.0.1:{free_port()}"
     started = time.monotonic()
-    with pytest.raises(InputError, match="Connection refused"):
-        tracker(tmp_path, uri=f"http://127.0.0.1:{free_port()}")
-    assert time.monotonic() - started < 10
-    assert RETRIES not in os.environ
+    with caplog.at_level(logging.WARNING), tracking(tmp_path, uri=uri) as opened:
+        opened.log_metrics({"loss": 1.0}, step=1)
+    assert time.monotonic() - started < 8
+    first, last = [r.getMessage() for r in caplog.records if r.name.startswith("mpo_core")]
+    assert "MLflow does not answer" in first and "Connection refused" in first
+    assert "3 entries are not sent" in last and f"mpo track sync {tmp_path / 'mine'}" in last
+    kept = "".join(path.read_text() for path in (tmp_path / "mine" / "tracking").rglob("*.json*"))
+    assert "secret" not in caplog.text + kept
+    assert not IMPATIENT.keys() & os.environ.keys()
+
+
+def test_a_server_that_hangs_holds_up_nothing(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("mpo_core.tracking.tracker.FIRST_ANSWER_S", 0.2)
+    with create_server(("127.0.0.1", 0)) as silent, caplog.at_level(logging.WARNING):
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        with tracking(tmp_path, uri=uri, wait_s=0.2) as opened:
+            for step in range(1000):
+                opened.log_metrics({"loss": 1.0}, step)
+        assert time.monotonic() - started < 5
+    assert "1002 entries are not sent (no answer within 0.2 s)" in caplog.text
+
+
+def test_what_waits_is_sent_later_once_and_to_whom_it_is_said(tmp_path, made):
+    runs = tmp_path / "runs"
+    with tracking(runs, uri=f"http://127.0.0.1:{free_port()}", wait_s=0) as opened:
+        opened.log_metrics({"loss": 1.0}, step=1)
+        opened.end("FINISHED")
+    with pytest.raises(InputError, match=r"does not answer \(.*; 4 entries wait, send them later"):
+        sync(runs / "mine", None)
+    uri = sqlite_uri(Path(shutil.copy(made / "mlflow.db", runs / "other.db")))
+    assert sync(runs / "mine", uri) == (4, 0)
+    assert sync(runs / "mine", uri) == (0, 0)
+    found = MlflowClient(uri).get_run((runs / "mine" / "mlflow_run_id").read_text())
+    assert (found.info.status, found.data.metrics) == ("FINISHED", {"loss": 1.0})
+    assert found.info.end_time - found.info.start_time < 60_000
 
 
 @pytest.mark.parametrize("uri", ["file:./mlruns", "mlruns", "nonsense://x", "sqlite:/bad", ":::"])
 def test_an_address_of_no_store_says_what_one_looks_like(tmp_path, monkeypatch, uri):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"; set tracking\.uri to http://HOST:PORT or sqlite:///"):
-        tracker(tmp_path, uri=uri)
+        logged(tmp_path, uri=uri)
     assert {path.name for path in tmp_path.iterdir()} == {"mine", ".mlflow.lock"}
 
 
 @pytest.mark.parametrize("uri", ["http://", "https:///x", "http:x", "http://:5000", "http://[::1"])
 def test_an_address_without_a_host_is_named_at_once(tmp_path, uri):
     with pytest.raises(InputError, match=r"tracking\.uri: .*no host in it; set it to http://HOST"):
-        tracker(tmp_path, uri=uri)
+        logged(tmp_path, uri=uri)
 
 
 @pytest.mark.parametrize("name", ["USERNAME", "PASSWORD", "TOKEN"])
@@ -280,5 +433,5 @@ def test_an_address_without_a_host_is_named_at_once(tmp_path, uri):
 def test_a_login_that_cannot_be_sent_is_named_and_not_shown(tmp_path, monkeypatch, name, sign):
     monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", f"se{sign}ret")
     with pytest.raises(InputError, match=f"MLFLOW_TRACKING_{name}: holds a line break") as raised:
-        tracker(tmp_path, uri=f"http://127.0.0.1:{free_port()}")
+        logged(tmp_path, uri=f"http://127.0.0.1:{free_port()}")
     assert "ret" not in str(raised.value)

@@ -92,7 +92,7 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.ledger import Ledger
 from mpo_core.locks import lock_file
-from mpo_core.tracking_store import prepare, sqlite_uri
+from mpo_core.tracking.store import prepare, sqlite_uri
 from mpo_core.types import Plan
 
 runs = Path(sys.argv[1])
@@ -117,7 +117,7 @@ for use in (
 @pytest.mark.parametrize("writable", [True, False])
 def test_two_users_of_a_runs_folder_share_its_locks_and_store(shared, writable):
     from mpo_core.locks import lock_file
-    from mpo_core.tracking_store import prepare, sqlite_uri
+    from mpo_core.tracking.store import prepare, sqlite_uri
 
     (shared / "theirs").mkdir()
     (shared / "theirs").chmod(0o755)
