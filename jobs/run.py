@@ -151,8 +151,9 @@ class Run:
         return [task for suite in self.suites.values() for task in suite.tasks(split)]
 
     def published_id(self, task: Task) -> str:
-        """What the published data calls a task."""
-        return self.suites[task.env].published_id(task)
+        """What the published data calls a task; a caller's it does not know."""
+        suite = self.suites.get(task.env)
+        return suite.published_id(task) if suite else task.id
 
     @cached_property
     def tracker(self) -> Tracker:
