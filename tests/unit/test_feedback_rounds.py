@@ -401,3 +401,14 @@ def test_a_run_on_feedback_is_looked_at_compared_and_exported_as_others_are(tmp_
         "feedback_metaplan_preference_pairs.json",
         "feedback_metaplan_train_sampled_v1.jsonl",
     }
+
+
+def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_path):
+    begin(tmp_path)
+    asked = config(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    assert "all began after" not in said(worked(asked)[0])
+    talk(tmp_path, "v2", [GOOD], begun=10.0)
+    assert "conversations with v2 all began after those with v1" in said(worked(asked)[0])
+    talk(tmp_path, "v1", [GOOD], begun=11.0)
+    assert "all began after" not in said(worked(asked)[0])
