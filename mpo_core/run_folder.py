@@ -68,7 +68,7 @@ class RunFolder:
     def of_this_run_alone(self) -> set[str]:
         """What says nothing of a run that begins with a copy of this folder."""
         alone = (self.config, self.report, self.mlflow_run, self.timings, self.rounds)
-        return {path.name for path in (*alone, self.path / "checkpoints")}
+        return {path.name for path in (*alone, self.feedback, self.path / "checkpoints")}
 
     def holds_work(self) -> bool:
         """Whether a stage has left something: each has a folder of its own, and tasks alone are

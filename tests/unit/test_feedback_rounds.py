@@ -56,7 +56,7 @@ class TrainsByName(LocalBackend):
         figures = dict.fromkeys((field.name for field in fields(TrainingSummary)), 0)
         summary = figures | {"tag": job.tag, "method": job.method, "curve": [row]}
         summary |= {"metrics": {}, "dropped": {}, "warnings": [], "validation": []}
-        job.out.mkdir(parents=True)
+        job.out.mkdir(parents=True, exist_ok=True)
         (job.out / "training.json").write_text(json.dumps(summary))
         return summary
 
@@ -412,3 +412,17 @@ def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_pat
     assert "conversations with v2 all began after those with v1" in said(worked(asked)[0])
     talk(tmp_path, "v1", [GOOD], begun=11.0)
     assert "all began after" not in said(worked(asked)[0])
+
+
+def test_a_run_that_begins_with_a_copy_learns_anew_from_all_that_has_come(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=8)
+    asked = config(tmp_path)
+    worked(asked)
+    talk(tmp_path, "v2", [GOOD, POOR], tasks=10)
+    worked(asked)
+    other = config(tmp_path, name="other", training={"beta": 0.3})
+    path = settings_of(tmp_path, other)
+    assert "Round 1 has trained v4 from base" in mpo("run", path, "--from", str(asked.run_dir))
+    assert len(read_records(Run(other).files.pairs(), PreferencePair)) == 10
+    assert versions(tmp_path).current == "v4"
