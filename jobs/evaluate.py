@@ -202,6 +202,11 @@ def metrics_of(summary: dict[str, Any]) -> dict[str, float]:
             metrics[f"scoring/{name}"] = summary["spending"][name]
     for rule, amounts in summary["pair_rules"].items():
         metrics[f"pairs/{rule}"] = amounts["pairs"]
+    for row in summary.get("feedback", {}).get("differences", []):
+        for where in ("same", "all"):
+            if row[where]:
+                arms = f"{row['arm_a']}-{row['arm_b']}"
+                metrics[f"difference/{where}/{arms}"] = row[where]["diff"]
     for stage, seconds in summary["wall_seconds"].items():
         metrics[f"seconds/{stage}"] = seconds
     return metrics
