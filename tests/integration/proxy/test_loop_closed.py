@@ -19,25 +19,25 @@ from statistics import fmean
 import httpx
 import pytest
 
+import mpo_core
 from jobs.feedback.learning import load_rounds
 from jobs.pipeline import run_pipeline
 from jobs.run import Run
 from mpo_core.config import Config, parse_config
+from mpo_core.demonstrations import of_plan
 from mpo_core.hardware import free_port
 from mpo_core.proxy.planners import read_planners
 from mpo_core.proxy.prompt import planner_prompts
 from mpo_core.proxy.store import Store
 from tests.commandline import ROOT
-from tests.integration.method.loop import MODEL, SHARED
+from tests.integration.method.loop import DPO, MODEL, SFT
 from tests.integration.method.toy_world import all_tasks, taught
 from tests.integration.proxy.scripted_agent import endpoint, harness
 from tests.tiny_chat import make_chat_model
 
 SEED = 1
-EPOCHS = 6
 TAKEN_UP_S = 60
 PROXY = {"explore": 5, "off": 0.2, "canary": 0.5, "temperature": 0.8, "max_tokens": 32}
-DPO = SHARED | {"learning_rate": 2e-3, "epochs": 8, "sft_weight": 1.0}
 
 
 def settings_of(folder: Path) -> Config:
@@ -50,7 +50,7 @@ def settings_of(folder: Path) -> Config:
             "runs_dir": str(folder / "runs"),
             "models": {"planner": {"source": str(folder / "first")}},
             "planner": {"model": "planner"},
-            "training": DPO,
+            "training": DPO.model_dump(),
             "validation": 0,
             "prompts_dir": str(folder / "prompts"),
             "proxy": {"folder": str(folder / "proxy"), **PROXY},
@@ -61,16 +61,16 @@ def settings_of(folder: Path) -> Config:
 
 
 def make_first_planner(folder: Path) -> None:
-    """A planner that has seen plans of a teacher who guesses one of three places."""
+    """A planner that has learnt plans of a teacher who guesses one of three places."""
     (folder / "prompts" / "feedback").mkdir(parents=True)
     (folder / "prompts" / "feedback" / "planner.txt").write_text("Plan for: {task}")
-    prompts = planner_prompts(prompts_dir=folder / "prompts")
-    rows = [
-        (prompts.planner_messages(task.description)[0]["content"], taught(task, SEED).text)
-        for task in all_tasks()
-        if task.split == "train"
-    ]
-    make_chat_model(folder / "first", rows, EPOCHS, seed=SEED, **MODEL)
+    told = {"toy": planner_prompts(prompts_dir=folder / "prompts")}
+    learnt = [task for task in all_tasks() if task.split == "train"]
+    seeds = [of_plan(taught(task, SEED), task, told) for task in learnt]
+    texts = [(shown.prompt[0]["content"], shown.completion[0]["content"]) for shown in seeds]
+    make_chat_model(folder / "base", texts, seed=SEED, **MODEL)
+    base = mpo_core.planner(mpo_core.model(source=folder / "base"))
+    mpo_core.train(seeds, base, folder / "first", SFT, seed=SEED)
 
 
 @contextmanager
