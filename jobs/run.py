@@ -304,9 +304,9 @@ def prompts_of(config: Config) -> dict[str, Prompts]:
     """Environment -> what its agents and planners are told; with feedback, the planners of callers'
     tasks. Raises InputError for faulty files."""
     if config.source == "feedback":
-        told = {ENVIRONMENT: planner_prompts(config.feedback.prompts, config.prompts_dir)}
-    else:
-        told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
+        # As the proxy has asked for the plans.
+        return {ENVIRONMENT: planner_prompts(config.feedback.prompts, config.prompts_dir)}
+    told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
     if config.planner.example:
         return told
     return {env: prompts.zero_shot() for env, prompts in told.items()}
