@@ -16,6 +16,7 @@ from mpo_core.envs.trial import tried
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
 from mpo_core.hub import hub_check
+from mpo_core.proxy.store import Store
 from mpo_core.types import Split
 
 PROBE_TIMEOUT_S = 30
@@ -37,6 +38,7 @@ def examine(config: Config | None = None) -> list[Check]:
     if config is not None:
         checks += [*_tasks(config), *_tried(config), _port(config), *_models(config)]
         checks += [_room(config)]
+        checks += [_feedback(config)] if config.source == "feedback" else []
     return checks
 
 
@@ -144,6 +146,17 @@ def _tried(config: Config) -> list[Check]:
         with TemporaryDirectory(prefix="mpo-") as folder:
             checks += asyncio.run(tried(suite_class(name)(section), Path(folder)))
     return checks
+
+
+def _feedback(config: Config) -> Check:
+    """What callers have reported."""
+    try:
+        with Store(config.proxy.folder, create=False) as store:
+            counts = store.counts()
+    except InputError as error:
+        return Check("feedback", "fault", str(error), "set proxy.folder")
+    found = f"{counts['conversations']} conversations, {counts['final']} with a final reward"
+    return Check("feedback", "ok" if counts["final"] else "warn", found)
 
 
 def _port(config: Config) -> Check:

@@ -155,7 +155,7 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
         console.print(feedback_counts(summary), markup=False, soft_wrap=True)
     speed = (
         f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
-        if "tokens_per_s" in summary
+        if "tokens_per_s" in summary and "feedback" not in summary
         else ""
     )
     console.print(

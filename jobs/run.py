@@ -187,8 +187,9 @@ class Run:
         return owed + sum(len(suite.tasks(split)) for suite in made)
 
     def published_id(self, task: Task) -> str:
-        """What the published data calls a task."""
-        return self.suites[task.env].published_id(task)
+        """What the published data calls a task; a caller's it does not know."""
+        suite = self.suites.get(task.env)
+        return suite.published_id(task) if suite else task.id
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -376,9 +377,9 @@ def prompts_of(config: Config) -> dict[str, Prompts]:
     """Environment -> what its agents and planners are told; with feedback, the planners of callers'
     tasks. Raises InputError for faulty files."""
     if config.source == "feedback":
-        told = {ENVIRONMENT: planner_prompts(config.feedback.prompts, config.prompts_dir)}
-    else:
-        told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
+        # As the proxy has asked for the plans.
+        return {ENVIRONMENT: planner_prompts(config.feedback.prompts, config.prompts_dir)}
+    told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
     if config.planner.example:
         return told
     return {env: prompts.zero_shot() for env, prompts in told.items()}

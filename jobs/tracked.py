@@ -89,6 +89,11 @@ def metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
     if "sampled" in summary:
         drawn = _headline(summary["sampled"])
         metrics |= {f"sampled/{name}": value for name, value in drawn.items()}
+    for row in summary.get("feedback", {}).get("differences", []):
+        for where in ("same", "all"):
+            if row[where]:
+                arms = f"{row['arm_a']}-{row['arm_b']}"
+                metrics[f"difference/{where}/{arms}"] = row[where]["diff"]
     return metrics
 
 

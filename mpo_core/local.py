@@ -54,6 +54,8 @@ class LocalBackend:
         raise _needs_cluster(f"models.{base} is not served, trained as in {folder},")
 
     def train(self, job: TrainingJob, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        if self._config.source != "feedback":
+            raise _needs_cluster(f"{job.out} is not trained")
         from mpo_core.training.local import run_job
 
         return run_job(job, on_row)

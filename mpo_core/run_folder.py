@@ -92,7 +92,7 @@ class RunFolder:
 
     def of_this_run_alone(self) -> set[str]:
         """What says nothing of a run that begins with a copy of this folder."""
-        alone = (self.config, self.report, self.timings, self.rounds, self.origins)
+        alone = (self.config, self.report, self.timings, self.rounds, self.origins, self.feedback)
         tracked = (self.mlflow_run, self.tracking)
         names = {path.name for path in (*alone, *tracked, self.path / "checkpoints")}
         return names | {f"{REPORT_ASIDE}*"}

@@ -37,7 +37,11 @@ def report(
             **_tasks(arms),
             "without_plan": dict(Counter(one.why for one in arms if one.why)),
             "differences": differences(results, resamples),
-            "said": [f"{sentence[:1].upper()}{sentence[1:]}." for sentence in said if sentence],
+            "said": [
+                f"{sentence[:1].upper()}{sentence[1:]}."
+                for sentence in (*_one_after_the_other(arms, order), *said)
+                if sentence
+            ],
         }
     }
     played = {FEEDBACK: [pulled.episodes[one.key] for one in arms]}
@@ -66,6 +70,18 @@ def attempts_of(
         # An agent's steps are its requests: of a caller's turns no more is known.
         Attempt(one.arm, tasks[one.task_id], replace(pulled.episodes[one.key], steps=one.requests))
         for one in sorted(arms, key=lambda one: order.index(one.arm))
+    ]
+
+
+def _one_after_the_other(arms: Sequence[Assignment], order: Sequence[str]) -> list[str]:
+    """What is to be known of the last comparison where chance did not draw between its arms."""
+    *_, (new, old) = compared(order) or [("", "")]
+    begun = {arm: [one.begun for one in arms if one.arm == arm] for arm in (new, old)}
+    if not begun[new] or min(begun[new]) <= max(begun[old]):
+        return []
+    return [
+        f"the conversations with {new} all began after those with {old}: whatever else has changed "
+        "meanwhile is in their difference (proxy.canary lets both go on side by side)"
     ]
 
 

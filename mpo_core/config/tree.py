@@ -230,6 +230,8 @@ class Config(Section):
             raise ValueError(
                 "planner.match_teacher: needs planner.sft, by which a teacher is matched"
             )
+        if self.source == "feedback":
+            return self  # The planner is the proxy's to serve.
         if planner.serve == "adapter" and any(section.method == "full" for section in planners):
             raise ValueError("planner.serve: adapter cannot hold full weights; set it to engine")
         for name, section in trained.items():

@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.datastructures import Headers as CallersHeaders
 from starlette.responses import Response
@@ -152,7 +153,7 @@ class Answering:
             status = str(answered.status or "left")
             self._metrics.requests.labels(exchange.path, status, arm).inc()
         if given is not None:
-            await self._written_down(given, answered)
+            self._written_down(given, answered)
 
     async def _call(
         self,
@@ -174,16 +175,16 @@ class Answering:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
         target = (at + query).decode("latin-1")
         async with self._upstream.answer(scope["method"], target, headers, body) as response:
-            reads = given is not None and at == b"/responses"
-            await passed_on(response, exchange.send, added, answered, reads_response=reads)
+            named = None
+            if given is not None and at == b"/responses":
+                named = partial(self._conversations.also_named, id=given.id)
+            await passed_on(response, exchange.send, added, answered, named)
 
-    async def _written_down(self, given: Given, answered: Answered) -> None:
+    def _written_down(self, given: Given, answered: Answered) -> None:
         tokens = {"prompt": answered.prompt_tokens, "completion": answered.completion_tokens}
         self._books.used(given.id, *tokens.values())
         for kind, n in tokens.items():
             self._metrics.tokens.labels(kind, given.arm).inc(n)
-        if answered.response:
-            await self._conversations.also_named(answered.response, given.id)
 
 
 def _asked(api: Api, body: bytes, headers: Headers) -> Asked | None:

@@ -9,8 +9,9 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 from urllib.parse import urlsplit
 
 import httpx
@@ -146,16 +147,15 @@ async def _sent(client: httpx.AsyncClient, address: str, one: Feedback) -> Kept:
     try:
         answer = await again(once, httpx.HTTPError, TIMES, wait_s=WAIT_S)
     except httpx.HTTPError as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ModelUnavailable(f"{address}: the proxy does not answer: {said}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelUnavailable(f"{address}: the proxy does not answer: {reason}") from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise InputError(f"{address}: wants the proxy's key; put it into {KEY_ENV}")
-    try:
+    said: Any = None
+    with suppress(ValueError):
         said = answer.json()
-    except ValueError:
-        said = None
     became = said.get("result") if isinstance(said, dict) else None
     if became in get_args(Kept):
-        return became
+        return cast(Kept, became)
     told = " ".join(answer.text.split())[:200]
     raise InputError(f"{address}: HTTP {answer.status_code}: {told}; is this a proxy's URL?")

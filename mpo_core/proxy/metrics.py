@@ -5,6 +5,7 @@ With several workers, Prometheus's client keeps their counts in files of the fol
 """
 
 import os
+from typing import Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -26,7 +27,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        own = {"namespace": "mpo_proxy", "registry": self._registry}
+        own: dict[str, Any] = {"namespace": "mpo_proxy", "registry": self._registry}
         self.requests = Counter(
             "requests",
             "Requests answered, by path, status and arm",

@@ -63,8 +63,11 @@ def serve(
     host, port = listener.getsockname()[:2]
     _refuse_itself(url, port)
     shown = f"[{host}]" if ":" in host else host
-    told = {"config": config.model_dump(mode="json"), "upstream": url}
-    told["prompts_dir"] = str(prompts_dir) if prompts_dir else None
+    told = {
+        "config": config.model_dump(mode="json"),
+        "upstream": url,
+        "prompts_dir": str(prompts_dir) if prompts_dir else None,
+    }
     os.environ[SETTINGS] = json.dumps(told)
     threading.Thread(
         target=_say_when_ready, args=(f"http://{shown}:{port}", config, url, say), daemon=True

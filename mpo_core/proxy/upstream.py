@@ -5,7 +5,7 @@ Nothing is decoded and nothing is read into memory whole. A caller that leaves e
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ TAIL = 4096
 """Bytes at the end of an answer in which its usage is looked for."""
 _PROMPT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d+)')
 _COMPLETION = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d+)')
-_RESPONSE = re.compile(rb'"id"\s*:\s*"(resp_[^"\\]+)"')
+_RESPONSE = re.compile(rb'"id"\s*:\s*"(resp_[\w-]+)"')
 
 
 class UpstreamFailed(Exception):
@@ -58,8 +58,6 @@ class Answered:
     """All of it has been sent to the caller."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    response: str = ""
-    """The id of a response, by the Responses API."""
 
 
 class Upstream:
@@ -160,15 +158,14 @@ async def passed_on(
     send: Send,
     added: Headers,
     found: Answered,
-    *,
-    reads_response: bool,
+    on_response: Callable[[str], Awaitable[None]] | None = None,
 ) -> None:
     """Send an answer to the caller, chunk by chunk as it comes.
 
     Args:
         added: headers of the proxy's own.
         found: what is known of it at each moment.
-        reads_response: look for the id of a response.
+        on_response: told the id of a response, by the Responses API, before the caller is.
 
     Raises:
         Broken: it ended before it was whole.
@@ -181,9 +178,10 @@ async def passed_on(
     last = b""
     try:
         async for chunk in response.aiter_raw():
+            if on_response and (named := _RESPONSE.search(chunk)):
+                await on_response(named[1].decode())
+                on_response = None
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            if reads_response and not found.response and (named := _RESPONSE.search(chunk)):
-                found.response = named[1].decode(errors="replace")
             last = chunk if len(chunk) >= TAIL else last[len(chunk) - TAIL :] + chunk
     except httpx.HTTPError as error:
         raise Broken(str(error) or type(error).__name__) from error

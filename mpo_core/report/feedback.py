@@ -1,4 +1,4 @@
-"""What a report says of callers' feedback: how much there is, and how the arms differ over all tasks.
+"""What a report says of callers' feedback: how much there is, how the arms differ over all tasks.
 
 It stands in `summary["feedback"]`, which other runs lack.
 """

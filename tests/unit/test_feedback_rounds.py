@@ -3,22 +3,27 @@ summary where weights would be."""
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import fields
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from jobs.feedback.learning import load_rounds
 from jobs.pipeline import run_pipeline
 from jobs.run import Run
+from jobs.view.app import viewer
 from mpo_core.config import Config, parse_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
 from mpo_core.local import LocalBackend
 from mpo_core.proxy.planners import Canary, Planners, Source, read_planners, write_planners
 from mpo_core.proxy.records import OFF
+from mpo_core.proxy.store import Store
 from mpo_core.scoring import load_scores
 from mpo_core.training.run import TrainingSummary
 from mpo_core.training.settings import TrainingJob
@@ -51,7 +56,7 @@ class TrainsByName(LocalBackend):
         figures = dict.fromkeys((field.name for field in fields(TrainingSummary)), 0)
         summary = figures | {"tag": job.tag, "method": job.method, "curve": [row]}
         summary |= {"metrics": {}, "dropped": {}, "warnings": [], "validation": []}
-        job.out.mkdir(parents=True)
+        job.out.mkdir(parents=True, exist_ok=True)
         (job.out / "training.json").write_text(json.dumps(summary))
         return summary
 
@@ -343,3 +348,81 @@ def test_rollouts_still_need_an_environment():
     tree |= {"planner": {"model": "m"}, "agent": {"model": "m"}}
     with pytest.raises(InputError, match="name an environment"):
         parse_config(tree)
+
+
+def test_a_run_on_feedback_is_looked_at_compared_and_exported_as_others_are(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    talk(tmp_path, OFF, [None])
+    with Store(tmp_path / "proxy") as store:
+        call = {"type": "function", "function": {"name": "look", "arguments": "{}"}}
+        said = [
+            {"role": "user", "content": [{"type": "text", "text": "<b>Open</b> door 0."}]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "A door.", "tool_call_id": "1"},
+        ]
+        store.record_messages("c0", said)
+    asked = config(tmp_path)
+    worked(asked)
+    talk(tmp_path, "v2", [GOOD])
+    worked(asked)
+    folder = asked.run_dir
+    texts = {}
+    with TestClient(viewer([folder]), "http://127.0.0.1") as client:
+        for _ in range(200):
+            state = client.get("/state", params={"run": "mine"}).json()
+            if state == {"episodes": 40, "behind": 0}:
+                break
+            time.sleep(0.05)
+        todo = ["/"]
+        while todo:
+            address = todo.pop()
+            if address not in texts:
+                answer = client.get(address)
+                texts[address] = answer.text
+                assert answer.status_code == 200 or address.startswith("/pair?"), address
+                todo += [unescape(link) for link in re.findall(r'href="(/[^"]*)"', answer.text)]
+    assert any("&lt;b&gt;Open&lt;/b&gt; door 0." in text for text in texts.values())
+    assert any("look" in text and "A door." in text for text in texts.values())
+    html = (folder / "report" / "index.html").read_text()
+    assert "Differences over all tasks" in html and "no plan (off)" in html
+    assert "expert" not in html
+    other = config(tmp_path, name="other", seed=7)
+    worked(other)
+    assert "v2" in mpo("compare", str(folder), str(other.run_dir))
+    done = mpo_here("report", str(folder), str(other.run_dir), "--out", str(tmp_path / "both"))
+    assert done.returncode == 0, done.stderr
+    episode = read_records(Run(asked).files.episodes("feedback"), Episode)[0]
+    assert "A door." in mpo("show", episode.key, str(folder))
+    assert "feedback" in mpo("doctor", settings_of(tmp_path, asked))
+    out = tmp_path / "out"
+    mpo("export", "data", str(folder), "--out", str(out))
+    assert {path.name for path in out.iterdir()} >= {
+        "feedback_metaplan_preference_pairs.json",
+        "feedback_metaplan_train_sampled_v1.jsonl",
+    }
+
+
+def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_path):
+    begin(tmp_path)
+    asked = config(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    assert "all began after" not in said(worked(asked)[0])
+    talk(tmp_path, "v2", [GOOD], begun=10.0)
+    assert "conversations with v2 all began after those with v1" in said(worked(asked)[0])
+    talk(tmp_path, "v1", [GOOD], begun=11.0)
+    assert "all began after" not in said(worked(asked)[0])
+
+
+def test_a_run_that_begins_with_a_copy_learns_anew_from_all_that_has_come(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=8)
+    asked = config(tmp_path)
+    worked(asked)
+    talk(tmp_path, "v2", [GOOD, POOR], tasks=10)
+    worked(asked)
+    other = config(tmp_path, name="other", training={"beta": 0.3})
+    path = settings_of(tmp_path, other)
+    assert "Round 1 has trained v4 from base" in mpo("run", path, "--from", str(asked.run_dir))
+    assert len(read_records(Run(other).files.pairs(), PreferencePair)) == 10
+    assert versions(tmp_path).current == "v4"
