@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from mpo_core.planning import NoPlan
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.store import Store
 from mpo_core.proxy.versions import Versions
+from mpo_core.proxy.writers import NOT_IN_FILE
 from mpo_core.types import Plan, Task
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Draws:
         self._config, self._store = config, store
         self._versions, self._metrics = versions, metrics
         self._in_thread = in_thread
+        self._said: Counter[tuple[str, str]] = Counter()
         self._trying: WeakValueDictionary[tuple[str, str], Trying] = WeakValueDictionary()
 
     async def given(
@@ -114,7 +117,10 @@ class Draws:
         except TimeoutError as error:
             raise self._failed(version, "planner timeout", error) from error
         except NoPlan as error:
-            raise self._failed(version, f"no plan: {error.fault}", error) from error
+            why = f"no plan: {error.fault}"
+            if error.fault == NOT_IN_FILE:
+                raise PlanMissing(why) from error
+            raise self._failed(version, why, error) from error
         except ContextFull as error:
             raise self._failed(version, "task too long for the planner", error) from error
         except ModelUnavailable as error:
@@ -127,5 +133,10 @@ class Draws:
 
     def _failed(self, version: str, why: str, error: Exception) -> PlanMissing:
         self._metrics.failures.labels("planner", version).inc()
-        log.warning("planner %s: %s: %s", version, why, " ".join(str(error).split())[:300])
+        self._said[version, why] += 1
+        times = self._said[version, why]
+        # The first time, the tenth, the hundredth: a planner that is down fails for everyone.
+        if str(times).strip("0") == "1":
+            words = " ".join(str(error).split())[:300]
+            log.warning("planner %s: %s (%d so far): %s", version, why, times, words)
         return PlanMissing(why)

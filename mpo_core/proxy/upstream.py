@@ -21,6 +21,7 @@ Headers = list[tuple[bytes, bytes]]
 CONNECT_S = 10.0
 IDLE_S = 4.0
 """Connections are kept for the next request shorter than servers of the kind keep theirs."""
+POOLS = 32
 OF_ONE_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
     b"transfer-encoding upgrade expect host content-length".split()
@@ -72,20 +73,24 @@ class Upstream:
         self.url, self._key = url.rstrip("/"), key
         self._timeout_s = config.timeout_s
         through = proxy_of(url)
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(config.timeout_s, connect=CONNECT_S, pool=CONNECT_S),
-            limits=httpx.Limits(
-                max_connections=config.connections,
-                max_keepalive_connections=config.connections,
-                keepalive_expiry=IDLE_S,
-            ),
-            proxy=through.url if through else None,
-            trust_env=False,
-        )
+        # A pool looks at all of its connections for each request: what many requests take would
+        # grow with their square.
+        of_each = -(-config.connections // POOLS)
+        self._pools = [
+            httpx.AsyncClient(
+                timeout=httpx.Timeout(config.timeout_s, connect=CONNECT_S, pool=CONNECT_S),
+                limits=httpx.Limits(max_connections=of_each, keepalive_expiry=IDLE_S),
+                proxy=through.url if through else None,
+                trust_env=False,
+            )
+            for _ in range(POOLS)
+        ]
+        self._under_way = [0] * POOLS
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._client.aclose()
+        for pool in self._pools:
+            await pool.aclose()
 
     def headers(self, given: Iterable[tuple[bytes, bytes]], without: frozenset[bytes]) -> Headers:
         """A caller's headers as they are sent on, with the upstream's key where it is the proxy's.
@@ -123,23 +128,20 @@ class Upstream:
         """
         url = f"{self.url}{path}"
         request = httpx.Request(method, url, headers=headers, content=body)
+        # Of those least used the first, which has a connection to use again.
+        number = self._under_way.index(min(self._under_way))
+        self._under_way[number] += 1
         try:
-            response = await self._sent(request)
-        except httpx.HTTPError as error:
-            raise self._failed(error) from error
-        try:
-            yield response
+            try:
+                response = await _sent(self._pools[number], request)
+            except httpx.HTTPError as error:
+                raise self._failed(error) from error
+            try:
+                yield response
+            finally:
+                await response.aclose()
         finally:
-            await response.aclose()
-
-    async def _sent(self, request: httpx.Request) -> httpx.Response:
-        """The response to a request; sent again where a kept connection turns out to be closed."""
-        try:
-            return await self._client.send(request, stream=True)
-        except httpx.RemoteProtocolError as error:
-            if "without sending a response" not in str(error):
-                raise
-        return await self._client.send(request, stream=True)
+            self._under_way[number] -= 1
 
     def _failed(self, error: httpx.HTTPError) -> UpstreamFailed:
         words, _ = cause_of(error, self.url, self._timeout_s)
@@ -151,6 +153,16 @@ class Upstream:
             connecting = isinstance(error, httpx.ConnectTimeout)
             return UpstreamFailed(words if connecting else slow, 504, "upstream_timeout")
         return UpstreamFailed(f"upstream: {words}", 502, "upstream_unreachable")
+
+
+async def _sent(pool: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """The response to a request; sent again where a kept connection turns out to be closed."""
+    try:
+        return await pool.send(request, stream=True)
+    except httpx.RemoteProtocolError as error:
+        if "without sending a response" not in str(error):
+            raise
+    return await pool.send(request, stream=True)
 
 
 async def passed_on(

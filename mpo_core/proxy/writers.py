@@ -18,6 +18,8 @@ from mpo_core.setup import Model
 from mpo_core.textfile import read_text
 from mpo_core.types import Task
 
+NOT_IN_FILE = "not in the file"
+
 
 class Writer(Protocol):
     """Writes plans for tasks of callers."""
@@ -62,7 +64,7 @@ class FileWriter:
     async def write(self, task: Task, sample: int, *, sampled: bool) -> str:
         texts = self.known(task)
         if not texts:
-            raise NoPlan(f"{self._path}: no plan for this task", fault="not in the file")
+            raise NoPlan(f"{self._path}: no plan for this task", fault=NOT_IN_FILE)
         return texts[sample % len(texts)]
 
     def known(self, task: Task) -> list[str]:
