@@ -59,8 +59,8 @@ def in_cluster(config: Config) -> Config:
         InputError: a setting names something that is on this machine only, or holds a password.
     """
     local = [*_local_paths(config.model_dump(exclude={"runs_dir", "launch"}))]
-    for name, model in config.models.items():
-        source = Path(model.source or "/").expanduser()
+    for name, model in config.models_with_source.items():
+        source = Path(model.source).expanduser()
         if not source.is_absolute() and source.exists():
             local.append((f"models.{name}.source", source))
     if local:

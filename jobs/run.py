@@ -29,7 +29,7 @@ from mpo_core.prompts import Prompts, load_prompts
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
-from mpo_core.training.settings import SUMMARY_FILE
+from mpo_core.training.settings import read_summary
 from mpo_core.types import Record, Split, Task, content_hash
 
 R = TypeVar("R", bound=Record)
@@ -53,7 +53,7 @@ class Trainee:
 
     def summary(self) -> dict[str, Any]:
         """What its training came to; empty before that has ended."""
-        return read_notes(self.folder / SUMMARY_FILE)
+        return read_summary(self.folder)
 
     def require_trained(self) -> None:
         """Raises InputError where it is not trained yet."""
@@ -104,7 +104,7 @@ class Run:
         self._findings: dict[str, Finding] = {}
         asked = [prompts.planner_messages("a task") for prompts in self.prompts.values()]
         for name in dict.fromkeys([config.planner.model, config.agent.model]):
-            if config.models[name].source:
+            if name in config.models_with_source:
                 fault = template_fault(config, name, self.backend.source(name), asked)
                 if fault:
                     raise InputError(fault)

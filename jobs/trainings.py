@@ -26,12 +26,12 @@ from mpo_core.config import PgConfig, SftConfig, TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.formats import training_rows
-from mpo_core.training.settings import Method
+from mpo_core.training.settings import Objective
 
 Training = Literal["sft", "rft", "dpo", "pg", "shuffled", "agent"]
 """What is trained, by its name on the command line."""
-TAKES_ROWS: Mapping[str, Method] = {"sft": "sft", "dpo": "dpo", "pg": "pg"}
-"""Of these, those that rows of the user's own are given to -> the method that learns from them."""
+TAKES_ROWS: Mapping[str, Objective] = {"sft": "sft", "dpo": "dpo", "pg": "pg"}
+"""Of these, those that rows of the user's own are given to -> what they are learnt by."""
 SECTIONS = {"agent": "agent.sft", "sft": "planner.sft", "rft": "planner.sft", "pg": "planner.pg"}
 """Of these, those that a config may lack the settings of -> where they stand."""
 
@@ -48,7 +48,7 @@ def train_by_name(
     trainee = run.trainee(this.version if name == "dpo" else name)
     if name == "agent":
         trainee = run.agent_trainee
-    if run.config.models[trainee.model].source is None:
+    if trainee.model not in run.config.models_with_source:
         raise InputError(
             f"train {name}: models.{trainee.model} has no source to train; give it one (a model "
             "folder or hub id)"
@@ -67,17 +67,17 @@ def train_by_name(
     return [(_train_on_own(run, name, this), trainee.folder)]
 
 
-def _train_given(run: Run, trainee: Trainee, method: Method, given: Path) -> dict[str, Any]:
+def _train_given(run: Run, trainee: Trainee, objective: Objective, given: Path) -> dict[str, Any]:
     """Train on a file of the user's own."""
-    rows = run.files.given(method)
-    write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
+    rows = run.files.given(objective)
+    write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, objective)))
     planner = run.config.planner
-    config: dict[Method, TrainingConfig] = {
+    config: dict[Objective, TrainingConfig] = {
         "dpo": run.config.training,
         "sft": planner.sft or SftConfig(),
         "pg": planner.pg or PgConfig(),
     }
-    return train(run, trainee, method, rows, config[method])
+    return train(run, trainee, objective, rows, config[objective])
 
 
 def _train_on_own(run: Run, name: Training, this: Round) -> dict[str, Any]:

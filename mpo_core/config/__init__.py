@@ -26,6 +26,15 @@ from mpo_core.config.launch import (
     SlurmConfig,
     TrackingConfig,
 )
+from mpo_core.config.models import (
+    KINDS,
+    AskedModelConfig,
+    EndpointModelConfig,
+    ModelConfig,
+    ScriptedModelConfig,
+    ServedModelConfig,
+    kind_of,
+)
 from mpo_core.config.reading import load_config, parse_config, save_config, validated
 from mpo_core.config.sections import (
     ROUND_ARM,
@@ -33,7 +42,6 @@ from mpo_core.config.sections import (
     AgentConfig,
     Arm,
     EvaluationConfig,
-    ModelConfig,
     PairsConfig,
     PlannerConfig,
     ScoringConfig,
@@ -52,15 +60,18 @@ from mpo_core.config.training import (
 from mpo_core.config.tree import Config
 
 __all__ = [
+    "KINDS",
     "ROUND_ARM",
     "SMOOTHED_LOSSES",
     "WITHOUT_PLANNER",
     "AgentConfig",
     "Arm",
+    "AskedModelConfig",
     "ClusterConfig",
     "Config",
     "DpoConfig",
     "DpoLoss",
+    "EndpointModelConfig",
     "EvaluationConfig",
     "KubernetesConfig",
     "LaunchConfig",
@@ -72,8 +83,10 @@ __all__ = [
     "RayJobConfig",
     "RftConfig",
     "ScoringConfig",
+    "ScriptedModelConfig",
     "Section",
     "SeedsConfig",
+    "ServedModelConfig",
     "Setting",
     "SftConfig",
     "SlurmConfig",
@@ -84,6 +97,7 @@ __all__ = [
     "decides",
     "deciding",
     "identity",
+    "kind_of",
     "load_config",
     "operational",
     "parse_config",

@@ -3,6 +3,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from jobs.evaluate import metrics_of
 from mpo_core.ledger import read_records
 from mpo_core.report import write_report
@@ -109,9 +111,10 @@ def test_mlflow_shows_means_and_paired_differences():
     assert metrics["mpo/mean_reward"] == metrics["none/mean_reward"] + 0.25
 
 
-def test_the_page_says_what_was_trained_and_what_went_wrong():
+@pytest.mark.parametrize("name", ["objective", "method"])
+def test_the_page_says_what_was_trained_and_what_went_wrong(name):
     training = {
-        "method": "dpo",
+        name: "dpo",
         "n_rows": 7,
         "steps": 4,
         "loss_first": 0.6931,
