@@ -51,7 +51,7 @@ test-all: lint
 	$(PYTEST) --durations=20 -m "long or not long"
 
 unit: install
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit -m "not long and not slow" --hypothesis-profile quick
 
 bench: install
 	$(BIN)/python benchmarks/scienceworld_host.py

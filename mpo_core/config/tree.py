@@ -108,32 +108,6 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _models_that_can_be_served(self) -> "Config":
-        for name in self.models:
-            if not name.strip() or not name.isprintable():
-                raise ValueError(f"models: {name!r} cannot be a model's name")
-        for name in self.served_models:
-            if not SERVED_NAME.fullmatch(name):
-                raise ValueError(
-                    f"models.{name}: a served model's name is of letters, digits, dots, "
-                    "underscores, dashes and slashes, and begins with a letter or digit"
-                )
-        longest = {
-            "planner.max_tokens": (self.planner.model, self.planner.max_tokens),
-            "agent.max_tokens": (self.agent.model, self.agent.max_tokens),
-        }
-        if self.seeds.teacher:
-            longest["seeds.max_tokens"] = (self.seeds.teacher, self.seeds.max_tokens)
-        for key, (name, tokens) in longest.items():
-            model = self.served_models.get(name)
-            if model and tokens >= model.max_model_len:
-                raise ValueError(
-                    f"{key} {tokens}: leaves no room for a prompt within models.{name}."
-                    f"max_model_len {model.max_model_len}; lower it, or raise the latter"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _arms_that_can_be(self) -> "Config":
         trainable = self.planner.model in self.models_with_source
         if "arms" not in self.evaluation.model_fields_set and not trainable:
@@ -232,6 +206,32 @@ class Config(Section):
             raise ValueError(
                 "agent.sft: experts do not say what they think; set agent.thoughts to false"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _models_that_can_be_served(self) -> "Config":
+        for name in self.models:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"models: {name!r} cannot be a model's name")
+        for name in self.served_models:
+            if not SERVED_NAME.fullmatch(name):
+                raise ValueError(
+                    f"models.{name}: a served model's name is of letters, digits, dots, "
+                    "underscores, dashes and slashes, and begins with a letter or digit"
+                )
+        longest = {
+            "planner.max_tokens": (self.planner.model, self.planner.max_tokens),
+            "agent.max_tokens": (self.agent.model, self.agent.max_tokens),
+        }
+        if self.seeds.teacher:
+            longest["seeds.max_tokens"] = (self.seeds.teacher, self.seeds.max_tokens)
+        for key, (name, tokens) in longest.items():
+            model = self.served_models.get(name)
+            if model and tokens >= model.max_model_len:
+                raise ValueError(
+                    f"{key} {tokens}: leaves no room for a prompt within models.{name}."
+                    f"max_model_len {model.max_model_len}; lower it, or raise the latter"
+                )
         return self
 
     @property

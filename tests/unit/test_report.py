@@ -79,6 +79,7 @@ def test_a_report_is_a_page_a_picture_a_summary_and_the_tasks_results(tmp_path):
     assert read_records(tmp_path / "report" / "results.jsonl", TaskResult) == RESULTS
 
 
+@pytest.mark.slow
 def test_a_picture_needs_no_backend_of_the_environment(tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom mpo_core.report.plot import plot\n"

@@ -211,7 +211,7 @@ class Refusing(BaseHTTPRequestHandler):
 
 def test_a_refused_login_names_the_variables_and_no_password(tmp_path):
     server = HTTPServer(("127.0.0.1", 0), Refusing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         with pytest.raises(InputError, match="set MLFLOW_TRACKING_USERNAME") as refused:
             tracker(tmp_path, uri=f"http://me:secret@127.0.0.1:{server.server_port}")
@@ -233,7 +233,7 @@ class Another(Refusing):
 
 def test_a_server_of_something_else_is_named(tmp_path):
     server = HTTPServer(("127.0.0.1", 0), Another)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         with pytest.raises(InputError, match="answers, but not as MLflow does"):
             tracker(tmp_path, uri=f"http://127.0.0.1:{server.server_port}")

@@ -201,6 +201,7 @@ def tiny_job(folder, objective: str, rows: list[dict], max_length: int) -> Train
     return TrainingJob(file, str(folder / "model"), folder / "out", folder, config, 0, objective)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "rows", "says"),
     [
