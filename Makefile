@@ -28,7 +28,7 @@ help:
 	@echo "make test     the tests, twenty minutes on two cores"
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
-	@echo "make unit     the unit tests, some 90 s; PROCESSES=8 where there are more cores"
+	@echo "make unit     the unit tests, half a minute; PROCESSES=8 where there are more cores"
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make lint     ruff, of code and format, and mypy, of types; make test does it first"
 	@echo "make format   mends what ruff can mend"

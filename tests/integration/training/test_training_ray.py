@@ -74,8 +74,9 @@ def undisturbed(request, cluster, model, cases, tmp_path_factory):
     """A whole run, its planner's folder, the rows it reported, and its case."""
     case = cases[request.param]
     folder = tmp_path_factory.mktemp("undisturbed")
-    reported = []
+    reported, at_interrupt = [], signal.getsignal(signal.SIGINT)
     summary = train(case.job(model, folder / "planner", folder / "work"), reported.append)
+    assert signal.getsignal(signal.SIGINT) is at_interrupt
     return summary, folder, reported, case
 
 
@@ -140,10 +141,15 @@ def test_the_adapter_prefers_the_better_plan(undisturbed, model):
 
 
 @pytest.mark.parametrize(
-    "end", [signal.SIGKILL, pytest.param(signal.SIGUSR1, marks=pytest.mark.long)]
+    "end",
+    [
+        signal.SIGKILL,
+        *(pytest.param(end, marks=pytest.mark.long) for end in (signal.SIGINT, signal.SIGUSR1)),
+    ],
 )
 def test_an_ended_driver_continues_from_its_last_checkpoint(end, undisturbed, model, tmp_path):
-    """Killed, or warned by a scheduler: then the last checkpoint is of the last step."""
+    """Killed, interrupted, or warned by a scheduler: then the last checkpoint is of the last
+    step."""
     whole, *_, case = undisturbed
     planner, work = tmp_path / "planner", tmp_path / "work"
     settings = case.config.model_dump_json()
@@ -164,6 +170,8 @@ def test_an_ended_driver_continues_from_its_last_checkpoint(end, undisturbed, mo
     assert not planner.exists()
     checkpoints = [mark.parent.name for mark in work.glob("*/checkpoint-*/COMPLETE")]
     last = max(int(name.removeprefix("checkpoint-")) for name in checkpoints)
+    if end == signal.SIGINT:
+        assert driver.returncode == -signal.SIGINT
     if end == signal.SIGUSR1:
         said = (tmp_path / "driver.log").read_text()
         assert f"KeyboardInterrupt: stopped after step {last}\n" in said
