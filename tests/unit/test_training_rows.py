@@ -233,6 +233,7 @@ def test_what_is_left_out_is_warned_of():
     assert warning.endswith(f"2 ({SAME}), 1 ({TOO_LONG})")
 
 
+@pytest.mark.slow
 def test_a_row_that_the_template_refuses_is_named(tmp_path):
     rows = [pair("a", "b"), pair("c", "d")]
     rows[1]["prompt"].insert(0, {"role": "system", "content": "be brief"})
