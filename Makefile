@@ -82,7 +82,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	touch $(STAMP)
 
 check-gpu: $(VENV)-gpu/.installed
-	$(GPU_BIN)/pytest tests/unit tests/versions
+	$(GPU_BIN)/pytest tests/unit tests/integration/sandbox tests/versions
 
 # Without the CPU build of torch, which fits the lock's version too. The tools of the tests are in no
 # lock for GPUs, as its image does without them.

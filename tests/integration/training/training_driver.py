@@ -1,5 +1,6 @@
 """A driver to kill: `training_driver.py OBJECTIVE MODEL ROWS CONFIG_JSON OUT STORAGE [START]`."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from cluster.training import train
 from mpo_core.training.settings import CONFIGS, TrainingJob
 
 if __name__ == "__main__":
+    # Ignored where the tests run in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     objective, model, rows, config, out, storage, *start = sys.argv[1:]
     ray.init(
         address="local",
