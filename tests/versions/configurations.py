@@ -5,10 +5,11 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 from mpo_core.config import Config, TrainingConfig, load_config
+from mpo_core.config.models import LORA_RANKS
 from mpo_core.training.settings import Objective, TrainingJob, deepspeed_config
 
 PRESETS = Path(__file__).parents[2] / "jobs" / "presets"
@@ -52,6 +53,7 @@ def faults(folder: Path) -> Iterator[str]:
     """
     (folder / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
     (folder / "rows.jsonl").touch()
+    yield from _lora_ranks()
     made = presets()
     for name, config in made.items():
         yield from _engines(name, config, folder)
@@ -72,6 +74,14 @@ def _fault(what: str, make: Callable[..., object], *given: object) -> Iterator[s
         make(*given)
     except Exception as error:
         yield f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _lora_ranks() -> Iterator[str]:
+    from vllm.config.lora import MaxLoRARanks
+
+    known = get_args(MaxLoRARanks)
+    if known != LORA_RANKS:
+        yield f"models.*.max_lora_rank: vLLM takes {known}, the config {LORA_RANKS}"
 
 
 def _engines(name: str, config: Config, folder: Path) -> Iterator[str]:
