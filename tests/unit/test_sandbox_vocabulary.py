@@ -95,6 +95,7 @@ def test_the_training_dialogues_are_those_of_the_suite(mode: str, thoughts: bool
             dialogue.heard(taken.observation)
 
 
+@pytest.mark.slow
 def test_whole_dialogues_are_few_tokens():
     rng, counts = random.Random(1), []
     for game in games(4, "unseen", 60, 2.0):
