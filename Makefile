@@ -28,7 +28,7 @@ help:
 	@echo "make test     the tests, twenty minutes on two cores"
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
-	@echo "make unit     the unit tests, some 90 s; PROCESSES=8 where there are more cores"
+	@echo "make unit     the unit tests, half a minute; PROCESSES=8 where there are more cores"
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make docs     the documentation's site, by Sphinx of .venv; a broken link fails it; in site/"
 	@echo "make lint     ruff, of code and format, and mypy, of types; make test does it first"
@@ -52,7 +52,7 @@ test-all: lint
 	$(PYTEST) --durations=20 -m "long or not long"
 
 unit: install
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit -m "not long and not slow" --hypothesis-profile quick
 
 bench: install
 	$(BIN)/python benchmarks/scienceworld_host.py
@@ -88,7 +88,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	touch $(STAMP)
 
 check-gpu: $(VENV)-gpu/.installed
-	$(GPU_BIN)/pytest tests/unit tests/versions
+	$(GPU_BIN)/pytest tests/unit tests/integration/sandbox tests/versions
 
 # Without the CPU build of torch, which fits the lock's version too. The tools of the tests are in no
 # lock for GPUs, as its image does without them.

@@ -15,7 +15,6 @@ episode. The file was just written, and lies in the machine's memory as far as t
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from measure import write_report
+from measure import options_of_a_ledger, write_report
 
 if TYPE_CHECKING:
     from jobs.run import Run
@@ -49,14 +48,7 @@ ROWS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--episodes", type=int, default=150_000)
-    parser.add_argument("--baseline", type=int, default=10_000, help="episodes of the baseline")
-    parser.add_argument("--folder", type=Path, default=Path("runs/bench/ledger-run"))
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/ledger.json"))
-    options = parser.parse_args()
-    if options.folder.exists():
-        parser.error(f"{options.folder}: is there already; remove it, or give another --folder")
+    options = options_of_a_ledger(__doc__, "ledger", episodes=150_000, baseline=10_000)
     try:
         report = measure(options.folder.absolute(), options.episodes, options.baseline)
     finally:

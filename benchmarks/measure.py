@@ -5,6 +5,7 @@ Importing this imports none of the suite: the process of a stock side is to hold
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -18,6 +19,21 @@ import psutil
 
 if TYPE_CHECKING:
     from mpo_core.types import Task
+
+
+def options_of_a_ledger(
+    about: str, name: str, *, episodes: int, baseline: int
+) -> argparse.Namespace:
+    """The options of a benchmark that makes a ledger, in a folder that is not there yet."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--episodes", type=int, default=episodes)
+    parser.add_argument("--baseline", type=int, default=baseline, help="episodes of the baseline")
+    parser.add_argument("--folder", type=Path, default=Path(f"runs/bench/{name}-run"))
+    parser.add_argument("--out", type=Path, default=Path(f"runs/bench/{name}.json"))
+    options = parser.parse_args()
+    if options.folder.exists():
+        parser.error(f"{options.folder}: is there already; remove it, or give another --folder")
+    return options
 
 
 @dataclass

@@ -252,7 +252,7 @@ def measure_offline(config: Config, dialogues: list[list[Message]]) -> dict[str,
     from mpo_core.builtin_models import resolve_source
     from mpo_core.hardware import multiplies_bf16
 
-    model = config.models["agent"]
+    model = config.models_with_source["agent"]
     llm = LLM(
         str(resolve_source(model.source)),
         max_model_len=model.max_model_len,

@@ -68,7 +68,7 @@ def make_model(folder: Path, shape: str, tokenizer: str) -> None:
     torch.cuda.empty_cache()
 
 
-def make_rows(file: Path, method: str, n: int, prompt_tokens: int, plan_tokens: int) -> None:
+def make_rows(file: Path, objective: str, n: int, prompt_tokens: int, plan_tokens: int) -> None:
     """Rows of about so many tokens, a quarter more or less: a digit and its space are two."""
     draw = random.Random(0)
 
@@ -79,9 +79,9 @@ def make_rows(file: Path, method: str, n: int, prompt_tokens: int, plan_tokens: 
     rows = []
     for _ in range(n):
         row: dict[str, Any] = {"prompt": says("user", prompt_tokens)}
-        for side in ("chosen", "rejected") if method == "dpo" else ("completion",):
+        for side in ("chosen", "rejected") if objective == "dpo" else ("completion",):
             row[side] = says("assistant", plan_tokens)
-        if method == "pg":
+        if objective == "pg":
             row["advantage"] = draw.choice([-1.0, 1.0])
         rows.append(json.dumps(row) + "\n")
     file.write_text("".join(rows), encoding="utf-8")
@@ -105,7 +105,7 @@ def matrix_rate() -> float:
     return 2 * n**3 / statistics.median(seconds)
 
 
-def operations(shape: str, method: str, full: bool, length: float, answer: float) -> float:
+def operations(shape: str, objective: str, full: bool, length: float, answer: float) -> float:
     """Operations that a token read must cost: those of matrix products, nothing computed twice.
 
     A pass forward, one backward, for all weights as much again, and the reference's pass.
@@ -117,7 +117,7 @@ def operations(shape: str, method: str, full: bool, length: float, answer: float
     projections = 2 * width * width * (1 + kv_heads / heads) + 3 * width * inner
     attention = 2 * length * width / 2  # Scores and values, over half of the sequence.
     body = layers * (projections + attention)
-    passes = 2 + full + (method != "sft")
+    passes = 2 + full + (objective != "sft")
     return 2 * passes * (body + width * vocabulary * answer / length)
 
 
@@ -143,27 +143,27 @@ def timed_reference(spent: list[float]) -> Iterator[None]:
     dpo_trainer.disable_gradient_checkpointing = inner
 
 
-def settings(method: str, preset: str, steps: int, overrides: list[str]) -> dict[str, Any]:
+def settings(objective: str, preset: str, steps: int, overrides: list[str]) -> dict[str, Any]:
     """Those of the preset, on one worker with its share of the batch."""
     config = named_config(preset)
-    section = (config.planner.sft if method == "sft" else config.training).model_dump()
+    section = (config.planner.sft if objective == "sft" else config.training).model_dump()
     section |= {"batch_size": section["batch_size"] // section["workers"], "workers": 1}
     section |= {"max_steps": WARM_UP + steps, "save_steps": 10**6}
     for override in overrides:
-        apply_override(section, override, CONFIGS[method])
+        apply_override(section, override, CONFIGS[objective])
     return section
 
 
 def measure(given: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     import torch
 
-    section = settings(given.method, given.preset, given.steps, given.overrides)
-    config = validated(CONFIGS[given.method], section, "settings")
+    section = settings(given.objective, given.preset, given.steps, given.overrides)
+    config = validated(CONFIGS[given.objective], section, "settings")
     model, rows = (given.dir or scratch) / given.model, scratch / "rows.jsonl"
     if not model.exists():
         make_model(model, given.model, given.tokenizer)
     n_rows = config.batch_size * config.max_steps
-    make_rows(rows, given.method, n_rows, given.prompt_tokens, given.plan_tokens)
+    make_rows(rows, given.objective, n_rows, given.prompt_tokens, given.plan_tokens)
     rate = matrix_rate()
     torch.cuda.reset_peak_memory_stats()
 
@@ -174,7 +174,7 @@ def measure(given: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         work=scratch / "work",
         config=config,
         seed=0,
-        method=given.method,
+        objective=given.objective,
     )
     ends, reference, passes_until = [], [], []
 
@@ -195,16 +195,16 @@ def measure(given: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     )
     counted = [row["num_tokens"] for row in summary.curve]
     tokens = (counted[-1] - counted[WARM_UP - 1]) / given.steps
-    sequences = config.batch_size * (2 if given.method == "dpo" else 1)
+    sequences = config.batch_size * (2 if given.objective == "dpo" else 1)
     length = tokens / sequences
     needed = tokens * operations(
-        given.model, given.method, config.method == "full", length, given.plan_tokens
+        given.model, given.objective, config.method == "full", length, given.plan_tokens
     )
     in_reference = sum(reference[passes_until[WARM_UP - 1] :]) / (ends[-1] - ends[WARM_UP - 1])
     return {
         "card": torch.cuda.get_device_name(),
         "model": given.model,
-        "method": given.method,
+        "objective": given.objective,
         "settings": given.overrides,
         "sequence_tokens": round(length),
         "step_seconds": round(seconds, 3),
@@ -222,7 +222,7 @@ def measure(given: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("method", choices=CONFIGS)
+    parser.add_argument("objective", choices=CONFIGS)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     parser.add_argument("--model", choices=SHAPES, default="llama-8b")
     parser.add_argument("--preset", default="scienceworld-llama3.1-8b-lora")

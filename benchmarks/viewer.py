@@ -10,7 +10,6 @@ page by parsing every line of the ledger, on fewer episodes; the ratio is per ep
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -27,7 +26,7 @@ from typing import Any
 import httpx
 import psutil
 from ledger import command
-from measure import write_report
+from measure import options_of_a_ledger, write_report
 
 LIMITS = {"first_page_s": 1.0, "page_s": 1.0, "peak_mb": 300}
 REPEATED = 5
@@ -35,14 +34,7 @@ ROWS = (("ms to the episodes that won, an episode", "ms_per_episode", "time"),)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--episodes", type=int, default=50_000)
-    parser.add_argument("--baseline", type=int, default=5_000, help="episodes of the baseline")
-    parser.add_argument("--folder", type=Path, default=Path("runs/bench/viewer-run"))
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/viewer.json"))
-    options = parser.parse_args()
-    if options.folder.exists():
-        parser.error(f"{options.folder}: is there already; remove it, or give another --folder")
+    options = options_of_a_ledger(__doc__, "viewer", episodes=50_000, baseline=5_000)
     try:
         report = measure(options.folder.absolute(), options.episodes, options.baseline)
     finally:

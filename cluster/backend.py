@@ -18,7 +18,6 @@ from cluster.resources import (
     check_fits,
     local_cpus,
     resource_plan,
-    served_models,
 )
 from mpo_core.builtin_models import resolve_source
 from mpo_core.chat import ChatModel
@@ -49,11 +48,9 @@ class ClusterBackend:
     def __init__(self, config: Config) -> None:
         """Resolves the models to serve. Raises InputError for a missing one."""
         self._config = config
-        self._served = served_models(config)
+        self._served = config.served_models
         self._sources = {
-            name: str(resolve_source(model.source))
-            for name, model in self._served.items()
-            if model.source
+            name: str(resolve_source(model.source)) for name, model in self._served.items()
         }
         self._plan = resource_plan(config)
         self._engines: Engines | None = None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from mpo_core.config import Config
+from mpo_core.config import Config, EndpointModelConfig
 
 # How OpenAI's client and MLflow's know who asks, beside a model's own key.
 OPENAI_LOGIN = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
@@ -21,8 +21,8 @@ LOGIN = re.compile(r"//[^/@\s'\"]+@")
 
 def credentials(config: Config) -> list[str]:
     """All that a run of the config may need, set or not."""
-    endpoints = any(model.endpoint for model in config.models.values())
-    names = [*HUB_LOGIN, *model_keys(config), *(OPENAI_LOGIN if endpoints else ())]
+    keys = model_keys(config)
+    names = [*HUB_LOGIN, *keys, *(OPENAI_LOGIN if keys else ())]
     return [*names, *(MLFLOW_LOGIN if config.tracking.enabled else ())]
 
 
@@ -31,14 +31,17 @@ def model_keys(config: Config) -> dict[str, str]:
     return {
         model.api_key_env: f"models.{name}.api_key_env"
         for name, model in config.models.items()
-        if model.endpoint
+        if isinstance(model, EndpointModelConfig)
     }
 
 
 def passwords(config: Config) -> Iterator[str]:
     """The settings whose URLs hold a password."""
-    urls = {f"models.{name}.endpoint": model.endpoint for name, model in config.models.items()}
-    for key, url in (urls | {"tracking.uri": config.tracking.uri}).items():
+    urls: dict[str, str | None] = {"tracking.uri": config.tracking.uri}
+    for name, model in config.models.items():
+        if isinstance(model, EndpointModelConfig):
+            urls[f"models.{name}.endpoint"] = model.endpoint
+    for key, url in urls.items():
         found = LOGIN.search(url or "")
         if found and ":" in found[0]:
             yield key

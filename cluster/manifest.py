@@ -61,8 +61,8 @@ def in_cluster(config: Config) -> Config:
     # A proxy's folder is there only where there is a proxy.
     elsewhere = {"runs_dir", "launch"} | ({"proxy"} if config.source == "rollouts" else set())
     local = [*_local_paths(config.model_dump(exclude=elsewhere))]
-    for name, model in config.models.items():
-        source = Path(model.source or "/").expanduser()
+    for name, model in config.models_with_source.items():
+        source = Path(model.source).expanduser()
         if not source.is_absolute() and source.exists():
             local.append((f"models.{name}.source", source))
     if local:

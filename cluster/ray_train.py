@@ -17,15 +17,21 @@ from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAM
 class LeanTrainer(TorchTrainer):
     """Without two helper actors of Ray Train, each a process that imports for five seconds: one
     serves Ray datasets, which are not used here; one watches the controller through the dashboard,
-    which a private cluster does not run.
+    which a private cluster does not run. Nor with its handler of SIGINT, which stays when the
+    training has ended: the next Ctrl-C would ask for a controller that is gone and end the process
+    as if all was done.
 
     Needless when a trainer without datasets starts no actor for them, nor one without a dashboard
-    for that, or when `RunConfig` says which of the callbacks are wanted.
+    for that, or when `RunConfig` says which of the callbacks are wanted; and when an interrupt of
+    `fit` is raised, and the signal's own handler put back.
     """
 
     def _create_default_callbacks(self):
         needless = (DatasetsCallback, PlacementGroupCleanerCallback)
         return [c for c in super()._create_default_callbacks() if not isinstance(c, needless)]
+
+    def _register_sigint_handler(self, controller):
+        """The interrupt is raised where `fit` waits; the controller ends with the driver."""
 
 
 def forget_run(folder: Path) -> None:

@@ -6,7 +6,7 @@ Serving and training take turns on small clusters: the plan says whether they mu
 import os
 from dataclasses import dataclass
 
-from mpo_core.config import Config, ModelConfig
+from mpo_core.config import Config, ServedModelConfig
 from mpo_core.errors import InputError
 
 # Serve's controller, proxy and HTTP ingress, and the driver's own tasks.
@@ -52,12 +52,6 @@ class ResourcePlan:
         )
 
 
-def served_models(config: Config) -> dict[str, ModelConfig]:
-    """The models that this run serves itself, by name."""
-    names = dict.fromkeys([config.agent.model, config.planner.model])
-    return {name: config.models[name] for name in names if config.models[name].source}
-
-
 def adapted_models(config: Config) -> set[str]:
     """Of the models that this run serves, those that it also serves trained, as adapters."""
     planner, agent = config.planner, config.agent
@@ -69,8 +63,7 @@ def adapted_models(config: Config) -> set[str]:
 
 def resource_plan(config: Config) -> ResourcePlan:
     """What the config's phases need."""
-    # With feedback, the proxy serves the planner, and the callers have their agent.
-    served = served_models(config) if config.source == "rollouts" else {}
+    served = config.served_models
     serving = Need(SERVE_CPUS) if served else Need(0)
     for model in served.values():
         serving += _engine_need(model)
@@ -89,7 +82,7 @@ def resource_plan(config: Config) -> ResourcePlan:
     )
 
 
-def _engine_need(model: ModelConfig) -> Need:
+def _engine_need(model: ServedModelConfig) -> Need:
     # A replica is one CPU for its actor, and a bundle for each of its engine's workers.
     workers = max(model.gpus_per_replica, 1)
     return Need(

@@ -13,7 +13,6 @@ from typing import Any
 
 from ray.serve import Application
 
-from cluster.resources import served_models
 from cluster.serving import Engine, openai_app
 from mpo_core.builtin_models import resolve_source
 from mpo_core.config import Section, load_config
@@ -41,8 +40,7 @@ def build(args: ServiceArgs) -> Application:
         Engine(
             name, model, str(resolve_source(model.source)), adapters=name == config.planner.model
         )
-        for name, model in served_models(config).items()
-        if model.source
+        for name, model in config.served_models.items()
     ]
     if not engines:
         raise InputError(f"{args.config}: neither the planner nor the agent has a source to serve")

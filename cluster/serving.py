@@ -30,7 +30,7 @@ from cluster.calls import Answer, Calls, Request, Unanswered
 from mpo_core.again import again
 from mpo_core.chat import ChatRequest
 from mpo_core.completions import Reply, replies_of
-from mpo_core.config import ModelConfig
+from mpo_core.config import ServedModelConfig
 from mpo_core.endpoint import CONTINUATION, switch_of
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.files import whole_folder
@@ -153,7 +153,7 @@ class Engine:
     """A model to serve, under a name."""
 
     name: str
-    config: ModelConfig
+    config: ServedModelConfig
     source: str
     """Resolved model folder, or hub id."""
     adapters: bool = True

@@ -71,7 +71,7 @@ def train(
     if not job.rows.is_file():
         raise InputError(f"{job.rows}: no such file of training rows")
     job.check_start()
-    job = replace(job, work=job.work / f"{job.method}-{job.identity()}")
+    job = replace(job, work=job.work / f"{job.objective}-{job.identity()}")
     _require_resources(job.config)
     job.work.mkdir(parents=True, exist_ok=True)
     (job.work / PROGRESS_FILE).write_text("", encoding="utf-8")
@@ -83,7 +83,7 @@ def train(
 
     forget_run(job.work)
     with (
-        follow(job.work / PROGRESS_FILE, job.method, on_row),
+        follow(job.work / PROGRESS_FILE, job.objective, on_row),
         _stoppable(job.work / STOP) as asked,
     ):
         try:

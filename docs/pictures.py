@@ -8,19 +8,14 @@ Each is a page in Chromium (`make system`), made small by fewer colours.
 import argparse
 import json
 import shutil
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from jobs.view.app import viewer
 from jobs.view.index import RunIndex
 from jobs.view.records import Records
+from jobs.view.serve import served_here
 
 IMAGES = Path(__file__).parent / "images"
 WIDE, NARROW = (1440, 900), (390, 844)
@@ -31,7 +26,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a finished run")
     run = parser.parse_args().run.resolve()
     example = json.loads((run / "report" / "summary.json").read_text(encoding="utf-8"))["example"]
-    with served(run) as base, sync_playwright() as driver:
+    with served_here([run]) as base, sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
@@ -59,19 +54,6 @@ def two_episodes(run: Path, example: dict[str, str]) -> tuple[str, str]:
     keys = {Records(index).episode(row).plan: row["key"] for row in found}
     index.close()
     return keys[example["plan_b"]], keys[example["plan_a"]]
-
-
-@contextmanager
-def served(run: Path) -> Iterator[str]:
-    config = uvicorn.Config(viewer([run]), host="127.0.0.1", port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 def picture(browser: Browser, address: str, name: str, size: tuple[int, int], scheme: str) -> None:

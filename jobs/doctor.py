@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 from mpo_core.checks import Check, package
-from mpo_core.config import Config, validated
+from mpo_core.config import Config, EndpointModelConfig, ServedModelConfig, validated
 from mpo_core.envs.base import installed, suite_class
 from mpo_core.envs.trial import tried
 from mpo_core.errors import InputError
@@ -172,9 +172,9 @@ def _models(config: Config) -> list[Check]:
 
     checks = []
     for name, model in config.models.items():
-        if model.endpoint:
-            checks.append(_endpoint(name, config))
-        elif model.source:
+        if isinstance(model, EndpointModelConfig):
+            checks.append(_endpoint(name, model, config))
+        elif isinstance(model, ServedModelConfig):
             try:
                 where = resolve_source(model.source)
             except InputError as error:
@@ -188,13 +188,12 @@ def _models(config: Config) -> list[Check]:
     return checks
 
 
-def _endpoint(name: str, config: Config) -> Check:
+def _endpoint(name: str, model: EndpointModelConfig, config: Config) -> Check:
     """What the endpoint takes of what the config will ask of it."""
     from mpo_core.endpoint import EndpointModel
     from mpo_core.models import client_fingerprint
     from mpo_core.probe import Finding, for_probing, needs_of, probe
 
-    model = config.models[name]
     key = "set" if os.environ.get(model.api_key_env) else "not set"
     where = f"{model.endpoint}, {model.api_key_env} {key}"
 

@@ -8,7 +8,7 @@ import httpx
 
 from jobs.rounds import final_version
 from jobs.run import Run
-from mpo_core.config import Config, ModelConfig, ProxyConfig, load_config, validated
+from mpo_core.config import Config, ProxyConfig, load_config, validated
 from mpo_core.connection import address_of
 from mpo_core.errors import InputError
 from mpo_core.overrides import apply_override
@@ -85,14 +85,16 @@ def _of_run(path: Path) -> Source:
         if run.trainee(version).summary():
             return Source(folder=run.trainee(version).folder.absolute(), **env)
     begun = config.models[config.planner.model]
-    if begun.endpoint:
+    if isinstance(begun, EndpointModelConfig):
         return Source(endpoint=begun.endpoint, model=begun.name or config.planner.model, **env)
     raise InputError(f"{path}: no planner is trained in this run yet; `mpo run {path}` goes on")
 
 
 def _only_model(url: str, config: ProxyConfig) -> str:
     """The model of a server that has one. Raises InputError where it has none or several."""
-    served = validated(ModelConfig, {"endpoint": url, "api_key_env": config.planner_key_env}, url)
+    served = validated(
+        EndpointModelConfig, {"endpoint": url, "api_key_env": config.planner_key_env}, url
+    )
     address = address_of("planner", served)
     headers = {"authorization": f"Bearer {address.key}"} if address.key else {}
     try:

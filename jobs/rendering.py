@@ -59,8 +59,8 @@ def print_work(run: "Run") -> None:
         console.print(f"serving    {plan.serving}")
         console.print(f"rollouts   {plan.rollout}")
         console.print(f"training   {plan.training}")
-    for name, model in config.models.items():
-        if model.source and (check := hub_check(name, model.source)):
+    for name, model in config.models_with_source.items():
+        if check := hub_check(name, model.source):
             console.print(f"model      {name}: {check.found}", soft_wrap=True, markup=False)
             if check.remedy:
                 console.print(f"           {check.remedy}", soft_wrap=True, markup=False)

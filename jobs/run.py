@@ -34,7 +34,7 @@ from mpo_core.run_folder import REPORT_ASIDE, RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.tracking import Kind, MlflowTracker, NoTracker, Tracker
 from mpo_core.tracking.about import params_of, source_tags
-from mpo_core.training.settings import SUMMARY_FILE
+from mpo_core.training.settings import read_summary
 from mpo_core.types import Record, Split, Task, content_hash
 
 R = TypeVar("R", bound=Record)
@@ -61,7 +61,7 @@ class Trainee:
 
     def summary(self) -> dict[str, Any]:
         """What its training came to; empty before that has ended."""
-        return read_notes(self.folder / SUMMARY_FILE)
+        return read_summary(self.folder)
 
     def require_trained(self) -> None:
         """Raises InputError where it is not trained yet."""
@@ -110,7 +110,7 @@ class Run:
         self._findings: dict[str, Finding] = {}
         asked = [prompts.planner_messages("a task") for prompts in self.prompts.values()]
         for name in dict.fromkeys([config.planner.model, config.agent.model]):
-            if config.models[name].source:
+            if name in config.models_with_source:
                 fault = template_fault(config, name, self.backend.source(name), asked)
                 if fault:
                     raise InputError(fault)
@@ -212,9 +212,8 @@ class Run:
         """What MLflow is told of the run besides its settings."""
         config = self.config
         models = {
-            role: model.source or model.name or model.scripted or name
+            role: config.models[name].called or name
             for role, name in (("planner", config.planner.model), ("agent", config.agent.model))
-            for model in (config.models[name],)
         }
         return source_tags() | {
             "mpo.preset": self.source or config.name,

@@ -21,9 +21,8 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None]) -> None:
     say("starting the engines; a minute or more")
     url = backend.url
     say(f"ready at {url}")
-    for name, served in run.config.models.items():
-        if served.source:
-            say(f"  model {name}: {served.source}")
+    for name, served in run.config.models_with_source.items():
+        say(f"  model {name}: {served.source}")
     if run.config.planner.serve == "adapter":
         config = run.config
         rounds = (Round.of(config, number).version for number in range(1, config.rounds + 1))

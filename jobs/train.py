@@ -17,7 +17,7 @@ from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
 from mpo_core.tracking.tracker import dataset
-from mpo_core.training.settings import Method, TrainingJob
+from mpo_core.training.settings import Objective, TrainingJob
 from mpo_core.types import (
     Demonstration,
     Plan,
@@ -140,7 +140,7 @@ def settings_of(run: Run, key: str, name: str) -> TrainingConfig:
 def train(
     run: Run,
     trainee: Trainee,
-    method: Method,
+    objective: Objective,
     rows: Path,
     config: TrainingConfig,
     *,
@@ -157,7 +157,7 @@ def train(
         The training's summary, as in `training.json` beside the weights.
     """
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
-    served = run.config.models[trainee.model]
+    served = run.config.models_with_source[trainee.model]
     asked: dict[str, Any] = {
         "chat_template": given_template(served),
         "template_settings": template_settings(served),
@@ -187,7 +187,7 @@ def train(
         work=checkpoints,
         config=config,
         seed=run.config.seed,
-        method=method,
+        objective=objective,
         start=run.files.planner(start) if start and start != "base" else None,
         validation=validation,
         tag=identity,
@@ -195,7 +195,7 @@ def train(
     )
 
     with run.timed(f"train {trainee.name}"):
-        run.tracker.log_tags({"mpo.method": method, "mpo.start": start or trainee.model})
+        run.tracker.log_tags({"mpo.objective": objective, "mpo.start": start or trainee.model})
         read = [(rows, "training"), *([(validation, "validation")] if validation else [])]
         run.tracker.log_inputs([dataset(path, context) for path, context in read])
         summary = run.backend.train(job, lambda row: _track(run, row))

@@ -28,12 +28,12 @@ from mpo_core.config import PgConfig, SftConfig, TrainingConfig
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.formats import training_rows
-from mpo_core.training.settings import Method
+from mpo_core.training.settings import Objective
 
 Training = Literal["sft", "rft", "dpo", "pg", "shuffled", "agent"]
 """What is trained, by its name on the command line."""
-TAKES_ROWS: Mapping[str, Method] = {"sft": "sft", "dpo": "dpo", "pg": "pg"}
-"""Of these, those that rows of the user's own are given to -> the method that learns from them."""
+TAKES_ROWS: Mapping[str, Objective] = {"sft": "sft", "dpo": "dpo", "pg": "pg"}
+"""Of these, those that rows of the user's own are given to -> what they are learnt by."""
 SECTIONS = {"agent": "agent.sft", "sft": "planner.sft", "rft": "planner.sft", "pg": "planner.pg"}
 """Of these, those that a config may lack the settings of -> where they stand."""
 
@@ -52,7 +52,7 @@ def train_by_name(
     trainee = run.trainee(this.version if name == "dpo" else name)
     if name == "agent":
         trainee = run.agent_trainee
-    if run.config.models[trainee.model].source is None:
+    if trainee.model not in run.config.models_with_source:
         raise InputError(
             f"train {name}: models.{trainee.model} has no source to train; give it one (a model "
             "folder or hub id)"
@@ -74,27 +74,27 @@ def train_by_name(
 def _train_on_feedback(
     run: Run, name: Training, round_number: int
 ) -> list[tuple[dict[str, Any], Path]]:
-    method = run.config.feedback.method
-    if name != method:
+    train = run.config.feedback.train
+    if name != train:
         raise InputError(
-            f"train {name}: with source: feedback, feedback.method says how is trained: {method}"
+            f"train {name}: with source: feedback, feedback.train says how is trained: {train}"
         )
     stage = stage_of(run, round_number)
     summary = train_round(run, stage.pulled, stage.this, stage.found)
     return [(summary, run.files.planner(stage.this.planner))]
 
 
-def _train_given(run: Run, trainee: Trainee, method: Method, given: Path) -> dict[str, Any]:
+def _train_given(run: Run, trainee: Trainee, objective: Objective, given: Path) -> dict[str, Any]:
     """Train on a file of the user's own."""
-    rows = run.files.given(method)
-    write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, method)))
+    rows = run.files.given(objective)
+    write_text(rows, "".join(json.dumps(r) + "\n" for r in training_rows(given, objective)))
     planner = run.config.planner
-    config: dict[Method, TrainingConfig] = {
+    config: dict[Objective, TrainingConfig] = {
         "dpo": run.config.training,
         "sft": planner.sft or SftConfig(),
         "pg": planner.pg or PgConfig(),
     }
-    return train(run, trainee, method, rows, config[method])
+    return train(run, trainee, objective, rows, config[objective])
 
 
 def _train_on_own(run: Run, name: Training, this: Round) -> dict[str, Any]:

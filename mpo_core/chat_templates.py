@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mpo_core.config import Config, ModelConfig
+from mpo_core.config import Config, ServedModelConfig
 from mpo_core.endpoint import switch_of
 from mpo_core.errors import InputError
 from mpo_core.textfile import read_text
@@ -131,7 +131,7 @@ def _odd_part(messages: Sequence[Message], extend: bool) -> str:
     return f"refuses a conversation of {shown} ({{}}); "
 
 
-def given_template(model: ModelConfig) -> str | None:
+def given_template(model: ServedModelConfig) -> str | None:
     """The template that a served model is given in place of its own, itself and not its file.
 
     Raises:
@@ -151,7 +151,7 @@ def template_text(given: str) -> str:
         raise InputError(f"engine_kwargs.chat_template: {given}: not readable ({error})") from error
 
 
-def template_settings(model: ModelConfig) -> dict[str, Any]:
+def template_settings(model: ServedModelConfig) -> dict[str, Any]:
     """What a served model's template is given at every request."""
     default = model.engine_kwargs.get("default_chat_template_kwargs") or {}
     sent = switch_of(model) | model.extra_body
@@ -345,12 +345,12 @@ def template_fault(
     Nothing is said of a model that is still to be downloaded.
 
     Args:
-        name: of the model in the config, the planner's or the agent's.
+        name: of a model of the config that has a source.
         source: its folder or hub id.
         planner_prompts: what the planner is sent, one conversation an environment.
     """
     folder = _folder(source)
-    model, agent = config.models[name], config.agent
+    model, agent = config.models_with_source[name], config.agent
     try:
         label = f"models.{name}"
         given, settings = given_template(model), template_settings(model)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from mpo_core.config import ModelConfig
+from mpo_core.config import EndpointModelConfig
 from mpo_core.errors import InputError
 
 _OF_THE_API = re.compile(r"/(?:(?:chat/)?completions|models)\Z")
@@ -40,15 +40,13 @@ class Address:
 
 
 def address_of(
-    name: str, config: ModelConfig, environment: Mapping[str, str] = os.environ
+    name: str, config: EndpointModelConfig, environment: Mapping[str, str] = os.environ
 ) -> Address:
     """The address of a model of the config, with its key.
 
     Raises:
         InputError: a key or header cannot be sent, or its variable is not set.
     """
-    if config.endpoint is None:
-        raise ValueError(f"models.{name} has no endpoint")
     parts = urlsplit(config.endpoint.strip())
     # A query, such as Azure's ?api-version=, belongs behind every path.
     query = dict(parse_qsl(parts.query, keep_blank_values=True))

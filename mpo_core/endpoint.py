@@ -16,7 +16,7 @@ from typing import Any
 from mpo_core.again import again
 from mpo_core.chat import ChatRequest
 from mpo_core.completions import Reply, read_completion
-from mpo_core.config import ModelConfig
+from mpo_core.config import AskedModelConfig, EndpointModelConfig
 from mpo_core.connection import Address, address_of, cause_of, http_client
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.refusals import (
@@ -52,7 +52,7 @@ class EndpointModel:
     def __init__(
         self,
         name: str,
-        config: ModelConfig,
+        config: EndpointModelConfig,
         fingerprint: str,
         address: Address | None = None,
         *,
@@ -326,7 +326,7 @@ def asked_to_begin(messages: Sequence[Message]) -> list[Message]:
     return [*before[:-1], {"role": before[-1]["role"], "content": asked}]
 
 
-def switch_of(config: ModelConfig) -> dict[str, Any]:
+def switch_of(config: AskedModelConfig) -> dict[str, Any]:
     """Request fields that switch a model's reasoning on or off: the names of Qwen, GLM, DeepSeek,
     Granite and others for their chat templates' switch."""
     if config.reasoning == "auto":

@@ -130,7 +130,7 @@ def write_rows(path: Path, rows: Iterable[Published]) -> None:
     write_text(path, text)
 
 
-def training_rows(path: Path, method: Literal["sft", "dpo", "pg"]) -> list[dict[str, Any]]:
+def training_rows(path: Path, objective: Literal["sft", "dpo", "pg"]) -> list[dict[str, Any]]:
     """What a file holds for a training, as TRL's conversational rows; for `pg` with an `advantage`.
 
     Args:
@@ -141,7 +141,7 @@ def training_rows(path: Path, method: Literal["sft", "dpo", "pg"]) -> list[dict[
         InputError: naming the row at fault.
     """
     rows = read_values(path)
-    examples: list[Any] = _validated(path, rows, EXAMPLES[method])
+    examples: list[Any] = _validated(path, rows, EXAMPLES[objective])
     for number, (row, example) in enumerate(zip(rows, examples, strict=True), start=1):
         if "conversations" in row:
             _require_plans(f"{path}: row {number}", example)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mpo_core.builtin_models import resolve_source
 from mpo_core.chat import ChatModel
-from mpo_core.config import Config
+from mpo_core.config import Config, ServedModelConfig
 from mpo_core.envs.base import Suite
 from mpo_core.errors import InputError
 from mpo_core.models import (
@@ -34,15 +34,15 @@ class LocalBackend:
 
     def fingerprint(self, name: str) -> str:
         model = self._config.models[name]
-        if model.source:
+        if isinstance(model, ServedModelConfig):
             return served_fingerprint(self.source(name)) + told_apart(model)
         return client_fingerprint(name, model)
 
     def source(self, name: str) -> str:
-        source = self._config.models[name].source
-        if source is None:
+        model = self._config.models_with_source.get(name)
+        if model is None:
             raise _needs_cluster(f"models.{name} is not served")
-        return str(resolve_source(source))
+        return str(resolve_source(model.source))
 
     def model(self, name: str) -> ChatModel:
         return connect(name, self._config.models[name])

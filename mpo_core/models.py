@@ -12,7 +12,12 @@ from pathlib import Path
 
 from mpo_core.chat import ChatModel, ChatRequest
 from mpo_core.completions import Reply, reply_of
-from mpo_core.config import ModelConfig
+from mpo_core.config import (
+    AskedModelConfig,
+    EndpointModelConfig,
+    ModelConfig,
+    ScriptedModelConfig,
+)
 from mpo_core.endpoint import EndpointModel
 from mpo_core.errors import InputError
 from mpo_core.types import Message, content_hash
@@ -43,20 +48,25 @@ class ScriptedModel:
 
 def client_fingerprint(name: str, config: ModelConfig) -> str:
     """Identity of a model that is not served here; needs no connection."""
-    return (config.scripted or config.name or name) + told_apart(config)
+    if isinstance(config, ScriptedModelConfig):
+        return config.scripted
+    if isinstance(config, EndpointModelConfig):
+        return (config.name or name) + told_apart(config)
+    return name + told_apart(config)
 
 
-def told_apart(config: ModelConfig) -> str:
+def told_apart(config: AskedModelConfig) -> str:
     """The settings that change a model's answers, for its identity; empty where none does."""
-    settings = (config.extra_body, sorted(config.omit), config.reasoning)
+    omit = config.omit if isinstance(config, EndpointModelConfig) else []
+    settings = (config.extra_body, sorted(omit), config.reasoning)
     return "" if settings == ({}, [], "auto") else f"~{content_hash(*settings, length=8)}"
 
 
 def connect(name: str, config: ModelConfig) -> ChatModel:
     """A client for a model that this process can reach without the cluster."""
-    if config.scripted:
+    if isinstance(config, ScriptedModelConfig):
         return ScriptedModel(config.scripted, load_function(config.scripted))
-    if config.endpoint:
+    if isinstance(config, EndpointModelConfig):
         return EndpointModel(name, config, client_fingerprint(name, config))
     raise InputError(f"models.{name}: served by the cluster; give it an endpoint to run without")
 

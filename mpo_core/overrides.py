@@ -13,6 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from mpo_core import strict_yaml
 from mpo_core.errors import InputError
@@ -71,15 +72,14 @@ def apply_override(tree: dict[str, Any], override: str, section: type[BaseModel]
     node[last] = value
 
 
-def like(section: type[BaseModel], path: Sequence[str | int]) -> str:
+def like(section: Any, path: Sequence[str | int]) -> str:
     """What an unknown key of the section, the last of the path, may have been meant for
     (`likeness.meant`)."""
     *parents, name = map(str, path)
-    kind: Any = section
+    kind = _bare(section)
     for parent in parents:
-        kind = _below(kind, parent)
-    known = kind.model_fields if _is_section(kind) else ()
-    return meant(name, known)
+        kind = _of_kind(kind, parent) if parent.startswith("[") else _below(kind, parent)
+    return meant(name, _fields(kind))
 
 
 def quoted(value: Any) -> str:
@@ -121,11 +121,11 @@ def _name_length(words: Sequence[str], node: dict[str, Any], kind: Any, value: A
     return known[0] if known else 1
 
 
-def _may_follow(words: Sequence[str], section: type[BaseModel], value: Any) -> bool:
+def _may_follow(words: Sequence[str], section: Any, value: Any) -> bool:
     """Whether a section has the field that the words name, or is given whole."""
     if not words:
         return value is None or isinstance(value, dict)
-    field = section.model_fields.get(words[0])
+    field = _fields(section).get(words[0])
     if field is None:
         return False
     below = _bare(field.annotation)
@@ -135,19 +135,36 @@ def _may_follow(words: Sequence[str], section: type[BaseModel], value: Any) -> b
 def _below(kind: Any, name: str) -> Any:
     """The annotation of what stands under a name."""
     if _is_section(kind):
-        field = kind.model_fields.get(name)
+        field = _fields(kind).get(name)
         return _bare(field.annotation) if field else None
     return _values(kind)
 
 
+def _sections(kind: Any) -> list[type[BaseModel]]:
+    """The section that an annotation is, or those of which it is one."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return [section for one in get_args(kind) for section in _sections(one)]
+    return [kind] if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def _fields(kind: Any) -> dict[str, FieldInfo]:
+    """The fields that a section of this kind, or of one of these kinds, may have."""
+    return {name: field for one in _sections(kind) for name, field in one.model_fields.items()}
+
+
+def _of_kind(kind: Any, tag: str) -> Any:
+    """Of several kinds of a section, that which a field in brackets tells."""
+    told = [one for one in _sections(kind) if tag[1:-1] in one.model_fields]
+    return told[0] if told else kind
+
+
 def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel) and bool(kind.model_fields)
+    return bool(_fields(kind))
 
 
 def _is_plain(kind: Any) -> bool:
     """Whether values of this kind have no names below them."""
-    section = isinstance(kind, type) and issubclass(kind, BaseModel)
-    return not (kind is None or kind is Any or section or get_origin(kind) is dict)
+    return not (kind is None or kind is Any or _sections(kind) or get_origin(kind) is dict)
 
 
 def _values(kind: Any) -> Any:
@@ -161,7 +178,10 @@ def _bare(kind: Any) -> Any:
         return _bare(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
         kinds = [_bare(one) for one in get_args(kind)]
-        return next((one for one in kinds if _is_section(one) or _values(one)), kinds[0])
+        sections = [section for one in kinds for section in _sections(one)]
+        if sections:
+            return Union[tuple(sections)]  # noqa: UP007 - they are known only here.
+        return next((one for one in kinds if _values(one)), kinds[0])
     return kind
 
 

@@ -1,15 +1,15 @@
 """Web pages: how their templates are filled."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from mpo_core.inert import inert, shortened
 
 
 def templates(package: str) -> Environment:
-    """A package's templates of web pages: what they are given is escaped and inert; `short` is
-    `shortened`."""
+    """A package's templates of web pages, which may include those that all pages share: what they
+    are given is escaped and inert; `short` is `shortened`."""
     found = Environment(
-        loader=PackageLoader(package),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("mpo_core")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

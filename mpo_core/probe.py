@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mpo_core.chat import ChatRequest
-from mpo_core.config import Config
+from mpo_core.config import Config, EndpointModelConfig
 from mpo_core.endpoint import EndpointModel
 from mpo_core.episode import STOP, STOP_ACTING
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
@@ -75,7 +75,7 @@ def needs_of(config: Config) -> dict[str, list[ChatRequest]]:
         needs.append((seeds.teacher, teach))
     found: dict[str, list[ChatRequest]] = {}
     for name, need in needs:
-        if config.models[name].endpoint:
+        if isinstance(config.models[name], EndpointModelConfig):
             found.setdefault(name, []).append(need)
     return found
 

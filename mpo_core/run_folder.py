@@ -178,9 +178,9 @@ class RunFolder:
         """Those of the validation tasks."""
         return self.path / "answers" / "validation.jsonl"
 
-    def given(self, method: str) -> Path:
+    def given(self, objective: str) -> Path:
         """Rows of the user's own to train on."""
-        return self.path / "given" / f"{method}.jsonl"
+        return self.path / "given" / f"{objective}.jsonl"
 
     # --------------------------------------------------------------------- what is learnt
 

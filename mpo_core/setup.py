@@ -16,7 +16,16 @@ from pydantic import BaseModel
 from mpo_core import aio
 from mpo_core.builtin_models import resolve_source
 from mpo_core.chat import ChatModel
-from mpo_core.config import AgentConfig, Config, ModelConfig, PlannerConfig, load_config, validated
+from mpo_core.config import (
+    AgentConfig,
+    Config,
+    ModelConfig,
+    PlannerConfig,
+    ScriptedModelConfig,
+    ServedModelConfig,
+    load_config,
+    validated,
+)
 from mpo_core.envs.base import Suite, suite_class
 from mpo_core.episode import EpisodeProtocol, protocol_of
 from mpo_core.errors import InputError
@@ -120,7 +129,7 @@ class Model:
         Raises:
             InputError: there is no such model folder.
         """
-        if self.function is not None or not self.config.source:
+        if not isinstance(self.config, ServedModelConfig):
             return client_fingerprint(self.name, self.config)
         base = served_fingerprint(str(self.source)) + told_apart(self.config)
         return f"{base}+{weights_version(self.trained)}" if self.trained else base
@@ -128,12 +137,17 @@ class Model:
     @property
     def source(self) -> Path | str:
         """Its base model's folder, or hub id. Raises InputError where it has none."""
-        if not self.config.source:
+        return resolve_source(self.with_source.source)
+
+    @property
+    def with_source(self) -> ServedModelConfig:
+        """Its settings. Raises InputError where it has no source."""
+        if not isinstance(self.config, ServedModelConfig):
             raise InputError(
                 f"model {self.name}: has no source, so that there are no weights to train; make it "
                 "by model(source=...), a model folder or hub id"
             )
-        return resolve_source(self.config.source)
+        return self.config
 
     def connect(self) -> ChatModel:
         """A client of it, which its user closes; weights are loaded into this process.
@@ -143,7 +157,7 @@ class Model:
         """
         if self.function is not None:
             return ScriptedModel(self.fingerprint, self.function)
-        if not self.config.source:
+        if not isinstance(self.config, ServedModelConfig):
             return connect(self.name, self.config)
         from mpo_core.training.generation import LocalModel
 
@@ -179,14 +193,17 @@ def model(
         >>> agent = model(endpoint="http://127.0.0.1:8000/v1", name="llama-8b")
         >>> stand_in = model(scripted=lambda messages, seed: "Action: look", name="looker")
     """
-    function = scripted if callable(scripted) else None
     known = _identity(scripted, name) if callable(scripted) else scripted
     tree = {"source": str(source) if source is not None else None, "endpoint": endpoint}
     # A server is asked for a model by its name; weights and functions only go by it.
     tree |= {"scripted": known, "name": name if endpoint else None}
-    given = {key: value for key, value in tree.items() if value is not None}
-    config = validated(ModelConfig, given | settings, "model")
-    return Model(name or str(known or source or endpoint), config, function)
+    given = {key: value for key, value in tree.items() if value is not None} | settings
+    if callable(scripted) and given.keys() == {"scripted"}:
+        # Its identity need not be where it can be imported from.
+        config: ModelConfig = ScriptedModelConfig.model_construct(scripted=str(known))
+        return Model(str(known), config, scripted)
+    config = validated(ModelConfig, given, "model")
+    return Model(name or str(known or source or endpoint), config)
 
 
 def _identity(function: Callable[..., Any], name: str | None) -> str:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings
 
 from tests.scopes import LONGEST, scope_of
+from tests.thoroughness import QUICK
 
 # More threads than one only get into each other's way with models as small as the tests'.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,6 +13,7 @@ os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # A loaded machine is slow, not wrong. Where nobody watches, every run tries the same examples.
 settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile("quick", settings.get_profile("suite"), max_examples=QUICK)
 settings.load_profile("suite")
 
 

@@ -11,9 +11,10 @@ from tests.fakes import Doors
 
 
 def open_doors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every environment's name stand for the doors."""
+    """Let every environment's name stand for the doors, and reports have no picture drawn."""
     for module in ("jobs.run", "mpo_core.config.tree"):
         monkeypatch.setattr(f"{module}.suite_class", lambda name: Doors)
+    monkeypatch.setattr("mpo_core.report.plot", lambda summary, path: path.touch())
 
 
 def config(folder: Path | str, **changes) -> Config:

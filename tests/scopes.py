@@ -16,6 +16,7 @@ LONGEST = (
     "method",
     "proxy",
     "examples",
+    "sandbox",
     "view",
     "docs",
     "interchange",

@@ -48,7 +48,7 @@ def of_run(
 ) -> dict[tuple[str, str], list[bool]]:
     """(planner, repair) -> the games won, "" being no repair."""
     run = Run(load_config(folder / "config.yaml", [f"runs_dir={folder.parent}"]))
-    agent = load(Path(resolve_source(run.config.models[run.config.agent.model].source)))
+    agent = load(Path(resolve_source(run.config.models_with_source[run.config.agent.model].source)))
     root, tasks = run.suites["alfworld"].root(), load_tasks(run, "unseen")[:n_games]
     games = [Game.load(game_file(root, task).parent) for task in tasks]
 

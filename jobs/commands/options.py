@@ -1,5 +1,6 @@
 """Arguments and options that several commands take, and the run that they name."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,15 @@ ConfigArgument = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as dotted.key=value."),
+]
+BeginWith = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Begin a run here, or each point of a sweep, with a copy of this run's folder, and "
+        "redo only what its settings change.",
+    ),
 ]
 RoundOption = Annotated[int, typer.Option("--round", min=1, help="Round of a run of several.")]
 

@@ -1,12 +1,11 @@
 """`mpo run`: the whole loop, here or on a cluster."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobs.commands.options import ConfigArgument, Overrides, opened_run
+from jobs.commands.options import BeginWith, ConfigArgument, Overrides, opened_run
 from jobs.configs import named_config
 from jobs.rendering import console, print_report, print_work
 from mpo_core.errors import InputError
@@ -38,15 +37,7 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="--on ray: the cluster's dashboard, http://HOST:8265.")
     ] = None,
-    begin_with: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Here: begin with a copy of this run's folder, and redo only what the settings "
-            "change.",
-        ),
-    ] = None,
+    begin_with: BeginWith = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")
     ] = False,

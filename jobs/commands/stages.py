@@ -130,7 +130,7 @@ def pairs(
     "`mpo train shuffled my.yaml scoring.shuffle=[0,1,2] evaluation.arms=[sft,mpo,shuffled]`"
 )
 def train(
-    method: Annotated[
+    training: Annotated[
         Literal["sft", "rft", "dpo", "pg", "shuffled", "agent"],
         typer.Argument(
             help="The planner on seed plans (`sft`), on its best scored plans (`rft`), on "
@@ -159,17 +159,17 @@ def train(
     """Train the planner or the agent on what the stages before have left, or on a file."""
     from jobs.trainings import train_by_name
 
-    given = {"dpo": pairs, "sft": rows, "pg": rows}.get(method)
+    given = {"dpo": pairs, "sft": rows, "pg": rows}.get(training)
     for option, path in (("--pairs", pairs), ("--rows", rows)):
         if path is not None and path is not given:
-            raise InputError(f"{option}: not what {method} is trained on")
+            raise InputError(f"{option}: not what {training} is trained on")
     if "=" in config:
         config, overrides = "demo", [config, *(overrides or [])]
     if given is not None:
         # A run of its own, beside those of the config.
         overrides = [f"name={quoted(run_name(given))}", *(overrides or [])]
     with opened_run(config, overrides) as opened:
-        trained = train_by_name(opened, method, round_number, given)
+        trained = train_by_name(opened, training, round_number, given)
     for summary, folder in trained:
         console.print(
             f"{summary['steps']} steps, loss {summary['loss_first']:.3f} to "

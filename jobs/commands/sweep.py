@@ -1,12 +1,11 @@
 """`mpo sweep`: a run for every point of a grid."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from jobs.commands.options import ConfigArgument, Overrides
+from jobs.commands.options import BeginWith, ConfigArgument, Overrides
 from jobs.exits import FAILED, GOES_ON, fail
 from jobs.rendering import console
 from mpo_core.errors import InputError
@@ -36,15 +35,7 @@ def sweep(
         int | None,
         typer.Option(min=1, help="Jobs at a time; 1 on this machine, on Slurm as many as it lets."),
     ] = None,
-    begin_with: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Begin each point with a copy of this run's folder, and redo only what its "
-            "settings change.",
-        ),
-    ] = None,
+    begin_with: BeginWith = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say where each point stands.")] = False,
     point: Annotated[

@@ -83,7 +83,7 @@ def next_round(run: Run, rounds: Sequence[Learning], pulled: Pulled) -> Learning
         return rounds[-1]
     number, first = len(rounds) + 1, rounds[-1].end if rounds else 0
     kept = [one.planner for one in rounds if one.state != "withdrawn"]
-    named = {"dpo": "mpo", "rft": "rft"}[run.config.feedback.method]
+    named = {"dpo": "mpo", "rft": "rft"}[run.config.feedback.train]
     planner = named if number == 1 else f"{named}-{number}"
     start = kept[-1] if kept else BASE
     return Learning(number, first, len(pulled.arms), start, planner, 0, "begun")
@@ -111,8 +111,8 @@ def collect_evidence(run: Run, pulled: Pulled, this: Learning) -> Evidence:
 
 
 def train_round(run: Run, pulled: Pulled, this: Learning, found: Evidence) -> dict[str, Any]:
-    """Train a round's planner on what it learns from, by `feedback.method`; its summary."""
-    if run.config.feedback.method == "rft":
+    """Train a round's planner on what it learns from, by `feedback.train`; its summary."""
+    if run.config.feedback.train == "rft":
         return train_rft(run, pulled.tasks, found.plans, found.scores, this.round)
     return train_on_pairs(run, this.round, found.pairs)
 

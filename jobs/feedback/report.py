@@ -89,7 +89,7 @@ def _trained_on(run: Run, rounds: Sequence[Learning]) -> set[str]:
     """The tasks that the planners of the rounds have learnt from."""
     found: set[str] = set()
     for one in rounds:
-        if run.config.feedback.method == "rft":
+        if run.config.feedback.train == "rft":
             shown = run.records(run.files.demonstrations(one.planner), Demonstration)
             found |= {row.task_id for row in shown}
         else:

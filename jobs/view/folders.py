@@ -27,19 +27,21 @@ def run_folders(given: Sequence[Path]) -> list[Path]:
 
 
 def by_name(run: Path) -> Path:
-    """A run's folder as it is given, or the one of that name in `runs/`. Raises InputError where
-    there is neither."""
-    for folder in (run, RUNS / run):
+    """A run's folder as it is given, or the one of that name in `runs/`; any folder that is there,
+    where neither is a run's. Raises InputError where there is none."""
+    folders = (run, RUNS / run)
+    runs = [folder for folder in folders if _is_run(folder)]
+    for folder in (*runs, *folders):
         if folder.exists():
             return folder
     raise _no_run(run)
 
 
 def _folder(one: Path) -> Path:
-    for folder in (one, RUNS / one):
-        if _is_run(folder):
-            return folder.resolve()
-    raise _no_run(one)
+    folder = by_name(one)
+    if not _is_run(folder):
+        raise _no_run(one)
+    return folder.resolve()
 
 
 def _no_run(one: Path) -> InputError:

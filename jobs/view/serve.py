@@ -1,8 +1,9 @@
 """`mpo view`: the pages, served on this machine until Ctrl-C."""
 
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -34,6 +35,25 @@ def serve_pages(
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
+
+
+@contextmanager
+def served_here(folders: Sequence[Path]) -> Iterator[str]:
+    """The pages of runs, served by a thread of this process on loopback while the block lasts.
+
+    Yields their address.
+    """
+    app = viewer(folders)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            thread.join(0.05)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def _listening(host: str, port: int | None) -> socket.socket:

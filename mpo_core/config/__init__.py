@@ -27,6 +27,15 @@ from mpo_core.config.launch import (
     SlurmConfig,
     TrackingConfig,
 )
+from mpo_core.config.models import (
+    KINDS,
+    AskedModelConfig,
+    EndpointModelConfig,
+    ModelConfig,
+    ScriptedModelConfig,
+    ServedModelConfig,
+    kind_of,
+)
 from mpo_core.config.proxy import ProxyConfig, is_loopback
 from mpo_core.config.reading import load_config, parse_config, save_config, validated
 from mpo_core.config.sections import (
@@ -35,7 +44,6 @@ from mpo_core.config.sections import (
     AgentConfig,
     Arm,
     EvaluationConfig,
-    ModelConfig,
     PairsConfig,
     PlannerConfig,
     ScoringConfig,
@@ -54,15 +62,18 @@ from mpo_core.config.training import (
 from mpo_core.config.tree import Config
 
 __all__ = [
+    "KINDS",
     "ROUND_ARM",
     "SMOOTHED_LOSSES",
     "WITHOUT_PLANNER",
     "AgentConfig",
     "Arm",
+    "AskedModelConfig",
     "ClusterConfig",
     "Config",
     "DpoConfig",
     "DpoLoss",
+    "EndpointModelConfig",
     "EvaluationConfig",
     "FeedbackConfig",
     "KubernetesConfig",
@@ -76,8 +87,10 @@ __all__ = [
     "RayJobConfig",
     "RftConfig",
     "ScoringConfig",
+    "ScriptedModelConfig",
     "Section",
     "SeedsConfig",
+    "ServedModelConfig",
     "Setting",
     "SftConfig",
     "SlurmConfig",
@@ -89,6 +102,7 @@ __all__ = [
     "deciding",
     "identity",
     "is_loopback",
+    "kind_of",
     "load_config",
     "operational",
     "parse_config",

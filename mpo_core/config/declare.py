@@ -61,6 +61,11 @@ class Section(BaseModel):
         extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
 
+    @classmethod
+    def fields_of_other_kinds(cls) -> dict[str, FieldInfo]:
+        """Where this is one of several kinds of a section, the fields that only others have."""
+        return {}
+
     @field_validator("*", mode="before")
     @classmethod
     def _homes_filled_in(cls, value: Any) -> Any:
@@ -106,23 +111,34 @@ class Setting:
         return to_jsonable_python(self.value)
 
 
-def settings(section: BaseModel, prefix: str = "") -> Iterator[Setting]:
-    """Every setting below a section, in the order of their declaration, their keys prefixed."""
+def settings(
+    section: BaseModel, prefix: str = "", *, of_all_kinds: bool = False
+) -> Iterator[Setting]:
+    """Every setting below a section, in the order of their declaration, their keys prefixed.
+
+    Args:
+        of_all_kinds: also those that a section of another kind would have, by their defaults, so
+            that sections of two kinds have the same keys.
+    """
     for name, field in type(section).model_fields.items():
         value, key = getattr(section, name), f"{prefix}{name}"
         if isinstance(value, BaseModel):
-            yield from settings(value, f"{key}.")
+            yield from settings(value, f"{key}.", of_all_kinds=of_all_kinds)
         elif isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values()):
             for entry, inner in value.items():
-                yield from settings(inner, f"{key}.{entry}.")
+                yield from settings(inner, f"{key}.{entry}.", of_all_kinds=of_all_kinds)
         else:
-            meaning = " ".join((field.description or "").split())
-            yield Setting(key, value, meaning, bearing(field) or "decides")
+            yield _setting(key, value, field)
+    if of_all_kinds and isinstance(section, Section):
+        for name, field in section.fields_of_other_kinds().items():
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            yield _setting(f"{prefix}{name}", default, field)
 
 
 def bearing_on(section: BaseModel, *bearings: Bearing) -> dict[str, Any]:
-    """The settings of some bearings: dotted key -> value as in JSON."""
-    return {one.key: one.plain for one in settings(section) if one.bearing in bearings}
+    """The settings of some bearings, of all kinds of sections: dotted key -> value as in JSON."""
+    all_settings = settings(section, of_all_kinds=True)
+    return {one.key: one.plain for one in all_settings if one.bearing in bearings}
 
 
 def deciding(section: BaseModel) -> dict[str, Any]:
@@ -133,6 +149,11 @@ def deciding(section: BaseModel) -> dict[str, Any]:
 def identity(section: BaseModel) -> str:
     """Hash of all settings that bear on what comes out, and how much of it."""
     return content_hash(bearing_on(section, "decides", "adds", "selects"))
+
+
+def _setting(key: str, value: Any, field: FieldInfo) -> Setting:
+    meaning = " ".join((field.description or "").split())
+    return Setting(key, value, meaning, bearing(field) or "decides")
 
 
 def _is_number(kind: Any) -> bool:

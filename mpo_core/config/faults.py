@@ -1,6 +1,8 @@
 """What is wrong with a config, in words: one line for each of pydantic's faults."""
 
-from pydantic import BaseModel
+import re
+from typing import Any
+
 from pydantic_core import ErrorDetails
 
 from mpo_core.overrides import like
@@ -23,7 +25,9 @@ def plainly(message: str) -> str:
 
 def in_words(error: ErrorDetails, section: str = "") -> str:
     """A fault in words; the section is what its key stands in."""
-    key = ".".join(str(part) for part in (section, *error["loc"]) if part not in ("", "[key]"))
+    # In brackets: that the key itself is meant, or of several kinds of a section, which.
+    parts = [part for part in map(str, error["loc"]) if not re.fullmatch(r"\[[a-z]*\]", part)]
+    key = ".".join([section, *parts] if section else parts)
     if error["type"] == ALL_SAID:
         return error["msg"]
     if error["type"] == "extra_forbidden":
@@ -38,7 +42,7 @@ def in_words(error: ErrorDetails, section: str = "") -> str:
     return f"{key}: {message}" if key else message
 
 
-def advice(error: ErrorDetails, section: type[BaseModel]) -> str:
+def advice(error: ErrorDetails, section: Any) -> str:
     """What an unknown key may have been meant for."""
     if error["type"] != "extra_forbidden" or not error["loc"]:
         return ""

@@ -10,7 +10,7 @@ from mpo_core.config.declare import Section, decides, operational
 class FeedbackConfig(Section):
     """What of the conversations in `proxy.folder` is learnt from, and how."""
 
-    method: Literal["dpo", "rft"] = decides("dpo")
+    train: Literal["dpo", "rft"] = decides("dpo")
     """Prefer a task's better plans to its worse ones (`training`), or imitate them (`planner.rft`,
     with settings of its own in `planner.rft.training`)."""
     models: list[str] = decides([])

@@ -8,10 +8,10 @@ over all; a list or a value is replaced whole.
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mpo_core import strict_yaml
 from mpo_core.config.faults import advice, in_words
@@ -47,10 +47,18 @@ def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
     return validated(Config, tree, where)
 
 
-def validated(section: type[S], tree: dict[str, Any], where: str) -> S:
-    """A section of the config from its tree. Raises InputError, in one line for all faults."""
+@overload
+def validated(section: type[S], tree: dict[str, Any], where: str) -> S: ...
+@overload
+def validated(section: Any, tree: dict[str, Any], where: str) -> Any: ...
+def validated(section: Any, tree: dict[str, Any], where: str) -> Any:
+    """A section of the config, or one of several kinds of it, from its tree.
+
+    Raises:
+        InputError: in one line for all faults.
+    """
     try:
-        return section.model_validate(tree)
+        return TypeAdapter(section).validate_python(tree)
     except ValidationError as error:
         faults = [in_words(e) + advice(e, section) for e in error.errors()]
         raise InputError(f"{where}: " + "; ".join(faults)) from error

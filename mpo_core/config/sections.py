@@ -1,9 +1,8 @@
-"""What a run is made of: models, planner and agent, and its stages from seeds to evaluation."""
+"""What a run is made of: planner and agent, and its stages from seeds to evaluation."""
 
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -24,95 +23,6 @@ WITHOUT_PLANNER = ("none", "teacher", "oracle", "expert")
 """Of the arms, those that play no plans of the planner."""
 ROUND_ARM = re.compile(r"mpo-([1-9]\d*)")
 """The arm of one round's planner."""
-
-
-class ModelConfig(Section):
-    """A chat model: served by this suite (`source`), elsewhere (`endpoint`), or `scripted`."""
-
-    source: str | None = decides(None)
-    """A Hugging Face folder, a hub id, or `builtin:smollm2-135m-instruct`; served here by vLLM."""
-    endpoint: str | None = operational(None)
-    """Base URL of an OpenAI-compatible server, for example http://127.0.0.1:8000/v1."""
-    scripted: str | None = decides(None)
-    """`module:function`, a deterministic stand-in for a model (tests, upper bounds)."""
-    name: str | None = decides(None)
-    """The model's name at the endpoint; by default its key in `models`."""
-    api_key_env: str = operational("OPENAI_API_KEY")
-    """Environment variable that holds the endpoint's key."""
-    reasoning: Literal["auto", "on", "off"] = decides("auto")
-    """Whether a model that can think before it answers does so; `auto` leaves it as it comes. What
-    it thinks is neither plan nor action, and stands apart in the records."""
-    extra_body: dict[str, Any] = decides({})
-    """Further fields of every request, such as `chat_template_kwargs` or `reasoning_effort`."""
-    extra_headers: dict[str, str] = operational({})
-    """Further headers of an endpoint's requests; `$NAME` in a value is an environment variable."""
-    omit: list[str] = decides([])
-    """Fields not to send to an endpoint, such as `temperature`, where its server refuses them."""
-    prefill: Literal["auto", "continue", "ask"] = decides("auto")
-    """How an endpoint's answer is made to begin as `agent.thoughts: false` and `agent.plan_mode:
-    thought` need it: by a beginning that the server continues, or asked for in words; `auto` finds
-    out."""
-    concurrency: PositiveInt = operational(64)
-    """Requests in flight from one process at most."""
-    timeout_s: float = operational(600, gt=0)
-    """Time limit of one request."""
-    retries: int = operational(6, ge=0)
-    """Retries of a failed request, with exponential backoff, before the run stops."""
-
-    replicas: PositiveInt = operational(1)
-    """Engine replicas; the requests of one episode go to one of them."""
-    cpus_per_replica: float = operational(1, gt=0)
-    """CPUs of one replica; where it serves on the CPU, its threads."""
-    gpus_per_replica: int = operational(0, ge=0)
-    """GPUs of one replica: its tensor-parallel degree. 0 serves on the CPU."""
-    max_model_len: PositiveInt = decides(8192)
-    """Longest prompt plus answer, in tokens."""
-    max_lora_rank: PositiveInt = operational(64)
-    """Largest rank of an adapter that the engine can load; sets aside memory for it."""
-    engine_kwargs: dict[str, Any] = decides({})
-    """Further vLLM engine arguments, as `ray.serve.llm` takes them."""
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "ModelConfig":
-        kinds = [k for k in ("source", "endpoint", "scripted") if getattr(self, k)]
-        if len(kinds) != 1:
-            raise ValueError(
-                "give exactly one of source, endpoint, scripted"
-                + (f" (got {', '.join(kinds)})" if kinds else "")
-            )
-        return self
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _names_a_variable(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z_]\w*", name):
-            raise ValueError(
-                "names an environment variable, and this cannot be one; if it is the key itself, "
-                "put it into the environment"
-            )
-        return name
-
-    @field_validator("reasoning", mode="before")
-    @classmethod
-    def _yaml_switch(cls, value: Any) -> Any:
-        """YAML reads a bare `on` and `off` as true and false."""
-        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-
-    @field_validator("endpoint")
-    @classmethod
-    def _whole_url(cls, url: str | None) -> str | None:
-        if url is not None:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-                raise ValueError(f"{url!r} is not a whole URL, such as http://127.0.0.1:8000/v1")
-        return url
-
-    @model_validator(mode="after")
-    def _endpoints_only(self) -> "ModelConfig":
-        for field in ("extra_headers", "omit", "prefill"):
-            if not self.endpoint and getattr(self, field) != type(self).model_fields[field].default:
-                raise ValueError(f"{field}: only for a model at an endpoint")
-        return self
 
 
 class SeedsConfig(Section):

@@ -1,5 +1,6 @@
 """The whole tree of a config, and what its sections ask of each other."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +19,13 @@ from mpo_core.config.declare import Section, decides, operational
 from mpo_core.config.faults import ALL_SAID, in_words
 from mpo_core.config.feedback import FeedbackConfig
 from mpo_core.config.launch import ClusterConfig, LaunchConfig, TrackingConfig
+from mpo_core.config.models import ModelConfig, ServedModelConfig
 from mpo_core.config.proxy import ProxyConfig
 from mpo_core.config.sections import (
     ROUND_ARM,
     WITHOUT_PLANNER,
     AgentConfig,
     EvaluationConfig,
-    ModelConfig,
     PairsConfig,
     PlannerConfig,
     ScoringConfig,
@@ -32,6 +33,9 @@ from mpo_core.config.sections import (
 )
 from mpo_core.config.training import DpoConfig, TrainingConfig
 from mpo_core.envs.base import suite_class
+
+SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+"""A colon sets off a version, and Ray Serve has uses of its own for most other signs."""
 
 
 class Config(Section):
@@ -117,9 +121,9 @@ class Config(Section):
             raise ValueError(
                 "planner.sft: with source: feedback there are no seed plans; leave it out"
             )
-        if self.feedback.method == "rft" and self.planner.rft.training is None:
+        if self.feedback.train == "rft" and self.planner.rft.training is None:
             raise ValueError(
-                "feedback.method: rft needs planner.rft.training (such as `training: {}`)"
+                "feedback.train: rft needs planner.rft.training (such as `training: {}`)"
             )
         return self
 
@@ -133,23 +137,22 @@ class Config(Section):
                 raise ValueError(
                     f"{role}: {name!r} is not in models ({', '.join(sorted(self.models))})"
                 )
-        if teacher and self.models[teacher].source and teacher not in roles.values():
+        if teacher and teacher in self.models_with_source and teacher not in roles.values():
             raise ValueError(
                 f"seeds.teacher: models.{teacher} is not served, being neither the planner nor the "
                 "agent; give it an endpoint"
             )
-        if not self.cluster.enabled and self.source == "rollouts":
-            served = [m for m in {self.planner.model, self.agent.model} if self.models[m].source]
-            if served:
+        if not self.cluster.enabled:
+            for name in self.served_models:
                 raise ValueError(
-                    f"cluster.enabled: false cannot serve models.{served[0]}; give it an endpoint"
+                    f"cluster.enabled: false cannot serve models.{name}; give it an endpoint"
                 )
         return self
 
     @model_validator(mode="after")
     def _arms_that_can_be(self) -> "Config":
-        source = self.models[self.planner.model].source
-        if "arms" not in self.evaluation.model_fields_set and source is None:
+        trainable = self.planner.model in self.models_with_source
+        if "arms" not in self.evaluation.model_fields_set and not trainable:
             self.evaluation = self.evaluation.model_copy(update={"arms": ["none", "base"]})
         return self
 
@@ -194,7 +197,7 @@ class Config(Section):
             if named and int(named[1]) > self.rounds:
                 raise ValueError(f"evaluation.arms: {arm}: there are {self.rounds} rounds")
         for arm in ("mpo", "pg", "shuffled"):
-            if arm in arms and self.models[planner.model].source is None:
+            if arm in arms and planner.model not in self.models_with_source:
                 raise ValueError(
                     f"evaluation.arms: {arm} trains the planner, and models.{planner.model} has "
                     f"no source to train; leave {arm} out (such as evaluation.arms="
@@ -209,7 +212,7 @@ class Config(Section):
             role, key = (
                 ("agent", agent.model) if name == "agent.sft" else ("planner", planner.model)
             )
-            if self.models[key].source is None:
+            if key not in self.models_with_source:
                 raise ValueError(
                     f"{name}: trains the {role}, which needs models.{key}.source (a model folder)"
                 )
@@ -237,7 +240,7 @@ class Config(Section):
         for name, section in trained.items():
             key = agent.model if name == "agent.sft" else planner.model
             own_engine = name != "agent.sft" and planner.serve == "engine"
-            rank, most = section.lora.rank, self.models[key].max_lora_rank
+            rank, most = section.lora.rank, self.models_with_source[key].max_lora_rank
             if section.method == "lora" and not own_engine and rank > most:
                 raise ValueError(
                     f"{name}.lora.rank {rank}: more than models.{key}.max_lora_rank {most}, which "
@@ -248,6 +251,49 @@ class Config(Section):
                 "agent.sft: experts do not say what they think; set agent.thoughts to false"
             )
         return self
+
+    @model_validator(mode="after")
+    def _models_that_can_be_served(self) -> "Config":
+        for name in self.models:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"models: {name!r} cannot be a model's name")
+        for name in self.served_models:
+            if not SERVED_NAME.fullmatch(name):
+                raise ValueError(
+                    f"models.{name}: a served model's name is of letters, digits, dots, "
+                    "underscores, dashes and slashes, and begins with a letter or digit"
+                )
+        longest = {
+            "planner.max_tokens": (self.planner.model, self.planner.max_tokens),
+            "agent.max_tokens": (self.agent.model, self.agent.max_tokens),
+        }
+        if self.seeds.teacher:
+            longest["seeds.max_tokens"] = (self.seeds.teacher, self.seeds.max_tokens)
+        for key, (name, tokens) in longest.items():
+            model = self.served_models.get(name)
+            if model and tokens >= model.max_model_len:
+                raise ValueError(
+                    f"{key} {tokens}: leaves no room for a prompt within models.{name}."
+                    f"max_model_len {model.max_model_len}; lower it, or raise the latter"
+                )
+        return self
+
+    @property
+    def served_models(self) -> dict[str, ServedModelConfig]:
+        """The models that a run serves itself, by name: the agent's and the planner's; with
+        feedback none, as the proxy serves the planner, and the callers have their agent."""
+        if self.source == "feedback":
+            return {}
+        names = dict.fromkeys([self.agent.model, self.planner.model])
+        return {
+            name: self.models_with_source[name] for name in names if name in self.models_with_source
+        }
+
+    @property
+    def models_with_source(self) -> dict[str, ServedModelConfig]:
+        """The models whose weights are here, to be served and trained."""
+        models = self.models.items()
+        return {name: model for name, model in models if isinstance(model, ServedModelConfig)}
 
     @property
     def planner_arms(self) -> list[str]:
@@ -265,7 +311,7 @@ class Config(Section):
     def trainings(self) -> dict[str, TrainingConfig]:
         """Section name -> settings of every training that the run does."""
         if self.source == "feedback":
-            imitates = self.feedback.method == "rft"
+            imitates = self.feedback.train == "rft"
             name = "planner.rft.training" if imitates else "training"
             section = self.planner.rft.training if imitates else self.training
             return {name: section} if section else {}

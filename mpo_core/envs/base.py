@@ -11,9 +11,12 @@ value is a `Suite` class; its config section is then `envs.<entry point name>`. 
 a config names it, no sooner. `examples/cooking` is such a package.
 """
 
+import os
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, get_args
@@ -243,7 +246,21 @@ def suite_class(name: str) -> type[Suite]:
     return suite
 
 
-def _registered() -> dict[str, list[EntryPoint]]:
+def _registered() -> Mapping[str, list[EntryPoint]]:
+    """The entry points by name. All packages are looked through for it, so once for each state of
+    the folders that they are installed in."""
+    return _registered_in(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+def _changed(folder: str) -> float:
+    try:
+        return os.stat(folder).st_mtime
+    except OSError:
+        return 0
+
+
+@lru_cache(1)
+def _registered_in(_: tuple[tuple[str, float], ...]) -> Mapping[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
         found.setdefault(point.name, []).append(point)

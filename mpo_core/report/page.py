@@ -9,6 +9,7 @@ from mpo_core.report.conduct import conduct_rows, conduct_warnings
 from mpo_core.report.feedback import ARMS, DIFFERENCES, difference_rows, feedback_counts
 from mpo_core.report.gain import difference, opening, single_plan
 from mpo_core.report.spending import spending_rows, spending_words
+from mpo_core.training.settings import with_objective
 
 SHUFFLED = (
     "The shuffled control's result on a task is the mean over {n}, trained as the first round's "
@@ -127,7 +128,7 @@ def type_rows(rows: Rows) -> list[list[str]]:
 
 def training_rows(trainings: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """What each training came to as the cells of a table, its header first."""
-    header = ["trained", "method", "rows", "steps", "loss", "preferred", "on validation tasks"]
+    header = ["trained", "objective", "rows", "steps", "loss", "preferred", "on validation tasks"]
     cells = [header]
     for version, training in trainings.items():
         accuracy = training["metrics"].get("reward_accuracy")
@@ -139,7 +140,7 @@ def training_rows(trainings: Mapping[str, Mapping[str, Any]]) -> list[list[str]]
         cells.append(
             [
                 version,
-                training["method"].upper(),
+                with_objective(training)["objective"].upper(),
                 str(training["n_rows"]),
                 str(training["steps"]),
                 f"{training['loss_first']:.3f} to {training['loss_last']:.3f}",

@@ -1,7 +1,7 @@
-"""Training of the planner: one path for every method, in one process, under torchrun or Ray Train.
+"""Training of the planner: one path for all objectives, in one process, by torchrun or Ray Train.
 
-`run.train` does what all methods share: processes, DeepSpeed, checkpoints, progress, the saved
-planner. A method is one module that turns rows into a TRL trainer (`sft.py`, `dpo.py`, `pg.py`).
+`run.train` does what all objectives share: processes, DeepSpeed, checkpoints, progress, the saved
+planner. An objective is a module that turns rows into a TRL trainer (`sft.py`, `dpo.py`, `pg.py`).
 
 Invariants:
 - The engine is DeepSpeed's, or nothing is trained.

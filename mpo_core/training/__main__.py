@@ -1,6 +1,6 @@
 """Train outside of Ray: `torchrun --nproc-per-node 2 -m mpo_core.training JOB.json`.
 
-JOB.json holds the fields of `TrainingJob`; `config` is, by the method, the `training` (DPO), the
+JOB.json holds the fields of `TrainingJob`; `config` is, by the objective, the `training` (DPO), the
 `sft` or the `pg` section of a config. Rows of progress are printed as JSON, a line each (see
 `run.train`), and bad input as `{"error": ...}` too.
 """
@@ -13,15 +13,15 @@ from mpo_core.config import validated
 from mpo_core.errors import InputError
 from mpo_core.training.engine import leave
 from mpo_core.training.run import Stopped, train
-from mpo_core.training.settings import CONFIGS, TrainingJob
+from mpo_core.training.settings import CONFIGS, TrainingJob, with_objective
 
 
 def main(path: str) -> None:
-    fields = json.loads(Path(path).read_text(encoding="utf-8"))
-    method = fields.setdefault("method", "dpo")
-    if method not in CONFIGS:
-        raise InputError(f"{path}: unknown method {method!r}; known: {', '.join(CONFIGS)}")
-    fields["config"] = validated(CONFIGS[method], fields["config"], f"{path}: config")
+    fields = with_objective(json.loads(Path(path).read_text(encoding="utf-8")))
+    objective = fields.setdefault("objective", "dpo")
+    if objective not in CONFIGS:
+        raise InputError(f"{path}: unknown objective {objective!r}; known: {', '.join(CONFIGS)}")
+    fields["config"] = validated(CONFIGS[objective], fields["config"], f"{path}: config")
     for name in {"rows", "out", "work", "start", "validation"} & fields.keys():
         fields[name] = Path(fields[name]) if fields[name] is not None else None
     train(TrainingJob(**fields), on_row=lambda row: print(json.dumps(row), flush=True))

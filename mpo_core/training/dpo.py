@@ -63,7 +63,7 @@ def make_trainer(
 
     Args:
         validation: pairs to measure on.
-        common: the arguments that every method shares (`run.common_arguments`).
+        common: the arguments that every objective shares (`run.common_arguments`).
 
     Raises:
         InputError: when no pair is left that teaches something.
@@ -99,7 +99,7 @@ def make_trainer(
 
 
 def own_arguments(config: DpoConfig) -> dict[str, Any]:
-    """Arguments of TRL's `DPOConfig` that the other methods do not share."""
+    """Arguments of TRL's `DPOConfig` that the other objectives do not share."""
     losses: dict[str, float] = {config.loss_type: 1.0}
     if config.sft_weight:
         losses["sft"] = config.sft_weight

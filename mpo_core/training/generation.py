@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from mpo_core.chat import ChatRequest
 from mpo_core.chat_templates import ChatTemplate, given_template, of_tokenizer, template_settings
 from mpo_core.completions import Reply, reply_of
-from mpo_core.config import ModelConfig
+from mpo_core.config import ServedModelConfig
 from mpo_core.errors import ContextFull
 from mpo_core.hardware import multiplies_bf16
 
@@ -62,7 +62,7 @@ class LocalModel:
         self,
         fingerprint: str,
         name: str,
-        config: ModelConfig,
+        config: ServedModelConfig,
         source: Path | str,
         trained: Path | None,
     ) -> None:

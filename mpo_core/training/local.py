@@ -22,13 +22,12 @@ from mpo_core.errors import InputError
 from mpo_core.files import write_records, write_text
 from mpo_core.progress import TrainingProgress
 from mpo_core.setup import Planner, trained_model
-from mpo_core.textfile import read_notes
 from mpo_core.training.run import TrainingSummary
-from mpo_core.training.settings import CONFIGS, SUMMARY_FILE, Method, TrainingJob
+from mpo_core.training.settings import CONFIGS, Objective, TrainingJob, read_summary
 from mpo_core.types import Demonstration, PreferencePair, ScoredAnswer, content_hash
 
 Row = PreferencePair | Demonstration | ScoredAnswer
-METHODS: dict[type[Row], Method] = {
+OBJECTIVES: dict[type[Row], Objective] = {
     PreferencePair: "dpo",
     Demonstration: "sft",
     ScoredAnswer: "pg",
@@ -59,13 +58,13 @@ def train(
     """Train a planner: DPO on pairs, SFT on demonstrations, policy gradient on scored answers.
 
     Args:
-        rows: all of one kind, which says the method.
+        rows: all of one kind, which says the objective.
         planner: what is trained, by its model's `source`; a planner that was trained before is gone
             on with, and is the reference of DPO.
         folder: where the trained weights go, a LoRA adapter or a whole model, with
             `training.json`. The same training is not done again; another's folder is not replaced.
-        config: settings of the method, such as a config's `training` or `planner.sft`; by default
-            those of `DpoConfig`, `SftConfig` or `PgConfig`.
+        config: the objective's settings, such as a config's `training` or `planner.sft`; by
+            default those of `DpoConfig`, `SftConfig` or `PgConfig`.
         validation: rows of other tasks, measured on and never trained on.
         seed: of the order of the rows and of new weights, unless the config has its own.
         settings: of the config, in place of what it says: `learning_rate`, `epochs`, `beta`,
@@ -80,16 +79,17 @@ def train(
         >>> trained = train(pairs, planner, "planner/mpo", workers=1, epochs=3)
         >>> trained.summary.curve[-1]["loss"]
     """
-    method = _method([*rows, *validation])
+    objective = _objective([*rows, *validation])
     if not rows:
         raise InputError("train: no rows to train on")
-    section = CONFIGS[method]
+    section = CONFIGS[objective]
     if config is not None and not isinstance(config, section):
         raise InputError(
-            f"train: {method} takes a {section.__name__}, and config is a {type(config).__name__}"
+            f"train: {objective} takes a {section.__name__}, and config is a "
+            f"{type(config).__name__}"
         )
     tree = (config or section()).model_dump() | settings
-    served = planner.model.config
+    served = planner.model.with_source
     job = TrainingJob(
         rows=Path("rows.jsonl"),
         model=str(planner.model.source),
@@ -97,7 +97,7 @@ def train(
         work=Path("checkpoints"),
         config=validated(section, tree, "train"),
         seed=seed,
-        method=method,
+        objective=objective,
         start=planner.model.trained,
         validation=Path("validation.jsonl") if validation else None,
         chat_template=given_template(served),
@@ -121,20 +121,20 @@ def run_job(job: TrainingJob, on_row: Callable[[dict[str, Any]], None]) -> dict[
     """Do a training as `mpo_core.backend.Backend.train` does it."""
     job = job.with_whole_paths()
     job.check_start()
-    work = job.work / f"{job.method}-{job.identity()}"
+    work = job.work / f"{job.objective}-{job.identity()}"
     _run(replace(job, work=work / "checkpoints"), work, on_row)
     shutil.rmtree(work)
-    return read_notes(job.out / SUMMARY_FILE)
+    return read_summary(job.out)
 
 
-def _method(rows: Sequence[Row]) -> Method:
+def _objective(rows: Sequence[Row]) -> Objective:
     kinds = {type(row) for row in rows}
-    if unknown := kinds - METHODS.keys():
-        names = ", ".join(kind.__name__ for kind in METHODS)
+    if unknown := kinds - OBJECTIVES.keys():
+        names = ", ".join(kind.__name__ for kind in OBJECTIVES)
         raise InputError(f"train: rows are {names}, not {unknown.pop().__name__}")
     if len(kinds) > 1:
         raise InputError(f"train: rows of {len(kinds)} kinds; train on one after the other")
-    return METHODS[kinds.pop()] if kinds else "dpo"
+    return OBJECTIVES[kinds.pop()] if kinds else "dpo"
 
 
 def _placed(
@@ -157,7 +157,7 @@ def _done(job: TrainingJob) -> TrainingSummary | None:
     holds anything else, which would be replaced."""
     if not job.out.exists():
         return None
-    notes = read_notes(job.out / SUMMARY_FILE)
+    notes = read_summary(job.out)
     if notes.get("tag") == job.tag:
         return TrainingSummary(**notes)
     holds = "another training (of other rows, settings or start)" if notes else "no training's end"
@@ -173,7 +173,7 @@ def _run(
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with (
         TemporaryFile("w+", encoding="utf-8", errors="replace") as said,
-        TrainingProgress(f"train {job.method}") as progress,
+        TrainingProgress(f"train {job.objective}") as progress,
         subprocess.Popen(
             _command(work / "job.json", job.config.workers),
             stdout=subprocess.PIPE,

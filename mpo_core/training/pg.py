@@ -95,7 +95,7 @@ def make_trainer(
 
     Args:
         validation: rows to measure on.
-        common: the arguments that every method shares (`run.common_arguments`).
+        common: the arguments that every objective shares (`run.common_arguments`).
 
     Raises:
         InputError: when no row is left that teaches something.

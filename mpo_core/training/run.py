@@ -1,4 +1,4 @@
-"""One training from rows to a planner folder: what every method shares.
+"""One training from rows to a planner folder: what every objective shares.
 
 Runs on every worker at the same time, each with the same job.
 """
@@ -29,7 +29,7 @@ from mpo_core.training.settings import (
     precision,
 )
 
-METHODS = {"sft": sft, "dpo": dpo, "pg": pg}
+OBJECTIVES = {"sft": sft, "dpo": dpo, "pg": pg}
 COMPLETE = "COMPLETE"
 STOP = "STOP"
 """A file of this name in `TrainingJob.work` asks for a checkpoint after the step, and the end; it
@@ -46,7 +46,7 @@ class TrainingSummary:
 
     tag: str
     """`TrainingJob.tag`."""
-    method: str
+    objective: str
     model: str
     start: str | None
     """Adapter or model that the training continued."""
@@ -75,13 +75,13 @@ class TrainingSummary:
     peak_memory_gb: float
     """Resident memory of the largest worker; GPU memory where there is a GPU."""
     metrics: dict[str, float]
-    """The method's own figures, means over the last quarter of the steps."""
+    """The objective's own figures, means over the last quarter of the steps."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Why rows were left out -> how many."""
     warnings: list[str] = field(default_factory=list)
-    """What went wrong without stopping the training, in the method's judgement."""
+    """What went wrong without stopping the training, in the objective's judgement."""
     curve: list[dict[str, float]] = field(default_factory=list)
-    """A row a step: step, epoch, loss, learning_rate, grad_norm and the method's metrics."""
+    """A row a step: step, epoch, loss, learning_rate, grad_norm and the objective's metrics."""
     validation: list[dict[str, float]] = field(default_factory=list)
     """A row for each measurement on the validation rows: step, eval_loss and the metrics as in
     `curve`, their names beginning with `eval_`."""
@@ -106,8 +106,8 @@ def train(
         Stopped: a file `STOP` in `job.work` asked for it.
     """
     started = time.monotonic()
-    method = METHODS[job.method]
-    rows = method.read_rows(job.rows)
+    objective = OBJECTIVES[job.objective]
+    rows = objective.read_rows(job.rows)
     job.check_start()
     prepare_process(job.config)
 
@@ -119,8 +119,8 @@ def train(
     report({"status": "loading the model"})
     checkpoint = _resume_point(job.work, state)
     _quieten()
-    validation = method.read_rows(job.validation) if job.validation else None
-    trainer, lost = method.make_trainer(job, rows, validation, common_arguments(job))
+    validation = objective.read_rows(job.validation) if job.validation else None
+    trainer, lost = objective.make_trainer(job, rows, validation, common_arguments(job))
     for warning in lost.warnings:
         report({"warning": warning})
     watch = _watch(trainer, job.config.zero_stage, report, on_checkpoint)
@@ -149,7 +149,7 @@ def train(
     tokens = last.get("num_tokens", 0) if last["step"] > _step_of(checkpoint) else 0
     summary = TrainingSummary(
         tag=job.tag,
-        method=job.method,
+        objective=job.objective,
         model=job.model,
         start=str(job.start) if job.start else None,
         steps=trainer.state.global_step,
@@ -170,10 +170,10 @@ def train(
         peak_memory_gb=round(_peak_memory_gb(job.config), 2),
         metrics={
             name: mean_of_last(curve, key)
-            for name, key in method.FINAL_METRICS.items()
+            for name, key in objective.FINAL_METRICS.items()
             if any(key in row for row in curve)
         },
-        warnings=[*lost.warnings, *method.warnings(curve, job.config, lost)],
+        warnings=[*lost.warnings, *objective.warnings(curve, job.config, lost)],
         curve=curve,
         validation=[_plain(row) for row in history if "eval_loss" in row],
     )
@@ -182,7 +182,7 @@ def train(
 
 
 def common_arguments(job: TrainingJob[TrainingConfig]) -> dict[str, Any]:
-    """Arguments of a TRL trainer that do not depend on the method."""
+    """Arguments of a TRL trainer that do not depend on the objective."""
     config = job.config
     on_gpu = config.gpus_per_worker > 0
     bf16 = precision(config) == "bf16"

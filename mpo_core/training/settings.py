@@ -1,6 +1,7 @@
 """What a training is decided by, and the DeepSpeed config that follows. No torch here."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -10,14 +11,22 @@ from mpo_core.errors import InputError
 from mpo_core.hardware import multiplies_bf16
 from mpo_core.model_folder import model_folder_fault
 from mpo_core.models import weights_fingerprint
+from mpo_core.textfile import read_notes
 from mpo_core.types import content_hash
 
-Method = Literal["sft", "dpo", "pg"]
+Objective = Literal["sft", "dpo", "pg"]
+"""What a training learns from: demonstrations, preferences, or scores by policy gradient."""
 C_co = TypeVar("C_co", bound=TrainingConfig, covariant=True)
-CONFIGS: dict[Method, type[TrainingConfig]] = {"sft": SftConfig, "dpo": DpoConfig, "pg": PgConfig}
+CONFIGS: dict[Objective, type[TrainingConfig]] = {
+    "sft": SftConfig,
+    "dpo": DpoConfig,
+    "pg": PgConfig,
+}
 
 SUMMARY_FILE = "training.json"
 """Beside the weights of a training that has ended: what it came to."""
+OTHER_NAME = "method"
+"""Of a training's objective, in files that do not hold it under that name."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,10 @@ class TrainingJob(Generic[C_co]):
     """Folder of the checkpoints, on storage that all workers share. A job continues from the
     newest complete checkpoint that it finds there."""
     config: C_co
-    """Of the method's kind in `CONFIGS`."""
+    """Of the objective's kind in `CONFIGS`."""
     seed: int
     """Of the order of the rows and of new weights; the config's own where it has one."""
-    method: Method = "dpo"
+    objective: Objective = "dpo"
     start: Path | None = None
     """What the training continues and, but for SFT, is measured against: a LoRA adapter of `model`
     or, with full training, a whole model. By default the base model itself."""
@@ -73,7 +82,9 @@ class TrainingJob(Generic[C_co]):
         asked = [self.chat_template, self.template_settings, self.continued]
         asked = asked if any(asked) else []
         layout = deepspeed_config(self.config)
-        return content_hash(self.method, rows, model, settings, layout, *start, *asked, length=12)
+        return content_hash(
+            self.objective, rows, model, settings, layout, *start, *asked, length=12
+        )
 
     def with_whole_paths(self) -> "TrainingJob":
         """The same job for workers that start in other folders."""
@@ -111,6 +122,24 @@ class TrainingJob(Generic[C_co]):
                 f"{found['lora_alpha']}, the config's {asked.rank} and {asked.alpha}: an adapter "
                 "is continued as it is"
             )
+
+
+def with_objective(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a job or a summary from a file, the objective under that name."""
+    named = dict(fields)
+    if OTHER_NAME in named:
+        named.setdefault("objective", named.pop(OTHER_NAME))
+    return named
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What the training of a folder's weights came to, the fields of `run.TrainingSummary`; empty
+    where none has ended there.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return with_objective(read_notes(folder / SUMMARY_FILE))
 
 
 def accumulation_steps(config: TrainingConfig) -> int:

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on demonstrations, with TRL: a plan per task, or an agent's next answer.
 
 The loss counts the tokens of the answers only (`answers.py`). Rejection-sampling fine-tuning (RFT)
-is this method on the best-scored plans.
+is this objective on the best-scored plans.
 """
 
 from collections import Counter
@@ -51,7 +51,7 @@ def make_trainer(
 
     Args:
         validation: rows to measure on.
-        common: the arguments that every method shares (`run.common_arguments`).
+        common: the arguments that every objective shares (`run.common_arguments`).
 
     Raises:
         InputError: when no row fits `max_length`.
@@ -80,7 +80,7 @@ def make_trainer(
 
 
 def own_arguments(config: SftConfig) -> dict[str, Any]:
-    """Arguments of TRL's `SFTConfig` that the other methods do not share."""
+    """Arguments of TRL's `SFTConfig` that the other objectives do not share."""
     return {
         "max_length": config.max_length,
         "packing": config.packing,

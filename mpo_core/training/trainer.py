@@ -1,4 +1,4 @@
-"""What the trainers of all methods share: TRL's, over rows that are tokenized already."""
+"""What the trainers of all objectives share: TRL's, over rows that are tokenized already."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def build_trainer(
     """A trainer with the job's start loaded.
 
     Args:
-        arguments: of `arguments_class`, the method's own and those that all share
+        arguments: of `arguments_class`, the objective's own and those that all share
             (`run.common_arguments`).
         kept, measured: rows to train and to measure on; of the latter there may be none.
         reference: whether the start is also kept, frozen, to train against.

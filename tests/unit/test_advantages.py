@@ -89,6 +89,7 @@ def test_above_the_mean_are_the_plans_of_positive_advantage(means):
     assert all(plan.task_id == of.id for of, plan in picked)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.floats(-30, 0), st.floats(-30, 0), st.floats(-3, 3)), min_size=1, max_size=5
@@ -155,6 +156,7 @@ def test_a_row_without_one_answer_and_its_advantage_is_refused(tmp_path, row, sa
         training_rows(file, "pg")
 
 
+@pytest.mark.slow
 def test_rows_that_teach_nothing_are_left_out_by_reason():
     tokenizer = make_tokenizer(["Plan for: go", "Step 1: Go."])
     template = of_tokenizer(tokenizer, "tiny", {})

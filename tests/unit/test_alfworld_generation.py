@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import chain
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.envs.alfworld.generation import generate, pddl
@@ -25,6 +25,7 @@ from mpo_core.envs.alfworld.generation.rooms import (
 from mpo_core.envs.alfworld.generation.tables import TASK_TYPES, tables
 from mpo_core.envs.alfworld.generation.walkthrough import walkthrough
 from mpo_core.errors import InputError
+from tests.thoroughness import examples
 
 SPLITS = ("train", "seen", "unseen")
 SCENES = {scene.number: scene for scenes in tables().scenes.values() for scene in scenes}
@@ -105,7 +106,7 @@ def test_fixtures_stand_apart_and_are_the_same_in_every_game():
 
 
 @given(DRAWS)
-@settings(max_examples=300)
+@examples(300)
 def test_every_room_keeps_the_rules(arguments):
     seed, split, number, attempt, power = arguments
     room = draw(seed, split, number, attempt, power)
@@ -154,7 +155,7 @@ def test_every_room_keeps_the_rules(arguments):
 
 
 @given(DRAWS)
-@settings(max_examples=60)
+@examples(60)
 def test_a_drawn_game_is_well_formed(arguments):
     room = draw(*arguments)
     problem = _parse(pddl.problem(room))
@@ -189,7 +190,7 @@ def test_a_drawn_game_is_well_formed(arguments):
 
 
 @given(DRAWS)
-@settings(max_examples=30)
+@examples(30)
 def test_the_same_draw_is_the_same_room_whatever_the_global_random_state(arguments):
     random.seed(1)
     one = draw(*arguments)
@@ -208,6 +209,7 @@ def test_another_seed_split_number_or_attempt_is_another_room():
     assert len({room.arrangement for room in drawn}) == len(drawn)
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_the_hash_seed():
     code = (
         "from mpo_core.envs.alfworld.generation import pddl, rooms; "

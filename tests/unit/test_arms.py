@@ -12,6 +12,7 @@ from jobs.pipeline import run_pipeline
 from jobs.run import Run
 from jobs.tasks import collect_tasks
 from jobs.tracked import metrics_of
+from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
 from mpo_core.report.merge import report_runs
@@ -163,7 +164,7 @@ def test_what_a_teacher_can_make_no_plan_of_stops_the_run_before_its_work(tmp_pa
         return ENTER if task.id.endswith("20") else None
 
     monkeypatch.setattr("mpo_core.teacher.abstract", only_one)
-    asked = settings(tmp_path)
+    asked = settings(tmp_path).model_copy(update={"tracking": TrackingConfig(enabled=False)})
     says = r"oracle: 1 of the 2 unseen tasks gave no plan, the first toy/door/21: no rule fits"
     with pytest.raises(InputError, match=says), Run(asked) as run:
         run_pipeline(run)

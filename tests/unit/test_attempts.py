@@ -139,6 +139,7 @@ def z(errors: list[float]) -> float:
     return float(np.mean(errors) / (np.std(errors) / sqrt(len(errors))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "biased"), [(by_auto, False), (by_own_reward, True)])
 def test_scores_are_unbiased_unless_own_rewards_decide_on_further_attempts(rule, biased):
     found = [one for seed in range(3) for one in scored(rule, rates(seed, 1500, 4), seed)]
@@ -153,6 +154,7 @@ def test_scores_are_unbiased_unless_own_rewards_decide_on_further_attempts(rule,
     assert worst > 10 if biased else worst < 4
 
 
+@pytest.mark.slow
 def test_standard_errors_are_those_of_the_means():
     found = scored(by_auto, rates(7, 3000, 4), 7)
     several = [(score, truth) for score, truth in found if score.n > 1]

@@ -143,8 +143,9 @@ def test_a_config_in_the_cluster_bears_the_mark_that_it_has_here():
         ("planner.sft.precision", "decides"),
         ("evaluation.plan_samples", "adds"),
         ("evaluation.arms", "selects"),
-        ("models.smollm2.endpoint", "operational"),
         ("models.smollm2.concurrency", "operational"),
+        ("models.llm.endpoint", "operational"),
+        ("models.llm.omit", "decides"),
         ("envs.alfworld.workers", "operational"),
         ("planner.sft.save_steps", "operational"),
         ("planner.sft.max_failures", "operational"),
@@ -156,7 +157,8 @@ def test_a_config_in_the_cluster_bears_the_mark_that_it_has_here():
     ],
 )
 def test_settings_say_what_they_bear_on(key, told):
-    found = {one.key: one.bearing for one in settings(named_config("demo-paper"))}
+    config = named_config("demo-paper", ["models.llm={endpoint: 'http://a/v1'}"])
+    found = {one.key: one.bearing for one in settings(config)}
     assert found[key] == told
 
 

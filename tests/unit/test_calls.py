@@ -4,10 +4,11 @@ import asyncio
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.calls import LONGEST_S, SHARE, Calls, Unanswered
+from tests.thoroughness import examples
 
 PAUSE_S = 0.02
 
@@ -75,7 +76,7 @@ def test_a_request_alone_waits_for_nobody_and_those_behind_it_share_the_next_cal
     assert [len(stream.requests) for stream in made] == [1, 4]
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     pauses=st.lists(st.sampled_from([0, 0, 0.001, PAUSE_S]), min_size=1, max_size=12),
     seed=st.integers(0, 2**32),

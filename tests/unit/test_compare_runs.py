@@ -68,6 +68,7 @@ def test_arms_and_tasks_that_only_one_has_played_are_in_no_difference(tmp_path, 
     assert row(found["arms"], run="three", arm="rft")["mean_reward"] == 1.0
 
 
+@pytest.mark.slow
 def test_terminal_files_and_mlflow_agree_to_the_digit(tmp_path, two, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "both"

@@ -127,6 +127,7 @@ def test_a_mapping_is_read_if_and_only_if_its_keys_differ(pairs):
             strict_yaml.load(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_a_file_is_read_in_its_own_encoding_whatever_the_locale(tmp_path, encoding, newline):

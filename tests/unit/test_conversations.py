@@ -5,12 +5,13 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mpo_core.conversations import PreferenceExample, SftExample
 from mpo_core.formats import training_rows
+from tests.thoroughness import examples
 from tests.training_files import (
     ASKED,
     BAD,
@@ -261,7 +262,7 @@ prompts = st.builds(
 )
 
 
-@settings(deadline=None)
+@pytest.mark.slow
 @given(prompts, texts, texts)
 def test_an_implicit_prompt_is_the_one_that_trl_finds(prompt, one, other):
     from trl.data_utils import extract_prompt  # Seconds to import.
@@ -294,7 +295,7 @@ columns = [*asked, "completion", "chosen", "rejected", "input", "output", "label
 cells = scalars | turns | st.lists(turns | scalars, max_size=4)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(st.dictionaries(st.sampled_from(columns), cells, max_size=6) | cells)
 def test_whatever_a_row_holds_it_is_read_whole_or_refused(row):
     for kind in (SftExample, PreferenceExample):

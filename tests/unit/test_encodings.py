@@ -144,6 +144,7 @@ def test_text_is_the_same_whatever_the_locale(tmp_path):
         assert [plan.text for plan in read_records(tmp_path / name, Plan)] == [text]
 
 
+@pytest.mark.slow
 def test_the_command_names_files_alike_whatever_the_locale(tmp_path):
     save_config(named_config("demo-llm", [f"runs_dir={tmp_path}/{LETTERS}"]), tmp_path / "ü.yaml")
     command = [sys.executable, "-m", "jobs.cli", "config", str(tmp_path / "ü.yaml")]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from mpo_core.chat import ChatRequest
-from mpo_core.config import ModelConfig
+from mpo_core.config import EndpointModelConfig
 from mpo_core.connection import address_of
 from mpo_core.endpoint import BEGIN_WITH
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
@@ -39,7 +39,7 @@ def no_waiting(monkeypatch):
 
 def chat(server, messages=ASKED, *, config=None, calls=1, **options):
     """The replies of each call, and the model."""
-    model = connect("llm", ModelConfig(endpoint=server.url, retries=3, **(config or {})))
+    model = connect("llm", EndpointModelConfig(endpoint=server.url, retries=3, **(config or {})))
 
     async def run():
         try:
@@ -129,7 +129,7 @@ def test_a_beginning_is_given_or_asked_for(mode, given):
 
 def test_a_server_once_seen_to_go_on_is_not_doubted_again():
     with fake_server() as server:
-        model = connect("llm", ModelConfig(endpoint=server.url))
+        model = connect("llm", EndpointModelConfig(endpoint=server.url))
 
         async def run():
             await model.chat(ChatRequest(GIVEN))
@@ -172,7 +172,7 @@ def test_fields_are_added_left_out_and_switched_as_the_config_says():
 
 @pytest.mark.parametrize("yaml_value", [False, "off"])
 def test_reasoning_off_is_meant_however_yaml_reads_it(yaml_value):
-    assert ModelConfig(endpoint="http://a/v1", reasoning=yaml_value).reasoning == "off"
+    assert EndpointModelConfig(endpoint="http://a/v1", reasoning=yaml_value).reasoning == "off"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_filtered_prompt_is_an_answer_of_its_kind():
 
 def test_a_refusal_for_another_reason_costs_nothing_that_worked():
     with fake_server(Mode(fails=(400, ERROR), fails_after=1)) as server:
-        model = connect("llm", ModelConfig(endpoint=server.url))
+        model = connect("llm", EndpointModelConfig(endpoint=server.url))
 
         async def run():
             await model.chat(ChatRequest(ASKED, n=2, seed=1, stop=["x"]))
@@ -249,7 +249,7 @@ def test_an_address_with_a_query_keeps_it_behind_every_path(monkeypatch):
     monkeypatch.setenv("AZURE_KEY", "secret")
     with fake_server() as server:
         url = f"{server.url}?api-version=2024-10-21"
-        model = connect("llm", ModelConfig(endpoint=url, api_key_env="AZURE_KEY"))
+        model = connect("llm", EndpointModelConfig(endpoint=url, api_key_env="AZURE_KEY"))
 
         async def run():
             await model.chat(ChatRequest(ASKED))
@@ -263,7 +263,7 @@ def test_an_address_with_a_query_keeps_it_behind_every_path(monkeypatch):
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/models", "/", " "])
 def test_a_whole_path_is_taken_for_the_base_url(path):
     with fake_server() as server:
-        model = connect("llm", ModelConfig(endpoint=f"{server.url}{path}"))
+        model = connect("llm", EndpointModelConfig(endpoint=f"{server.url}{path}"))
         asyncio.run(model.chat(ChatRequest(ASKED)))
     assert server.paths == ["/v1/chat/completions"]
 
@@ -285,7 +285,7 @@ def test_a_model_can_be_sent_to_an_actor_with_its_key_and_what_it_has_learnt(mon
 def test_a_key_that_cannot_be_sent_is_named_and_not_shown(key):
     environment = {"OPENAI_API_KEY": key}
     with pytest.raises(InputError, match="OPENAI_API_KEY") as raised:
-        address_of("llm", ModelConfig(endpoint="http://a/v1"), environment)
+        address_of("llm", EndpointModelConfig(endpoint="http://a/v1"), environment)
     assert "abc" not in str(raised.value) and "def" not in str(raised.value)
 
 
@@ -304,17 +304,19 @@ def test_a_header_of_the_environment_that_cannot_be_sent_is_named(monkeypatch):
 
 
 def test_a_login_in_an_address_is_not_shown():
-    model = connect("llm", ModelConfig(endpoint="http://user:secret@a:1/v1"))
+    model = connect("llm", EndpointModelConfig(endpoint="http://user:secret@a:1/v1"))
     assert "secret" not in model.where + repr(model.address) and "http://a:1/v1" in model.where
 
 
 def test_a_key_from_a_file_with_a_last_newline_is_sent():
-    address = address_of("llm", ModelConfig(endpoint="http://a/v1"), {"OPENAI_API_KEY": "abc\n"})
+    address = address_of(
+        "llm", EndpointModelConfig(endpoint="http://a/v1"), {"OPENAI_API_KEY": "abc\n"}
+    )
     assert address.key == "abc"
 
 
 def test_a_header_of_the_config_takes_its_secret_from_the_environment():
-    config = ModelConfig(endpoint="http://a/v1", extra_headers={"X-Key": "Token $GATE"})
+    config = EndpointModelConfig(endpoint="http://a/v1", extra_headers={"X-Key": "Token $GATE"})
     assert address_of("llm", config, {"GATE": "s"}).headers == {"X-Key": "Token s"}
     with pytest.raises(InputError, match="GATE is not set"):
         address_of("llm", config, {})
@@ -323,7 +325,7 @@ def test_a_header_of_the_config_takes_its_secret_from_the_environment():
 @pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "localhost/v1", "ftp://a/v1", "http://", ""])
 def test_an_address_that_is_no_url_is_refused_with_the_config(url):
     with pytest.raises(ValueError, match="endpoint"):
-        ModelConfig(endpoint=url)
+        EndpointModelConfig(endpoint=url)
 
 
 def free_port() -> int:

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mpo_core import evaluation
@@ -18,6 +18,7 @@ from mpo_core.evaluation import (
 )
 from mpo_core.types import TaskResult
 from tests.fakes import episode, request
+from tests.thoroughness import examples
 
 rewards_of = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
@@ -148,7 +149,7 @@ def test_a_paired_difference_is_that_of_the_means_and_lies_in_its_interval(rewar
 
 
 @given(st.lists(st.floats(-0.2, 0.2), min_size=20, max_size=40))
-@settings(max_examples=25)
+@examples(25)
 def test_a_difference_of_no_extreme_task_lies_in_its_interval(differences):
     assume(np.std(differences) > 0.05)
     none = [0.5] * len(differences)

@@ -327,10 +327,10 @@ def test_the_stages_alone_do_what_the_whole_does(tmp_path):
     [
         (["plans", "CONFIG"], "callers' conversations"),
         (["collect", "CONFIG"], "callers' conversations"),
-        (["train", "sft", "CONFIG"], "feedback.method says how is trained: dpo"),
+        (["train", "sft", "CONFIG"], "feedback.train says how is trained: dpo"),
         (["run", "CONFIG", "rounds=2"], "leave rounds out"),
         (["run", "CONFIG", "envs={alfworld: {}}"], "leave envs out"),
-        (["run", "CONFIG", "feedback.method=rft"], "rft needs planner.rft.training"),
+        (["run", "CONFIG", "feedback.train=rft"], "rft needs planner.rft.training"),
         (["run", "CONFIG", "planner.sft={}"], "there are no seed plans"),
         (["run", "CONFIG", "proxy.folder=nowhere"], "no proxy has kept anything here"),
     ],

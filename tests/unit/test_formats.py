@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.demonstrations import of_plan
@@ -22,6 +22,7 @@ from mpo_core.formats import (
 from mpo_core.prompts import load_prompts
 from mpo_core.types import Demonstration, Plan, PlanScore, PreferencePair
 from tests.fakes import task
+from tests.thoroughness import examples
 
 # Text that a JSON file can hold; lone surrogates cannot be written as UTF-8.
 # A task or a plan of blanks alone is none.
@@ -51,7 +52,7 @@ def parsed(path):
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [(k, s) for k in rows for s in ("json", "jsonl")])
-@settings(max_examples=25)
+@examples(25)
 @given(data=st.data())
 def test_a_published_file_comes_back_as_it_was(kind, suffix, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("formats")
@@ -148,7 +149,6 @@ def test_a_published_plan_is_played_as_it_is(form, text, tmp_path):
     assert plans_in(plan_file(tmp_path, form.format(text)), 0) == [text]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.from_regex(r"[A-Za-z][A-Za-z0-9 ,.'()-]{0,40}[a-z.]", fullmatch=True), min_size=1)
 )
@@ -256,7 +256,6 @@ published = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(published, min_size=1, max_size=3))
 def test_published_rows_trained_and_exported_are_the_same_text(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("trip")

@@ -5,13 +5,14 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
 from mpo_core.ledger import Ledger, read_records
 from mpo_core.types import Plan
+from tests.thoroughness import examples
 
 
 def plan(number: int) -> Plan:
@@ -35,7 +36,7 @@ def test_what_was_appended_is_there_after_reopening(tmp_path):
         assert "task/1" in log and "task/9" not in log
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.data())
 def test_a_file_torn_at_any_byte_owes_only_what_was_not_whole(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("torn") / "l"

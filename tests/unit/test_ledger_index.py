@@ -8,13 +8,14 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
 from mpo_core.ledger import Ledger, read_records
 from mpo_core.types import Episode, EpisodeFigures, Turn
 from tests.fakes import episode, request
+from tests.thoroughness import examples
 
 
 def played(number: int, text: str = "A key.\u2028") -> Episode:
@@ -116,7 +117,7 @@ def spoilt(draw, index: bytes, other: bytes) -> bytes | None:
     return b"".join(lines)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.data())
 def test_what_is_read_equals_a_full_parse_whatever_was_done_to_ledger_and_index(
     tmp_path_factory, data

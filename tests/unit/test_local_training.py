@@ -41,9 +41,10 @@ print("a library says something")
 print(json.dumps({"status": "loading the model"}))
 print("{not JSON")
 print(json.dumps({"step": 1, "max_steps": 1, "loss": 0.5}))
-names = "tag method model start steps engine world_size zero_stage precision resumed_from n_rows"
+names = "tag objective model start steps engine world_size zero_stage precision resumed_from n_rows"
 names += " n_cut n_dropped loss_first loss_last setup_seconds seconds tokens_per_s peak_memory_gb"
-summary = dict.fromkeys([*names.split(), "metrics"]) | {"tag": job["tag"], "method": job["method"]}
+summary = dict.fromkeys([*names.split(), "metrics"])
+summary |= {name: job[name] for name in ("tag", "objective")}
 out = pathlib.Path(job["out"])
 out.mkdir()
 (out / "training.json").write_text(json.dumps(summary))
@@ -54,7 +55,7 @@ def test_a_training_leaves_its_planner_and_nothing_else(tmp_path, program):
     started = program(ENDS_WELL)
     trained = mpo.train(ROWS, BASE, tmp_path / "sft", workers=1, batch_size=1)
     assert [path.name for path in tmp_path.iterdir()] == ["sft"]
-    assert trained.summary.method == "sft"
+    assert trained.summary.objective == "sft"
     assert trained.planner.model.trained == tmp_path / "sft"
     assert (trained.planner.settings, trained.planner.seed) == (BASE.settings, BASE.seed)
     assert started == [1]

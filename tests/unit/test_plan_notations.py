@@ -3,10 +3,11 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.plan_text import read_plan
+from tests.thoroughness import examples
 
 A, B = "Go to the kitchen.", "Take a cup."
 PLAN = f"Step 1: {A}\nStep 2: {B}"
@@ -113,7 +114,7 @@ TEXTS = st.lists(
 
 
 @given(TEXTS, st.sampled_from(NUMBERED + UNNUMBERED), st.booleans(), st.booleans())
-@settings(max_examples=400)
+@examples(400)
 def test_any_steps_in_any_notation_are_the_same_plan(texts, form, tagged, loose):
     lines = [form.format(n=n, text=text) for n, text in enumerate(texts, start=1)]
     answer = ("\n\n" if loose else "\n").join(lines)
@@ -203,7 +204,7 @@ WILD = st.lists(
 
 
 @given(WILD | st.text(st.characters()), st.booleans())
-@settings(max_examples=1000)
+@examples(1000)
 def test_whatever_the_text_its_plan_reads_the_same_again(text, truncated):
     plan, fault = read_plan(text, truncated)
     assert (plan is None) == bool(fault)

@@ -4,6 +4,7 @@ import time
 import pytest
 
 from mpo_core.plan_text import read_plan
+from tests.thoroughness import long_text
 
 A, B = "Go to the kitchen.", "Take a cup."
 PLAN = f"Step 1: {A}\nStep 2: {B}"
@@ -276,5 +277,5 @@ def test_a_truncated_answer_loses_its_last_step_alone(answer, plan):
 def test_long_texts_made_to_be_slow_are_read_at_once(unit):
     for before in ("", "Step 1: ", '["'):
         started = time.process_time()
-        read_plan(before + unit * (100_000 // len(unit)) + "\nx")
+        read_plan(before + unit * (long_text() // len(unit)) + "\nx")
         assert time.process_time() - started < 5

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mpo_core.chat import ChatRequest
-from mpo_core.config import ModelConfig, load_config
+from mpo_core.config import EndpointModelConfig, load_config
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.models import connect
 from mpo_core.probe import needs_of, probe
@@ -18,7 +18,7 @@ ASKED = ({"role": "user", "content": "Write a plan."},)
 
 def found(mode, *needs, **replaced):
     with fake_server(mode) as server:
-        model = connect("llm", ModelConfig(endpoint=server.url, retries=0))
+        model = connect("llm", EndpointModelConfig(endpoint=server.url, retries=0))
         for name, value in replaced.items():
             setattr(model, name, value)
 

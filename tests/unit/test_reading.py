@@ -1,10 +1,11 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.reading import read_action
+from tests.thoroughness import examples, long_text
 
 GO = "go to desk 1"
 THOUGHT = "I could say Action: look\nAction: look around\n1. Draft."
@@ -320,7 +321,7 @@ AFTER = st.sampled_from(
 
 
 @given(BEFORE, LABELS, AROUND_ACTION, ACTIONS, AFTER)
-@settings(max_examples=400)
+@examples(400)
 def test_any_action_in_any_decoration_is_read_back(before, label, around, action, after):
     shown = action
     for form in around:
@@ -382,7 +383,7 @@ def test_any_action_in_any_decoration_is_read_back(before, label, around, action
 )
 def test_long_texts_made_to_be_slow_are_read_at_once(unit):
     for before in ("", "Action: ", "Thought: Action: x\n"):
-        text = before + unit * (100_000 // len(unit)) + "\nx"
+        text = before + unit * (long_text() // len(unit)) + "\nx"
         started = time.process_time()
         read_action(text)
         assert time.process_time() - started < 5

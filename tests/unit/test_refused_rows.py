@@ -24,7 +24,7 @@ SHAREGPT = {"conversations": [human(), gpt()]}
 
 
 @pytest.mark.parametrize(
-    ("row", "method", "says"),
+    ("row", "objective", "says"),
     [
         (SHAREGPT | {"tools": '[{"name": "go"}]'}, "sft", "tools: not trained here"),
         (SHAREGPT | {"images": ["a.png"]}, "sft", "images: not trained here"),
@@ -157,11 +157,11 @@ SHAREGPT = {"conversations": [human(), gpt()]}
     ],
 )
 def test_what_would_not_be_trained_as_it_stands_is_refused_with_its_row(
-    row, method, says, tmp_path
+    row, objective, says, tmp_path
 ):
-    path = written(tmp_path, SHOWN if method == "sft" else PAIR, row)
+    path = written(tmp_path, SHOWN if objective == "sft" else PAIR, row)
     with pytest.raises(InputError) as raised:
-        training_rows(path, method)
+        training_rows(path, objective)
     assert str(raised.value).startswith(f"{path}: row 2: ")
     assert says in str(raised.value) and "\n" not in str(raised.value)
 

@@ -3,6 +3,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from jobs.evaluate import metrics_of
 from mpo_core.ledger import read_records
 from mpo_core.report import write_report
@@ -77,6 +79,7 @@ def test_a_report_is_a_page_a_picture_a_summary_and_the_tasks_results(tmp_path):
     assert read_records(tmp_path / "report" / "results.jsonl", TaskResult) == RESULTS
 
 
+@pytest.mark.slow
 def test_a_picture_needs_no_backend_of_the_environment(tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom mpo_core.report.plot import plot\n"
@@ -109,9 +112,10 @@ def test_mlflow_shows_means_and_paired_differences():
     assert metrics["mpo/mean_reward"] == metrics["none/mean_reward"] + 0.25
 
 
-def test_the_page_says_what_was_trained_and_what_went_wrong():
+@pytest.mark.parametrize("name", ["objective", "method"])
+def test_the_page_says_what_was_trained_and_what_went_wrong(name):
     training = {
-        "method": "dpo",
+        name: "dpo",
         "n_rows": 7,
         "steps": 4,
         "loss_first": 0.6931,

@@ -35,7 +35,7 @@ def test_no_other_module_spells_a_path_in_a_runs_folder():
 def paths(of: RunFolder, name: str, number: int) -> list[Path]:
     """All of the folder's places, for one version or split and one round."""
     given = {"planner": name, "split": name, "stage": name, "control": name, "version": name}
-    given |= {"method": name, "table": name, "round_number": number}
+    given |= {"objective": name, "table": name, "round_number": number}
     found = [
         getattr(of, key) for key, kind in vars(RunFolder).items() if isinstance(kind, property)
     ]

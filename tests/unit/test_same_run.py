@@ -209,8 +209,9 @@ def trainer(tmp_path, monkeypatch):
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text("{}\n")
-    asked = with_changes(config(tmp_path), tracking={"enabled": False})
-    with Run(asked) as run:
+    models = {"planner": {"source": "org/planner"}, "agent": MODELS["agent"]}
+    changes = {"models": models, "cluster": {}, "tracking": {"enabled": False}}
+    with Run(config(tmp_path, **changes)) as run:
         monkeypatch.setattr(run.backend, "train", trained)
         for told in ("fingerprint", "source"):
             monkeypatch.setattr(run.backend, told, lambda name: name)

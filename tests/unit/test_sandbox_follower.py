@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.sandbox.faults import spoiled
@@ -15,6 +15,7 @@ from mpo_core.sandbox.plans import PlanSpec, compose
 from mpo_core.sandbox.reading import read
 from mpo_core.sandbox.simulator import Episode
 from mpo_core.sandbox.wording import write
+from tests.thoroughness import examples
 
 GENEROUS = 300
 GAMES = st.builds(
@@ -25,21 +26,21 @@ GAMES = st.builds(
 )
 
 
-@settings(max_examples=80)
+@examples(80)
 @given(GAMES)
 def test_every_game_is_won_by_following_the_oracles_plan_the_best_one_or_none(game: Game):
     for plan in (oracle(game), best(game), None):
         assert play(game, plan, GENEROUS)[0]
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(GAMES, st.integers(0, 99))
 def test_every_wording_of_a_plan_is_followed_alike(game: Game, seed: int):
     plan = spoiled(best(game), game, ["random_order"], seed)
     assert actions(game, read(write(plan, random.Random(seed)))) == actions(game, plan)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(GAMES, st.randoms(use_true_random=False), st.booleans())
 def test_it_wins_from_wherever_another_agent_got_itself(game: Game, rng, planned: bool):
     episode = Episode(game)
@@ -57,7 +58,7 @@ def test_it_wins_from_wherever_another_agent_got_itself(game: Game, rng, planned
     raise AssertionError("not won")
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(GAMES)
 def test_it_decides_from_the_dialogue_alone(game: Game):
     episode = Episode(game)

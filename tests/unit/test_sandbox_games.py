@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mpo_core.envs.alfworld.games import TASK_TYPES
@@ -14,6 +14,7 @@ from mpo_core.envs.alfworld.generation.walkthrough import walkthrough
 from mpo_core.errors import InputError
 from mpo_core.sandbox.games import Game, games
 from mpo_core.sandbox.simulator import NOTHING, Episode
+from tests.thoroughness import examples
 
 DRAWS = st.tuples(
     st.integers(0, 2**32), st.sampled_from(("train", "seen", "unseen")), st.integers(0, 3000)
@@ -27,7 +28,7 @@ def test_games_follow_from_the_seed():
     assert {game.goal.type for game in games(3, "unseen", 6)} == set(TASK_TYPES)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(DRAWS)
 def test_the_generators_walkthrough_wins_at_its_last_step(drawn):
     room = draw(*drawn, 0, 1.0)
@@ -41,7 +42,7 @@ def test_the_generators_walkthrough_wins_at_its_last_step(drawn):
     assert (steps[-1].score, steps[-1].success) == (1.0, True)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(DRAWS, st.randoms(use_true_random=False))
 def test_what_is_not_offered_does_nothing_and_what_is_offered_does_something(drawn, rng):
     game = Game.drawn(*drawn)

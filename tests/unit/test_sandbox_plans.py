@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.envs.alfworld.generation.rooms import draw
@@ -18,6 +18,7 @@ from mpo_core.sandbox.plans import PlanSpec, compose, lamps, places, things
 from mpo_core.sandbox.reading import read
 from mpo_core.sandbox.repairs import REPAIRS
 from mpo_core.sandbox.wording import NONSENSE, PADDING, write
+from tests.thoroughness import examples
 
 SEARCH = st.lists(st.sampled_from(sorted(places())), max_size=5, unique=True).map(tuple)
 OBJECTS = st.sampled_from(sorted(things() - lamps()))
@@ -61,7 +62,7 @@ def test_without_a_seed_a_plan_is_in_the_teachers_words():
     assert said == [f"{step[:1].upper()}{step[1:]}" for step in steps]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(GAMES)
 def test_the_teachers_own_plans_are_read_and_win(drawn):
     room = draw(*drawn, 0, 1.0)

@@ -1,7 +1,7 @@
 """The scripted agent as a chat model plays as it does when it is asked directly."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
@@ -15,6 +15,7 @@ from mpo_core.sandbox.rows import prompts
 from mpo_core.sandbox.scripted import follow
 from mpo_core.sandbox.simulator import Episode
 from mpo_core.sandbox.wording import write
+from tests.thoroughness import examples
 
 STEPS = 14
 GAMES = st.builds(
@@ -47,7 +48,7 @@ def wins(game: Game, plan: str | None, thoughts: bool, example: bool) -> bool:
     return False
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(GAMES, st.sets(st.sampled_from(sorted(FAULTS)), max_size=3), st.booleans(), st.booleans())
 def test_it_wins_by_a_dialogue_what_it_wins_by_itself(game, faults, thoughts, example):
     plan = write(spoiled(best(game), game, sorted(faults), 0))

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.chat_templates import of_folder, turn
@@ -21,6 +21,7 @@ from mpo_core.sandbox.simulator import Episode
 from mpo_core.sandbox.vocabulary import UNKNOWN, pretrained, tokenizer, words
 from mpo_core.sandbox.wording import NONSENSE, write
 from mpo_core.types import Plan, Task
+from tests.thoroughness import examples, part
 
 MODES = ("query", "observation", "thought")
 
@@ -81,7 +82,7 @@ def played(game: Game, plan, text: str | None, *, mode: str, thoughts: bool, lis
 @pytest.mark.parametrize("listed", [0, 5])
 def test_the_training_dialogues_are_those_of_the_suite(mode: str, thoughts: bool, listed: int):
     rng = random.Random(0)
-    for number, game in enumerate(games(3, "train", 12)):
+    for number, game in enumerate(games(3, "train", part(12, least=4))):
         plan = None if number % 4 == 3 else drawn(game, rng)
         text = plan and write(plan, rng)
         asked, episode = played(game, plan, text, mode=mode, thoughts=thoughts, listed=listed)
@@ -94,6 +95,7 @@ def test_the_training_dialogues_are_those_of_the_suite(mode: str, thoughts: bool
             dialogue.heard(taken.observation)
 
 
+@pytest.mark.slow
 def test_whole_dialogues_are_few_tokens():
     rng, counts = random.Random(1), []
     for game in games(4, "unseen", 60, 2.0):
@@ -107,7 +109,7 @@ def test_whole_dialogues_are_few_tokens():
 
 def test_every_command_is_read_back_as_it_was_said():
     rng, seen = random.Random(2), set()
-    for game in games(5, "train", 300):
+    for game in games(5, "train", part(300, least=60)):
         episode = Episode(game)
         for _ in range(10):
             seen |= set(episode.commands())
@@ -115,7 +117,7 @@ def test_every_command_is_read_back_as_it_was_said():
         for thing in game.things:
             seen |= {f"take {thing} from {place}" for place in rng.sample(list(game.places), 2)}
             seen |= {f"move {thing} to {place}" for place in rng.sample(list(game.places), 2)}
-    assert len(seen) > 5000
+    assert len(seen) > part(5000, least=1000)
     for command in seen:
         said = tokenizer().decode(ids(f"Action: {command}"))
         assert read_action(said).action == command
@@ -125,7 +127,7 @@ def test_every_command_is_read_back_as_it_was_said():
 GAMES = st.builds(Game.drawn, st.integers(0, 2**32), st.just("train"), st.integers(0, 3000))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(GAMES, st.randoms(use_true_random=False))
 def test_answers_to_an_action_that_differ_have_different_tokens(game: Game, rng):
     told: dict[tuple, set[str]] = {}
@@ -139,7 +141,7 @@ def test_answers_to_an_action_that_differ_have_different_tokens(game: Game, rng)
     assert all(tokens for _, tokens in told)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(GAMES, GAMES)
 def test_rooms_and_tasks_that_differ_have_different_tokens(one: Game, other: Game):
     def facts(game: Game) -> tuple:

@@ -114,6 +114,7 @@ def test_only_what_chance_hardly_explains_is_significant():
     assert [(p.chosen_score.mean, p.rejected_score.mean) for p in pairs] == [(1, 0)]
 
 
+@pytest.mark.slow
 @given(rewards := st.lists(st.sampled_from([0, 0.5, 1]), min_size=2, max_size=5), rewards)
 def test_the_chance_of_a_difference_is_scipys(better, worse):
     from scipy.stats import permutation_test

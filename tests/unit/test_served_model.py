@@ -7,7 +7,7 @@ import pytest
 
 from cluster import serving
 from mpo_core.chat import ChatRequest
-from mpo_core.config import ModelConfig
+from mpo_core.config import ServedModelConfig
 from mpo_core.errors import ContextFull, InputError, ModelUnavailable
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -47,7 +47,7 @@ def client(monkeypatch):
     def make(*answers, name="m", **config):
         handle = Handle(list(answers) or [SAID])
         monkeypatch.setattr(serving.serve, "get_deployment_handle", lambda *_: handle)
-        engine = serving.Engine("m", ModelConfig(source="a/b", **config), "a/b")
+        engine = serving.Engine("m", ServedModelConfig(source="a/b", **config), "a/b")
         return serving.HandleModel(name, "fingerprint", engine), handle.made
 
     return make

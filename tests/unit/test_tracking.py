@@ -348,7 +348,7 @@ class Another(Refusing):
 @contextmanager
 def answering(kind: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     server = HTTPServer(("127.0.0.1", 0), kind)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield server.server_port
     finally:

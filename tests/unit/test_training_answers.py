@@ -8,12 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.chat_templates import ChatTemplate, of_tokenizer, turn
 from mpo_core.errors import InputError
 from mpo_core.training.answers import answer_tokens, sequences
+from tests.thoroughness import examples
 from tests.tiny_chat import TEMPLATE, make_tokenizer
 
 TRLS = Path(find_spec("trl").submodule_search_locations[0]) / "chat_templates"
@@ -125,7 +126,7 @@ def test_every_answer_is_learnt_as_it_is_asked_for_or_the_training_refused(name,
 TEXT = st.text("ab .:,1é你\n", min_size=1, max_size=12).map(str.strip).filter(bool)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     name=st.sampled_from([*NAMES, "tiny"]),
     turns=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4),

@@ -192,17 +192,18 @@ def test_what_is_left_of_pairs_is_one_statement_each(pairs):
     assert list(telling) == sorted(telling)
 
 
-def tiny_job(folder, method: str, rows: list[dict], max_length: int) -> TrainingJob:
+def tiny_job(folder, objective: str, rows: list[dict], max_length: int) -> TrainingJob:
     """A training of a model of which there is only the tokenizer."""
     make_tokenizer(["task go to the room"]).save_pretrained(folder / "model")
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = CONFIGS[method](max_length=max_length)
-    return TrainingJob(file, str(folder / "model"), folder / "out", folder, config, 0, method)
+    config = CONFIGS[objective](max_length=max_length)
+    return TrainingJob(file, str(folder / "model"), folder / "out", folder, config, 0, objective)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "rows", "says"),
+    ("objective", "rows", "says"),
     [
         (
             "dpo",
@@ -218,10 +219,10 @@ def tiny_job(folder, method: str, rows: list[dict], max_length: int) -> Training
     ],
 )
 def test_rows_of_which_nothing_is_left_are_refused_before_the_model_is_loaded(
-    tmp_path, method, rows, says
+    tmp_path, objective, rows, says
 ):
-    job = tiny_job(tmp_path, method, rows, max_length=30)
-    module = {"sft": sft, "dpo": dpo}[method]
+    job = tiny_job(tmp_path, objective, rows, max_length=30)
+    module = {"sft": sft, "dpo": dpo}[objective]
     with pytest.raises(InputError, match=says):
         module.make_trainer(job, module.read_rows(job.rows), None, {})
 
@@ -232,6 +233,7 @@ def test_what_is_left_out_is_warned_of():
     assert warning.endswith(f"2 ({SAME}), 1 ({TOO_LONG})")
 
 
+@pytest.mark.slow
 def test_a_row_that_the_template_refuses_is_named(tmp_path):
     rows = [pair("a", "b"), pair("c", "d")]
     rows[1]["prompt"].insert(0, {"role": "system", "content": "be brief"})

@@ -12,7 +12,12 @@ from mpo_core.config import DpoConfig, DpoLoss, SftConfig
 from mpo_core.errors import InputError
 from mpo_core.training import settings
 from mpo_core.training.__main__ import main
-from mpo_core.training.settings import TrainingJob, accumulation_steps, deepspeed_config
+from mpo_core.training.settings import (
+    TrainingJob,
+    accumulation_steps,
+    deepspeed_config,
+    read_summary,
+)
 from tests.tiny_chat import WEIGHTS
 
 
@@ -99,7 +104,7 @@ def test_auto_takes_the_precision_that_the_processor_is_fast_at(multiplies, take
 
 def test_identity_changes_with_the_method(tmp_path):
     fields = vars(make_job(tmp_path))
-    trained = {TrainingJob(**fields | {"method": method}).identity() for method in ("sft", "dpo")}
+    trained = {TrainingJob(**fields | {"objective": one}).identity() for one in ("sft", "dpo")}
     assert len(trained) == 2
 
 
@@ -154,8 +159,9 @@ def test_sft_knows_nothing_of_preferences():
 @pytest.mark.parametrize(
     ("job", "says"),
     [
-        ({"method": "ppo"}, r"job\.json: unknown method 'ppo'; known: sft, dpo"),
-        ({"method": "sft", "config": {"beta": 1}}, r"job\.json: config: beta: unknown key"),
+        ({"objective": "ppo"}, r"job\.json: unknown objective 'ppo'; known: sft, dpo"),
+        ({"method": "ppo"}, r"job\.json: unknown objective 'ppo'; known: sft, dpo"),
+        ({"objective": "sft", "config": {"beta": 1}}, r"job\.json: config: beta: unknown key"),
     ],
 )
 def test_a_faulty_job_file_is_one_line(tmp_path, job, says):
@@ -163,3 +169,10 @@ def test_a_faulty_job_file_is_one_line(tmp_path, job, says):
     file.write_text(json.dumps({"config": {}} | job))
     with pytest.raises(InputError, match=says):
         main(str(file))
+
+
+@pytest.mark.parametrize("name", ["objective", "method"])
+def test_a_trainings_summary_is_read_under_either_name_of_its_objective(tmp_path, name):
+    (tmp_path / "training.json").write_text(json.dumps({name: "pg", "steps": 3}))
+    assert read_summary(tmp_path) == {"objective": "pg", "steps": 3}
+    assert read_summary(tmp_path / "none") == {}

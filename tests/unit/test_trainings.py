@@ -65,9 +65,9 @@ def trained(monkeypatch):
     """What was to be trained: a tuple a training, its rows and settings by name."""
     asked = []
 
-    def note(run, trainee, method, rows, config, *, start=None, validation=None):
+    def note(run, trainee, objective, rows, config, *, start=None, validation=None):
         asked.append(
-            {"version": trainee.name, "method": method, "rows": rows, "config": config}
+            {"version": trainee.name, "objective": objective, "rows": rows, "config": config}
             | {"start": start, "validation": validation}
         )
         return {"version": trainee.name}
@@ -91,7 +91,7 @@ def test_a_control_is_trained_as_the_planner_is_on_its_pairs_half_turned(run, tr
     assert [one["version"] for one in trained] == ["shuffled-3", "shuffled-5", "mpo"]
     mixed = []
     for one in controls:
-        for key in ("method", "config", "start", "validation"):
+        for key in ("objective", "config", "start", "validation"):
             assert one[key] == real[key]
         assert one["rows"] == run.dir / "pairs" / f"{one['version']}.jsonl"
         mixed.append(read_records(one["rows"], PreferencePair))
@@ -120,7 +120,7 @@ def test_controls_need_the_rounds_pairs(run, trained):
 def test_policy_gradient_learns_from_all_scored_plans_but_the_validation_tasks(run, trained):
     train_by_name(run, "pg")
     [asked] = trained
-    assert (asked["version"], asked["method"], asked["start"]) == ("pg", "pg", "sft")
+    assert (asked["version"], asked["objective"], asked["start"]) == ("pg", "pg", "sft")
     assert asked["config"] == run.config.planner.pg and asked["config"].batch_size == 2
     learnt, held_out = (read_records(asked[part], ScoredAnswer) for part in ("rows", "validation"))
     assert len(learnt) + len(held_out) == N * len(REWARDS)
@@ -160,7 +160,7 @@ def test_rft_imitates_the_best_plan_or_all_above_the_mean(run, trained, pick, pe
     assert len(shown) - len(of_tie) == per_task * (N - 1)
     texts = {one.completion[0]["content"] for one in shown}
     assert texts == {f"Step 1: {k}." for k in range(per_task)}
-    assert asked["method"] == "sft" and asked["config"] == run.config.planner.sft
+    assert asked["objective"] == "sft" and asked["config"] == run.config.planner.sft
 
 
 def test_rft_above_the_mean_where_all_tie_is_refused_with_advice(run, trained):

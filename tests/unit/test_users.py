@@ -76,6 +76,7 @@ def test_a_user_without_name_and_home_has_all_in_the_cache(shared):
     ], answer.stderr
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_user_without_name_and_home_is_told_of_the_cache(shared):
     answer = nameless("-m", "jobs.cli", "run", "demo-llm", f"runs_dir={shared}")
@@ -139,6 +140,7 @@ def test_two_users_of_a_runs_folder_share_its_locks_and_store(shared, writable):
     assert lock.startswith(f"{shared}/theirs/lock: cannot be opened: Permission denied; ")
 
 
+@pytest.mark.slow
 @needs_root
 def test_another_users_run_is_one_line_that_names_the_file(shared):
     run = shared / "demo-llm"
@@ -223,6 +225,7 @@ def test_a_home_that_cannot_be_written_is_told_of_the_cache(monkeypatch):
         generated_games(Generated())
 
 
+@pytest.mark.slow
 def test_the_engines_process_needs_no_home(monkeypatch, tmp_path):
     from mpo_core.envs.alfworld.process import GameProcess
 

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.view.index import RunIndex
@@ -7,6 +7,7 @@ from jobs.view.records import Gone, Records
 from mpo_core.ledger import Ledger
 from mpo_core.run_folder import RunFolder
 from mpo_core.types import Episode, EpisodeFigures
+from tests.thoroughness import examples
 from tests.viewed_run import GOOD, POOR, TASKS, append, episode, viewed_run
 
 
@@ -70,7 +71,7 @@ def test_a_number_that_is_none_is_told(tmp_path, opened):
         records.episodes({"min_reward": "high"})
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(steps=st.lists(st.tuples(st.integers(0, 7), st.floats(0, 1)), max_size=6))
 def test_what_a_growing_ledger_has_got_is_there_once_and_a_torn_line_when_it_is_whole(
     tmp_path_factory, steps

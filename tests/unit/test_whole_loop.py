@@ -66,7 +66,7 @@ class TrainsByName(LocalBackend):
         row = {"step": 1, "max_steps": 1, "loss": 0.5}
         on_row(row)
         figures = dict.fromkeys((field.name for field in fields(TrainingSummary)), 0)
-        summary = figures | {"tag": job.tag, "method": job.method, "curve": [row]}
+        summary = figures | {"tag": job.tag, "objective": job.objective, "curve": [row]}
         summary |= {"metrics": {}, "dropped": {}, "warnings": [], "validation": []}
         job.out.mkdir(parents=True)
         (job.out / "training.json").write_text(json.dumps(summary))
@@ -108,7 +108,7 @@ def test_each_training_gets_the_rows_of_the_stages_before_it_and_is_done_once(as
     assert starts == sft | {"mpo-2": "mpo"}
     kinds = {"dpo": PreferencePair, "sft": Demonstration, "pg": ScoredAnswer}
     for job in jobs:
-        assert read_records(job.rows, kinds[job.method])
+        assert read_records(job.rows, kinds[job.objective])
         assert (job.model, job.seed) == (f"org/{'agent' if job is jobs[0] else 'planner'}", 42)
     best = [shown.completion[0]["content"] for shown in read_records(of["rft"].rows, Demonstration)]
     assert best and all("Enter." in text for text in best)

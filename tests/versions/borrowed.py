@@ -45,6 +45,7 @@ CALLED = {
     },
     "cluster/ray_train.py": {
         "ray.train.torch:TorchTrainer._create_default_callbacks": "self",
+        "ray.train.torch:TorchTrainer._register_sigint_handler": "self controller",
     },
     "cluster/ray_llm.py": {
         "ray.llm._internal.common.models:global_id_manager.next": "",

@@ -5,11 +5,12 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 from mpo_core.config import Config, TrainingConfig, load_config
-from mpo_core.training.settings import Method, TrainingJob, deepspeed_config
+from mpo_core.config.models import LORA_RANKS
+from mpo_core.training.settings import Objective, TrainingJob, deepspeed_config
 
 PRESETS = Path(__file__).parents[2] / "jobs" / "presets"
 LLAMA = {
@@ -31,17 +32,17 @@ def presets() -> dict[str, Config]:
     return {path.stem: load_config(path) for path in sorted(PRESETS.glob("*.yaml"))}
 
 
-def trainings(config: Config) -> dict[str, tuple[Method, TrainingConfig]]:
+def trainings(config: Config) -> dict[str, tuple[Objective, TrainingConfig]]:
     """The trainings that a config has, by the section that is theirs."""
     planner = config.planner
-    found: dict[str, tuple[Method, TrainingConfig | None]] = {
+    found: dict[str, tuple[Objective, TrainingConfig | None]] = {
         "training": ("dpo", config.training),
         "planner.sft": ("sft", planner.sft),
         "planner.rft.training": ("sft", planner.rft.training),
         "planner.pg": ("pg", planner.pg),
         "agent.sft": ("sft", config.agent.sft),
     }
-    return {section: (method, own) for section, (method, own) in found.items() if own}
+    return {section: (objective, own) for section, (objective, own) in found.items() if own}
 
 
 def faults(folder: Path) -> Iterator[str]:
@@ -52,14 +53,15 @@ def faults(folder: Path) -> Iterator[str]:
     """
     (folder / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
     (folder / "rows.jsonl").touch()
+    yield from _lora_ranks()
     made = presets()
     for name, config in made.items():
         yield from _engines(name, config, folder)
     _process_of_one()
     for name, config in made.items():
-        for section, (method, own) in trainings(config).items():
+        for section, (objective, own) in trainings(config).items():
             job = TrainingJob(
-                folder / "rows.jsonl", str(folder), folder, folder / "work", own, 1, method
+                folder / "rows.jsonl", str(folder), folder, folder / "work", own, 1, objective
             )
             what = f"{name}: {section}"
             yield from _fault(f"{what}: arguments of TRL", _arguments, job)
@@ -74,11 +76,18 @@ def _fault(what: str, make: Callable[..., object], *given: object) -> Iterator[s
         yield f"{what}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
+def _lora_ranks() -> Iterator[str]:
+    from vllm.config.lora import MaxLoRARanks
+
+    known = get_args(MaxLoRARanks)
+    if known != LORA_RANKS:
+        yield f"models.*.max_lora_rank: vLLM takes {known}, the config {LORA_RANKS}"
+
+
 def _engines(name: str, config: Config, folder: Path) -> Iterator[str]:
-    from cluster.resources import served_models
     from cluster.serving import Engine, openai_app
 
-    for key, model in served_models(config).items():
+    for key, model in config.served_models.items():
         engine = Engine(key, model, str(folder))
         yield from _fault(f"{name}: engine {key}", _engine, engine)
         yield from _fault(f"{name}: server of {key}", openai_app, [engine], {})
@@ -132,7 +141,7 @@ def _arguments(job: TrainingJob) -> None:
         "sft": (SFTConfig, sft.own_arguments),
         "dpo": (DPOConfig, dpo.own_arguments),
         "pg": (DPOConfig, lambda config: {}),
-    }[job.method]
+    }[job.objective]
     with patch("transformers.training_args.is_torch_bf16_gpu_available", lambda: True):
         made = kind(**common_arguments(job) | own(job.config))
     allow_bf16_on_cpu(made)

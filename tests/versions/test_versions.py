@@ -29,9 +29,9 @@ def test_every_engine_and_training_of_the_presets_can_be_configured(lacking):
     assert lacking["configurations"] == []
 
 
-def test_the_presets_have_trainings_of_every_method_to_configure():
+def test_the_presets_have_trainings_of_every_objective_to_configure():
     found = [of for config in presets().values() for of in trainings(config).values()]
-    assert {method for method, _ in found} == {"sft", "dpo", "pg"}
+    assert {objective for objective, _ in found} == {"sft", "dpo", "pg"}
     assert {own.gpus_per_worker > 0 for _, own in found} == {True, False}
     assert {own.method for _, own in found} == {"lora", "full"}
 

@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mpo_core.advantages import scored_answers
-from mpo_core.config import DpoConfig, ModelConfig, PgConfig, SftConfig
+from mpo_core.config import DpoConfig, PgConfig, ScriptedModelConfig, SftConfig
 from mpo_core.demonstrations import best_plans, of_plan
 from mpo_core.episode import EpisodeRequest
 from mpo_core.files import write_records, write_text
@@ -90,7 +90,7 @@ def sampled(planner: Path, tasks: Sequence[Task], seed: int, temperature: float)
 
 async def scored(tasks: Sequence[Task], plans: Sequence[Plan], ledger: Path) -> list[PlanScore]:
     """Monte Carlo scores of the plans, with the toy world's agent."""
-    scripted = ModelConfig(scripted="tests.integration.method.toy_world:follower")
+    scripted = ScriptedModelConfig(scripted="tests.integration.method.toy_world:follower")
     agent = connect("agent", scripted)
     player = Player({"toy": Town()}, ENVS, agent)
     played = protocol(temperature=0.8, max_steps=3, example=False)
@@ -121,12 +121,12 @@ def main(folder: Path, seed: int) -> None:
     seeds = [of_plan(taught(task, seed), task, ENVS) for task in learnt]
     texts = [(shown.prompt[0]["content"], shown.completion[0]["content"]) for shown in seeds]
     make_chat_model(base, texts, seed=seed, **MODEL)
-    trained("sft", seeds, config=SFT, method="sft")
+    trained("sft", seeds, config=SFT, objective="sft")
 
     plans = sampled(sft, tasks, seed, temperature=0.8)
     scores = asyncio.run(scored(tasks, plans, folder / "episodes.jsonl"))
     best = [of_plan(plan, task, ENVS) for task, plan in best_plans(learnt, plans, scores)]
-    trained("rft", best, config=SFT, method="sft", start=sft)
+    trained("rft", best, config=SFT, objective="sft", start=sft)
 
     write_records(validation, make_pairs("best_worst", held_out, plans, scores, ENVS))
     pairs = make_pairs("best_worst", learnt, plans, scores, ENVS)
@@ -138,7 +138,7 @@ def main(folder: Path, seed: int) -> None:
         "pg",
         answers[0],
         config=PG,
-        method="pg",
+        objective="pg",
         start=sft,
         validation=folder / "held-out.jsonl",
     )

@@ -41,7 +41,7 @@ ALONE = {"sft_weight": 0.0}
 # So slow that the better plans do not all come to weigh the most that they can.
 SLOW = {"learning_rate": 1.2e-3}
 
-# Name -> method, settings, and the training that it continues. `stopped` and `resumed` share a
+# Name -> objective, settings, and the training that it continues. `stopped` and `resumed` share a
 # folder of checkpoints: one training, asked to stop at once and taken up again.
 JOBS = {
     "sft": ("sft", {}, None),
@@ -81,15 +81,15 @@ def trained(model, pairs, demonstrations, scored, tmp_path_factory):
     """Folder by name of the job, all run by two processes under torchrun."""
     root = tmp_path_factory.mktemp("methods")
     jobs = []
-    for name, (method, settings, start) in JOBS.items():
-        fields = {"method": method}
+    for name, (objective, settings, start) in JOBS.items():
+        fields = {"objective": objective}
         if start:
             fields["start"] = str(root / start / "planner")
         if name.endswith("stopped"):
             ask_to_stop(root / name / "work")
         if name.endswith("resumed"):
             fields["work"] = str(root / name.replace("resumed", "stopped") / "work")
-        rows = {"sft": demonstrations, "dpo": pairs, "pg": scored}[method]
+        rows = {"sft": demonstrations, "dpo": pairs, "pg": scored}[objective]
         if name == "dpo-useless":
             rows = with_useless_pairs(pairs, root / "useless.jsonl")
         if name in MEASURED:
@@ -151,7 +151,7 @@ def mean_loss(logps):
 @pytest.mark.parametrize("name", ["sft", "sft-full", "sft-packed", "rft"])
 def test_sft_trains_on_deepspeed_and_the_loss_falls(trained, name):
     summary = summary_of(trained[name])
-    assert (summary["method"], summary["engine"]) == ("sft", "DeepSpeedEngine")
+    assert (summary["objective"], summary["engine"]) == ("sft", "DeepSpeedEngine")
     assert (summary["world_size"], summary["steps"]) == (2, STEPS)
     assert (summary["n_rows"], summary["n_cut"], summary["n_dropped"]) == (N, 0, 0)
     assert summary["loss_last"] < summary["loss_first"] - 0.1

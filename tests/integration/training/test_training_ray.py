@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from cluster.training import train
 from mpo_core.config import DpoConfig, TrainingConfig
 from mpo_core.errors import InputError
-from mpo_core.training.settings import CONFIGS, Method, TrainingJob
+from mpo_core.training.settings import CONFIGS, Objective, TrainingJob
 from tests.integration.training.tiny_planner import make_adapter, make_demonstrations
 from tests.processes import descendants
 
@@ -40,14 +40,14 @@ LONG_STEPS = {"batch_size": 16, "micro_batch_size": 1}
 class Case(NamedTuple):
     """One of the planner's trainings; RFT is SFT that goes on from an adapter."""
 
-    method: Method
+    objective: Objective
     config: TrainingConfig
     rows: Path
     start: Path | None = None
 
     def job(self, model: Path, out: Path, work: Path) -> TrainingJob:
         return TrainingJob(
-            self.rows, str(model), out, work, self.config, 7, self.method, self.start
+            self.rows, str(model), out, work, self.config, 7, self.objective, self.start
         )
 
 
@@ -74,20 +74,21 @@ def undisturbed(request, cluster, model, cases, tmp_path_factory):
     """A whole run, its planner's folder, the rows it reported, and its case."""
     case = cases[request.param]
     folder = tmp_path_factory.mktemp("undisturbed")
-    reported = []
+    reported, at_interrupt = [], signal.getsignal(signal.SIGINT)
     summary = train(case.job(model, folder / "planner", folder / "work"), reported.append)
+    assert signal.getsignal(signal.SIGINT) is at_interrupt
     return summary, folder, reported, case
 
 
 def test_two_workers_train_an_adapter_on_deepspeed(undisturbed):
     summary, *_, case = undisturbed
-    assert (summary["method"], summary["engine"]) == (case.method, "DeepSpeedEngine")
+    assert (summary["objective"], summary["engine"]) == (case.objective, "DeepSpeedEngine")
     assert summary["world_size"] == 2
     assert summary["steps"] == STEPS
     assert summary["resumed_from"] == 0
     assert [row["step"] for row in summary["curve"]] == list(range(1, STEPS + 1))
     lost = (summary["n_rows"], summary["n_cut"], summary["n_dropped"])
-    if case.method == "dpo":
+    if case.objective == "dpo":
         assert lost == (24, 0, 0)
         assert summary["loss_first"] == pytest.approx(0.693, abs=1e-3)
         assert summary["loss_last"] < 0.6
@@ -140,14 +141,19 @@ def test_the_adapter_prefers_the_better_plan(undisturbed, model):
 
 
 @pytest.mark.parametrize(
-    "end", [signal.SIGKILL, pytest.param(signal.SIGUSR1, marks=pytest.mark.long)]
+    "end",
+    [
+        signal.SIGKILL,
+        *(pytest.param(end, marks=pytest.mark.long) for end in (signal.SIGINT, signal.SIGUSR1)),
+    ],
 )
 def test_an_ended_driver_continues_from_its_last_checkpoint(end, undisturbed, model, tmp_path):
-    """Killed, or warned by a scheduler: then the last checkpoint is of the last step."""
+    """Killed, interrupted, or warned by a scheduler: then the last checkpoint is of the last
+    step."""
     whole, *_, case = undisturbed
     planner, work = tmp_path / "planner", tmp_path / "work"
     settings = case.config.model_dump_json()
-    command = [sys.executable, DRIVER, case.method, model, case.rows, settings, planner, work]
+    command = [sys.executable, DRIVER, case.objective, model, case.rows, settings, planner, work]
     command += [case.start] if case.start else []
     environment = os.environ | {"PYTHONPATH": str(DRIVER.parents[3])}
     with (tmp_path / "driver.log").open("w") as log:
@@ -164,6 +170,8 @@ def test_an_ended_driver_continues_from_its_last_checkpoint(end, undisturbed, mo
     assert not planner.exists()
     checkpoints = [mark.parent.name for mark in work.glob("*/checkpoint-*/COMPLETE")]
     last = max(int(name.removeprefix("checkpoint-")) for name in checkpoints)
+    if end == signal.SIGINT:
+        assert driver.returncode == -signal.SIGINT
     if end == signal.SIGUSR1:
         said = (tmp_path / "driver.log").read_text()
         assert f"KeyboardInterrupt: stopped after step {last}\n" in said

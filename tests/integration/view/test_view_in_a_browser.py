@@ -1,14 +1,10 @@
 """The viewer's pages in Chromium, by keyboard and by eye, as far as a program has one: axe."""
 
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-import uvicorn
 
-from jobs.view.app import viewer
+from jobs.view.serve import served_here
 from tests.viewed_run import TASKS, append, episode, viewed_run
 
 CHROMIUM = shutil.which("chromium")
@@ -16,22 +12,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (make
 WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31m\u202e"
-
-
-@contextmanager
-def served(run) -> Iterator[str]:
-    config = uvicorn.Config(viewer([run]), host="127.0.0.1", port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            thread.join(0.05)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +60,7 @@ def test_every_page_is_accessible_in_light_and_dark_wide_and_narrow(chromium, ru
         "/pair?run=run&file=pairs&number=1",
         "/nowhere",
     ]
-    with served(run) as base:
+    with served_here([run]) as base:
         for scheme in SCHEMES:
             with chromium.new_context(color_scheme=scheme) as context:
                 tab = context.new_page()
@@ -96,7 +76,7 @@ def test_every_page_is_accessible_in_light_and_dark_wide_and_narrow(chromium, ru
 
 
 def test_two_episodes_are_marked_and_compared_by_keyboard(tab, run):
-    with served(run) as base:
+    with served_here([run]) as base:
         all_read(tab, base, 8)
         tab.goto(f"{base}/episodes?run=run&task_id={TASKS[0].id}&sort=oldest")
         for key in ("j", "x", "j", "x", "c"):
@@ -108,7 +88,7 @@ def test_two_episodes_are_marked_and_compared_by_keyboard(tab, run):
 
 
 def test_an_episode_is_opened_left_and_searched_for_by_keyboard(tab, run):
-    with served(run) as base:
+    with served_here([run]) as base:
         all_read(tab, base, 8)
         tab.goto(f"{base}/episodes?run=run&sort=oldest")
         tab.keyboard.press("j")
@@ -127,7 +107,7 @@ def test_an_episode_is_opened_left_and_searched_for_by_keyboard(tab, run):
 
 
 def test_the_table_follows_a_run_that_goes_on(tab, run):
-    with served(run) as base:
+    with served_here([run]) as base:
         all_read(tab, base, 8)
         append(run, [episode(number) for number in range(8, 11)])
         tab.get_by_text("11 episodes").wait_for()
@@ -137,7 +117,7 @@ def test_the_table_follows_a_run_that_goes_on(tab, run):
 def test_hostile_text_runs_nothing(tab, run):
     hostile = episode(9, HOSTILE, observation=HOSTILE + "y" * 1_000_000)
     append(run, [hostile])
-    with served(run) as base:
+    with served_here([run]) as base:
         all_read(tab, base, 9)
         for address in (
             f"/episode?run=run&key={hostile.key}",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
@@ -21,6 +21,7 @@ from mpo_core.sandbox.measure import play as follow
 from mpo_core.sandbox.rows import OTHER, Row, Setting, followed, setting, spoken, varied
 from mpo_core.sandbox.train import Budget, Standing, learn, made_optimizers, train
 from mpo_core.sandbox.vocabulary import BOT, END, tokenizer, words
+from tests.thoroughness import examples
 
 SMALL = Shape(len(words()), width=32, layers=2, heads=2, feedforward=64, context=512)
 EOS = words().index(END)
@@ -150,7 +151,7 @@ def test_settings_are_of_every_sort_and_follow_from_the_seed():
     assert len({given.text for given in settings_}) > 200
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(GAMES, st.randoms(use_true_random=False))
 def test_a_varied_game_is_a_game_that_can_be_won(game: Game, rng):
     other = varied(game, rng)
