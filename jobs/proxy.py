@@ -8,7 +8,7 @@ import httpx
 
 from jobs.rounds import final_version
 from jobs.run import Run
-from mpo_core.config import Config, ProxyConfig, load_config, validated
+from mpo_core.config import Config, EndpointModelConfig, ProxyConfig, load_config, validated
 from mpo_core.connection import address_of
 from mpo_core.errors import InputError
 from mpo_core.overrides import apply_override

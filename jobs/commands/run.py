@@ -1,6 +1,7 @@
 """`mpo run`: the whole loop, here or on a cluster."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer

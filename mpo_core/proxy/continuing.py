@@ -3,7 +3,7 @@
 import asyncio
 
 from mpo_core.chat import ChatRequest
-from mpo_core.config import ModelConfig
+from mpo_core.config import EndpointModelConfig
 from mpo_core.connection import Address
 from mpo_core.endpoint import EndpointModel
 from mpo_core.errors import InputError
@@ -36,7 +36,7 @@ class Continuing:
             return str(error)
 
     async def _ask(self, model: str, callers_key: str) -> str:
-        config = ModelConfig(endpoint=self._url, name=model, retries=0, timeout_s=TIMEOUT_S)
+        config = EndpointModelConfig(endpoint=self._url, name=model, retries=0, timeout_s=TIMEOUT_S)
         address = Address(self._url, {}, self._key or callers_key, {})
         asked = EndpointModel("upstream", config, model, address)
         try:

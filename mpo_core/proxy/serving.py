@@ -24,7 +24,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
-from mpo_core.config import ModelConfig, ProxyConfig, is_loopback, validated
+from mpo_core.config import EndpointModelConfig, ProxyConfig, is_loopback, validated
 from mpo_core.connection import address_of
 from mpo_core.errors import InputError
 from mpo_core.proxy.metrics import SHARED
@@ -140,7 +140,7 @@ def keys_of(config: ProxyConfig) -> tuple[str, str]:
 
 def upstream_url(url: str) -> str:
     """The base URL of a server, without the path of a call. Raises InputError."""
-    config = validated(ModelConfig, {"endpoint": url}, "--upstream")
+    config = validated(EndpointModelConfig, {"endpoint": url}, "--upstream")
     address = address_of("upstream", config, {})
     if address.query:
         raise InputError(f"--upstream {address.shown}: give it without a query")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mpo_core.chat import ChatModel, ChatRequest
-from mpo_core.config import ModelConfig, ProxyConfig
+from mpo_core.config import EndpointModelConfig, ProxyConfig, ServedModelConfig
 from mpo_core.errors import InputError
 from mpo_core.formats import plans_by_text, words_of
 from mpo_core.markup import contained
@@ -128,7 +128,7 @@ def writer_of(source: Source, folder: Path, prompts: Prompts, config: ProxyConfi
         return FileWriter(folder / source.plans)
     settings = {"concurrency": config.planner_concurrency}
     if source.endpoint is not None:
-        served = ModelConfig(
+        served = EndpointModelConfig(
             endpoint=source.endpoint,
             name=source.model,
             api_key_env=config.planner_key_env,
@@ -140,7 +140,7 @@ def writer_of(source: Source, folder: Path, prompts: Prompts, config: ProxyConfi
     assert source.folder is not None
     weights = folder / source.folder
     base, trained = _weights(weights)
-    here = ModelConfig(source=str(base), **settings)
+    here = ServedModelConfig(source=str(base), **settings)
     return ModelWriter(Model("planner", here, trained=trained).connect(), prompts, config)
 
 
