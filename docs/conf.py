@@ -19,7 +19,8 @@ PAGES = {
         *("docs/paper", "docs/notebook"),
     ],
     "On a cluster": ["docs/cluster", "slurm/README", "k8s/README"],
-    "Look at it": ["docs/looking", "docs/tracking", "docs/proxy"],
+    "Look at it": ["docs/looking", "docs/tracking", "docs/export"],
+    "Your own agent": ["docs/proxy", "docs/feedback"],
     "The method": [
         *("docs/training", "docs/scoring", "docs/evaluation"),
         *("docs/sandbox/README", "docs/sandbox/studies", "docs/sandbox/scienceworld"),

@@ -222,8 +222,11 @@ def _traces(run: Run, found: Evaluated) -> Iterator[dict[str, Any]]:
 def _planners(run: Run, summary: Mapping[str, Any], tasks: TasksOf) -> Iterator[PlannerVersion]:
     """The trained planners that were played, but for the controls."""
     config = run.config
-    of_tasks = sorted(task.id for split in config.evaluation.splits for task in tasks[split])
-    measured_on = content_hash(of_tasks, run.agent_fingerprint(), config.agent.plan_mode)
+    # What callers ask for is of one split, and they play it.
+    splits = config.evaluation.splits if config.source == "rollouts" else run.splits
+    of_tasks = sorted(task.id for split in splits for task in tasks[split])
+    agents = run.agent_fingerprint(), summary["models"]["agent"]
+    measured_on = content_hash(of_tasks, *agents, config.agent.plan_mode)
     name = "-".join([config.tracking.experiment, *config.envs, "planner"])
     done: set[str] = set()
     for arm in summary["arms"]:

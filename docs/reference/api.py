@@ -8,7 +8,7 @@ PARTS = {
     "The loop": (
         *("environments", "model", "planner", "agent", "from_config", "seed_plans"),
         *("sample_plans", "play", "score_plans", "make_pairs", "make_demonstrations"),
-        *("scored_answers", "train", "evaluate"),
+        *("scored_answers", "train", "evaluate", "feedback"),
     ),
     "What its functions take and give": (
         *("Environments", "Model", "Planner", "Agent", "Setup", "Task", "Plan", "Episode"),

@@ -66,6 +66,10 @@ class Section(BaseModel):
         """Where this is one of several kinds of a section, the fields that only others have."""
         return {}
 
+    def moot(self) -> frozenset[str]:
+        """Keys of settings and sections that bear on nothing, as the other settings are."""
+        return frozenset()
+
     @field_validator("*", mode="before")
     @classmethod
     def _homes_filled_in(cls, value: Any) -> Any:
@@ -148,7 +152,9 @@ def deciding(section: BaseModel) -> dict[str, Any]:
 
 def identity(section: BaseModel) -> str:
     """Hash of all settings that bear on what comes out, and how much of it."""
-    return content_hash(bearing_on(section, "decides", "adds", "selects"))
+    moot = section.moot() if isinstance(section, Section) else frozenset()
+    bearing = bearing_on(section, "decides", "adds", "selects")
+    return content_hash({k: v for k, v in bearing.items() if k.partition(".")[0] not in moot})
 
 
 def _setting(key: str, value: Any, field: FieldInfo) -> Setting:

@@ -75,6 +75,9 @@ class Config(Section):
     prompts_dir: Path | None = decides(None)
     """A prompt folder of your own; see mpo_core/prompts."""
 
+    def moot(self) -> frozenset[str]:
+        return frozenset({"source", "feedback"} if self.source == "rollouts" else ())
+
     @model_validator(mode="before")
     @classmethod
     def _callers_play(cls, tree: Any) -> Any:

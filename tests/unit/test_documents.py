@@ -124,6 +124,8 @@ def test_the_reference_has_every_setting_of_a_config(preset):
         for one in DECLARED
     }
     for setting in settings(named_config(preset)):
+        if setting.value == {} and setting.key == "envs":
+            continue  # A section without an entry, as with callers' feedback.
         key = re.sub(r"^(envs\.\w+\.split_files|\S+_kwargs|\S+\.options)\..*", r"\1", setting.key)
         found = [pattern for pattern, _ in patterns if pattern.fullmatch(key)]
         assert len(found) == 1, key

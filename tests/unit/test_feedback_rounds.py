@@ -54,7 +54,7 @@ class TrainsByName(LocalBackend):
         self.jobs.append(job)
         row = {"step": 1, "max_steps": 1, "loss": 0.5}
         figures = dict.fromkeys((field.name for field in fields(TrainingSummary)), 0)
-        summary = figures | {"tag": job.tag, "method": job.method, "curve": [row]}
+        summary = figures | {"tag": job.tag, "objective": job.objective, "curve": [row]}
         summary |= {"metrics": {}, "dropped": {}, "warnings": [], "validation": []}
         job.out.mkdir(parents=True, exist_ok=True)
         (job.out / "training.json").write_text(json.dumps(summary))
@@ -92,7 +92,7 @@ def test_feedback_becomes_scores_pairs_a_planner_and_a_report(tmp_path):
     files = Run(asked).files
     assert {score.n for score in load_scores(files.scores())} == {1, 2}
     pairs = read_records(files.pairs(), PreferencePair)
-    assert len(pairs) == 10 and job.rows == files.pairs() and job.method == "dpo"
+    assert len(pairs) == 10 and job.rows == files.pairs() and job.objective == "dpo"
     assert "Open door 3." in pairs[3].prompt[0]["content"]
     assert (pairs[0].chosen[0]["content"], pairs[0].rejected[0]["content"]) == (GOOD, POOR)
     assert job.start is None and job.out == files.planner("mpo")
@@ -206,14 +206,14 @@ def test_imitation_learns_from_the_better_plans(tmp_path):
     begin(tmp_path)
     asked = config(
         tmp_path,
-        feedback={"method": "rft", "least_pairs": 5},
+        feedback={"train": "rft", "least_pairs": 5},
         planner={"model": "planner", "rft": {"training": {}}},
     )
     talk(tmp_path, "v1", [GOOD, POOR])
     _, [job] = worked(asked)
     shown = read_records(job.rows, Demonstration)
     assert [one.completion[0]["content"] for one in shown] == [GOOD] * 10
-    assert (job.method, job.out.name, job.start) == ("sft", "rft", None)
+    assert (job.objective, job.out.name, job.start) == ("sft", "rft", None)
     talk(tmp_path, "v2", [GOOD, POOR])
     _, [job] = worked(asked)
     assert (job.out.name, job.start.name) == ("rft-2", "rft")
