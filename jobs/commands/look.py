@@ -106,8 +106,6 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Compare runs: arms with intervals, differences on shared tasks, settings that differ."""
-    from mpo_core.tracking.reports import fetch_reports
-
     from jobs.view.folders import run_folders
     from mpo_core.files import write_text
     from mpo_core.report.across import (
@@ -117,6 +115,7 @@ def compare(
         sections,
     )
     from mpo_core.report.merge import read_report
+    from mpo_core.tracking.reports import fetch_reports
 
     with TemporaryDirectory() as fetched:
         folders = run_folders(runs) if runs else []
