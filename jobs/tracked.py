@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
+from html import escape
 from operator import attrgetter
 from typing import Any
 
@@ -128,7 +129,8 @@ def _table(cells: Sequence[Sequence[str]]) -> str:
 
 def _in_a_cell(text: str) -> str:
     """No text is markup: neither Markdown's, nor HTML's, which Markdown lets through."""
-    return re.sub(r"([\\`*_{}<>\[\]()#!|&~])", r"\\\1", inert(text).replace("\n", " "))
+    plain = escape(inert(text).replace("\n", " "), quote=False)
+    return re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", plain)
 
 
 def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,17 +40,22 @@ def params_of(config: Config) -> dict[str, str]:
 
 def command() -> str:
     """As it was typed, without passwords in it."""
-    program = Path(sys.argv[0])
-    name = [program.name]
-    if program.name == "__main__.py":
-        name = ["python", "-m", f"jobs.{program.parent.name}"]
-    return hidden(shlex.join([*name, *sys.argv[1:]]))
+    module = _module()
+    started = ["python", "-m", module] if module else [Path(sys.argv[0]).name]
+    return hidden(shlex.join([*started, *sys.argv[1:]]))
 
 
 def _source() -> str:
     """The command without its settings and paths: MLflow shows what stands after the last slash."""
     words = [word for word in sys.argv[1:] if "=" not in word and not word.startswith("-")]
-    return " ".join([Path(sys.argv[0]).name, *(Path(word).name for word in words)])
+    started = _module() or Path(sys.argv[0]).name
+    return " ".join([started, *(Path(word).name for word in words)])
+
+
+def _module() -> str:
+    """What `python -m` was given; empty where it started something else."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else ""
 
 
 def place() -> str:

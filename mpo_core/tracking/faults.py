@@ -123,7 +123,8 @@ def is_away(error: Exception, uri: str) -> bool:
 def in_a_line(error: Exception) -> str:
     """What an error says, without all that was tried before."""
     what = " ".join(str(error).split())
-    return (what.partition("(Caused by ")[2] or what)[:200]
+    what = what.partition("(Caused by ")[2] or what
+    return what[max(0, what.rfind("[Errno")) :].rstrip("\"')")[:200]
 
 
 def _advice(error: Exception, uri: str) -> str:

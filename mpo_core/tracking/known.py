@@ -47,7 +47,8 @@ class Known:
         elif op in ("table", "folder", "model"):
             if op == "table" and entry["name"] not in self.tables:
                 self.tables.append(entry["name"])
-            return entry if self._differs(entry["digest"], run, op, entry["name"]) else None
+            name = entry["planner"]["version"] if op == "model" else entry["name"]
+            return entry if self._differs(entry["digest"], run, op, name) else None
         elif op == "inputs":
             found = entry["datasets"]
             some = [d for d in found if self._differs(True, run, op, d["name"], d["digest"])]

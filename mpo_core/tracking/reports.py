@@ -6,7 +6,9 @@ from typing import Any
 
 from mpo_core.errors import InputError
 from mpo_core.report import SUMMARY
+from mpo_core.tracking.faults import hidden, impatient, in_a_line
 from mpo_core.tracking.store import DATABASE, sqlite_uri, store_uri
+from mpo_core.tracking.tracker import KIND
 
 
 def fetch_reports(
@@ -36,34 +38,39 @@ def fetch_reports(
     if store == sqlite_uri(database.resolve()) and not database.is_file():
         raise InputError(f"{database}: no MLflow store there; give --tracking-uri")
     try:
-        client = MlflowClient(tracking_uri=store)
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            raise InputError(f"--experiment: MLflow has none called {experiment!r}")
-        runs: list[Any] = []
-        page: str | None = ""
-        while page is not None:
-            some = client.search_runs(
-                [found.experiment_id],
-                where,
-                order_by=["attributes.start_time ASC"],
-                page_token=page or None,
-            )
-            runs, page = [*runs, *some], some.token or None
-        folders = []
-        for run in runs:
-            artifacts = {
-                artifact.path for artifact in client.list_artifacts(run.info.run_id, "report")
-            }
-            if f"report/{SUMMARY}" not in artifacts:
-                continue
-            folder = into / run.info.run_id
-            folder.mkdir(parents=True)
-            client.download_artifacts(run.info.run_id, "report", str(folder))
-            folders.append(folder)
+        with impatient():
+            return _fetched(MlflowClient(tracking_uri=store), experiment, where, into)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        why = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"--tracking-uri: MLflow's store cannot be asked: {why}") from error
+        raise InputError(
+            f"--tracking-uri: MLflow's store cannot be asked: {hidden(in_a_line(error))}"
+        ) from error
+
+
+def _fetched(client: Any, experiment: str, where: str, into: Path) -> list[Path]:
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise InputError(f"--experiment: MLflow has none called {experiment!r}")
+    runs: list[Any] = []
+    page: str | None = ""
+    while page is not None:
+        some = client.search_runs(
+            [found.experiment_id],
+            where,
+            order_by=["attributes.start_time ASC"],
+            page_token=page or None,
+        )
+        runs, page = [*runs, *some], some.token or None
+    folders = []
+    for run in runs:
+        if run.data.tags.get(KIND, "run") != "run":
+            continue  # A sweep, or a part of a run.
+        artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id, "report")}
+        if f"report/{SUMMARY}" not in artifacts:
+            continue
+        folder = into / run.info.run_id
+        folder.mkdir(parents=True)
+        client.download_artifacts(run.info.run_id, "report", str(folder))
+        folders.append(folder)
     if not folders:
         raise InputError(
             f"--experiment: none of the {len(runs)} runs of {experiment!r} that the filter leaves "
