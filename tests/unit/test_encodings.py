@@ -153,10 +153,8 @@ def test_the_command_names_files_alike_whatever_the_locale(tmp_path):
         for locale in ({"LC_ALL": "C.UTF-8"}, ASCII)
     ]
     assert said[0] == said[1]
-    assert (
-        f"runs_dir = {tmp_path}/{LETTERS}  # Folder of the runs' folders. (operational)\n".encode()
-        in said[1]
-    )
+    line = f"runs_dir = {tmp_path}/{LETTERS}  # Folder of the runs' folders. (operational)\n"
+    assert line.encode() in said[1]
 
 
 def test_what_cannot_be_shown_is_shown_as_a_code(tmp_path):
