@@ -50,6 +50,8 @@ class Bar:
         self._began = time.monotonic()
         self._first: tuple[float, float] | None = None
         """When the first unit was done, and how many were then that the rate does not count."""
+        self._ended: float | None = None
+        """When the last unit of all was done."""
         self._latest: deque[float] = deque(maxlen=LATEST)
         """Seconds that the last units took, where these are known."""
         self._display = display(self, log_interval_s)
@@ -66,6 +68,8 @@ class Bar:
         if seconds is not None:
             self._latest.append(seconds)
         self.n += units
+        if units > 0:
+            self._ended = time.monotonic() if self.n == self.total else None
         self._display.show()
 
     def tell(self, *figures: str) -> None:
@@ -100,7 +104,8 @@ class Bar:
         """
         if self._first is None:
             return 0.0
-        return time.monotonic() - self._first[0] + (median(self._latest) if self._latest else 0)
+        until = time.monotonic() if self._ended is None else self._ended
+        return until - self._first[0] + (median(self._latest) if self._latest else 0)
 
     @property
     def rate(self) -> float | None:

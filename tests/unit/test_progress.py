@@ -93,6 +93,17 @@ def test_the_first_step_of_a_training_does_not_count_for_the_rate(passing, capsy
         assert shown.seconds_left == (None if step == 41 else pytest.approx(2 * (53 - step)))
 
 
+def test_what_comes_after_the_last_unit_does_not_count_for_the_rate(passing, capsys):
+    shown = TrainingProgress("train dpo")
+    for step, passing.now in ((1, 10), (2, 12), (3, 14)):
+        shown.row({"step": step, "max_steps": 3, "loss": 0.5})
+    passing.now = 90
+    shown.row({"status": "saving the planner"})
+    assert shown.line() == (
+        "train dpo: saving the planner: 3/3 steps, 2.0 s each, after 1:30; loss 0.5000"
+    )
+
+
 @given(
     before=st.integers(0, 50),
     total=st.none() | st.integers(1, 200),
