@@ -14,6 +14,7 @@ LONGEST = (
     "scienceworld",
     "environments",
     "method",
+    "proxy",
     "examples",
     "view",
 )
