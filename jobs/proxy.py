@@ -12,7 +12,7 @@ from mpo_core.config import Config, EndpointModelConfig, ProxyConfig, load_confi
 from mpo_core.connection import address_of
 from mpo_core.errors import InputError
 from mpo_core.overrides import apply_override
-from mpo_core.proxy.planners import FILE, Planners, Source, read_planners, write_planners
+from mpo_core.proxy.planners import Planners, Source, read_planners
 from mpo_core.run_folder import RunFolder
 
 FIRST = "v1"
@@ -29,8 +29,10 @@ def proxy_settings(overrides: Sequence[str]) -> ProxyConfig:
     return validated(ProxyConfig, tree.get("proxy", {}), "proxy")
 
 
-def settle_planner(planner: str, model: str | None, config: ProxyConfig) -> ProxyConfig:
-    """See to it that the proxy's folder names the planner; returns the settings, with the folder.
+def planners_of(
+    planner: str, model: str | None, config: ProxyConfig
+) -> tuple[ProxyConfig, Planners]:
+    """The settings, and the planners that the proxy's folder names or is to name.
 
     Args:
         planner: a served planner's URL, a file of plans, a model folder, a run's folder, or the
@@ -40,18 +42,19 @@ def settle_planner(planner: str, model: str | None, config: ProxyConfig) -> Prox
     Raises:
         InputError: it is none of these, or the folder has other planners.
     """
-    if (Path(planner) / FILE).is_file():
-        return config.model_copy(update={"folder": Path(planner)})
+    own = read_planners(Path(planner)) if "://" not in planner else None
+    if own is not None:
+        return config.model_copy(update={"folder": Path(planner)}), own
     source = source_of(planner, model, config)
     known = read_planners(config.folder)
     if known is None:
-        write_planners(config.folder, Planners(current=FIRST, versions={FIRST: source}))
-    elif source not in known.versions.values():
+        return config, Planners(current=FIRST, versions={FIRST: source})
+    if source not in known.versions.values():
         raise InputError(
             f"{config.folder}: has other planners ({', '.join(known.versions)}); give this folder "
             "as PLANNER to go on with them, or another one by proxy.folder=DIR"
         )
-    return config
+    return config, known
 
 
 def source_of(planner: str, model: str | None, config: ProxyConfig) -> Source:

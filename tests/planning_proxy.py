@@ -75,7 +75,7 @@ class Upstream:
     breaks: bool = False
     """The connection is closed after the chunks, in the middle of the answer."""
     answer: Callable[[Any], Any] | None = None
-    """The JSON that a body is answered with."""
+    """The JSON that a body is answered with, or the chunks of a stream."""
     seen: list[Seen] = field(default_factory=list)
     left: int = 0
     """Requests whose caller left before the end."""
@@ -88,24 +88,26 @@ class Upstream:
         self.seen.append(Seen(request.method, url.path, url.query, headers, body))
         if self.hangs:
             await self._until_left(request)
-        if self.chunks:
+        answer = self.answer(json.loads(body)) if self.answer and body else None
+        chunks = answer if isinstance(answer, list) else self.chunks
+        if chunks:
             media = self.content_type if "event" in self.content_type else "text/event-stream"
-            stream = self._stream(request)
+            stream = self._stream(chunks)
             return StreamingResponse(stream, self.status, dict(self.headers), media)
-        content = self.body if self.body is not None else self._completion(body)
+        content = self.body if self.body is not None else self._completion(answer)
         return Response(content, self.status, dict(self.headers), self.content_type)
 
-    def _completion(self, body: bytes) -> bytes:
-        if self.answer:
-            return json.dumps(self.answer(json.loads(body))).encode()
+    def _completion(self, answer: Any) -> bytes:
+        if answer is not None:
+            return json.dumps(answer).encode()
         said = {"role": "assistant", "content": "Well."}
         choice = {"index": 0, "message": said, "finish_reason": "stop"}
         whole = {"id": "c", "object": "chat.completion", "choices": [choice], "usage": USAGE}
         return json.dumps(whole).encode()
 
-    async def _stream(self, request: Request):
+    async def _stream(self, chunks: Sequence[bytes]):
         try:
-            for chunk in self.chunks:
+            for chunk in chunks:
                 yield chunk
                 await asyncio.sleep(self.pause_s)
             if self.breaks:

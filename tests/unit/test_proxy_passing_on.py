@@ -37,7 +37,7 @@ EVENTS = [
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory):
-    with planning_proxy(tmp_path_factory.mktemp("proxy"), timeout_s=1.0) as running:
+    with planning_proxy(tmp_path_factory.mktemp("proxy"), timeout_s=4.0) as running:
         yield running
 
 
@@ -87,11 +87,11 @@ def test_a_stream_comes_out_byte_by_byte(proxy, plan):
 
 
 def test_chunks_are_sent_on_as_they_come(proxy):
-    proxy.upstream.chunks, proxy.upstream.pause_s = [b"data: 1\n\n", b"data: 2\n\n"], 0.5
+    proxy.upstream.chunks, proxy.upstream.pause_s = [b"data: 1\n\n", b"data: 2\n\n"], 3.0
     with proxy.client.stream("POST", f"{proxy.url}/chat/completions", json=chat(TASK)) as answer:
         began = time.monotonic()
         assert next(answer.iter_raw()) == b"data: 1\n\n"
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 2.9
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_an_upstream_that_hangs_is_given_up_after_the_time_limit(proxy):
     proxy.upstream.hangs = True
     began = time.monotonic()
     answer = proxy.ask(chat(TASK))
-    assert answer.status_code == 504 and time.monotonic() - began < 5
+    assert answer.status_code == 504 and time.monotonic() - began < 30
     assert answer.json()["error"]["code"] == "upstream_timeout"
     wait_until(lambda: proxy.upstream.left == 1)
 

@@ -1,0 +1,69 @@
+"""`mpo proxy`: which planner it is given, and what it refuses."""
+
+import json
+
+import pytest
+
+from jobs.proxy import planners_of, source_of
+from mpo_core.config import ProxyConfig
+from mpo_core.errors import InputError
+from mpo_core.proxy.planners import Planners, Source, write_planners
+from tests.commandline import mpo_here
+from tests.planning_proxy import TASK, file_of_plans, recording_upstream
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["nowhere", "--upstream=http://127.0.0.1:9/v1"], "no planner: expected a URL"),
+        (["plans.jsonl", "--upstream=host:80"], "is not a whole URL"),
+        (["plans.jsonl", "--upstream=http://h/v1", "proxy.host=0.0.0.0"], "put a key"),
+        (["plans.jsonl", "--upstream=http://h/v1", "proxy.of=1"], "of: unknown key"),
+        (["plans.jsonl", "--upstream=http://h/v1", "seed=1"], "only settings of the proxy"),
+        (["plans.jsonl", "--upstream=http://h/v1", "--model=m"], "--model: only with"),
+        (["http://127.0.0.1:9/v1", "--upstream=http://h/v1"], "name the planner by --model"),
+        (["odd.jsonl", "--upstream=http://h/v1"], "row 1"),
+        (["empty", "--upstream=http://h/v1"], "no model folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, arguments, fault):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MPO_PROXY_KEY", raising=False)
+    file_of_plans(tmp_path)
+    (tmp_path / "odd.jsonl").write_text(json.dumps({"task": TASK}))
+    (tmp_path / "empty").mkdir()
+    done = mpo_here("proxy", *arguments)
+    assert done.returncode == 2 and fault in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_goes_on_with_its_own_planners_only(tmp_path):
+    source, other = (file_of_plans(tmp_path / name) for name in "ab")
+    config = ProxyConfig(folder=tmp_path / "proxy")
+    known = Planners(current="v2", versions={"v1": Source(folder="w"), "v2": source})
+    write_planners(config.folder, known)
+    assert planners_of(str(source.plans), None, config) == (config, known)
+    elsewhere = ProxyConfig(folder=tmp_path / "elsewhere")
+    assert planners_of(str(config.folder), None, elsewhere) == (config, known)
+    with pytest.raises(InputError, match=r"has other planners \(v1, v2\)"):
+        planners_of(str(other.plans), None, config)
+
+
+def test_the_only_model_of_a_server_is_the_planner(monkeypatch):
+    def listed(*names):
+        rows = {"object": "list", "data": [{"id": name} for name in names]}
+        return recording_upstream(body=json.dumps(rows).encode())
+
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with listed("writer") as server:
+        source = source_of(server.url, None, ProxyConfig())
+        assert (source.endpoint, source.model) == (server.url, "writer")
+        assert server.last.header("authorization") == "Bearer k"
+        assert source_of(server.url, "other", ProxyConfig()).model == "other"
+    with listed("a", "b") as server, pytest.raises(InputError, match="there are: a, b"):
+        source_of(server.url, None, ProxyConfig())
+
+
+def test_the_help_has_examples():
+    shown = mpo_here("proxy", "--help").stdout
+    assert "--upstream" in shown and "mpo proxy plans.jsonl" in shown
