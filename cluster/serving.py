@@ -318,6 +318,8 @@ def _llm_config(
     engine_kwargs: dict[str, Any] = {
         "max_model_len": model.max_model_len,
         "enable_prefix_caching": True,
+        # Answers say how much of their prompt was in the cache.
+        "enable_prompt_tokens_details": True,
         "enable_lora": engine.adapters,
         # Nobody reads them, and every step of the engine counts for them.
         "disable_log_stats": True,

@@ -36,6 +36,8 @@ class Reply:
     """The answer does not go on from the beginning that it was given, but stands by itself."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int | None = None
+    """Of the prompt's, those that the server found in its cache; None where it does not say."""
 
 
 def read_completion(
@@ -94,8 +96,14 @@ def replies_of(body: Any, prefix: str = "") -> list[Reply]:
     # Servers give the tokens of all samples as one sum: the first reply carries it.
     usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
     prompt, completion = (_count(usage.get(f"{kind}_tokens")) for kind in ("prompt", "completion"))
+    details = usage.get("prompt_tokens_details")
+    told = details.get("cached_tokens") if isinstance(details, dict) else None
+    cached = None if told is None else _count(told)
     first, *others = replies
-    return [replace(first, prompt_tokens=prompt, completion_tokens=completion), *others]
+    counted = replace(
+        first, prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached
+    )
+    return [counted, *others]
 
 
 _FILTERS = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content")

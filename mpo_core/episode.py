@@ -198,6 +198,7 @@ async def run_episode(
     start = "" if protocol.thoughts else "Action:"
     score, success, invalid = 0.0, False, 0
     prompt_tokens = completion_tokens = 0
+    cached_tokens: int | None = None
     end: EndReason | None = None
 
     while end is None:
@@ -226,6 +227,8 @@ async def run_episode(
             break
         prompt_tokens += reply.prompt_tokens
         completion_tokens += reply.completion_tokens
+        if reply.cached_tokens is not None:
+            cached_tokens = (cached_tokens or 0) + reply.cached_tokens
 
         # A model that began anew has said all of its turn itself.
         text, action, fault = read_action(reply.text if reply.whole else start + reply.text)
@@ -275,5 +278,6 @@ async def run_episode(
         end=end,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
+        cached_tokens=cached_tokens,
         seconds=round(time.monotonic() - started, 3),
     )

@@ -123,6 +123,8 @@ class Episode(Record):
     end: EndReason
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int | None = None
+    """Of the prompts', those that the engine found in its cache; None where it does not say."""
     seconds: float = 0.0
 
     @property

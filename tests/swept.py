@@ -7,11 +7,12 @@ NAMES = ["small-seed0", "small-seed1"]
 
 
 def mlflow_runs(folder: Path) -> dict[str, dict]:
-    """Name -> status and parent's name."""
+    """Name -> status and parent's name, of whole runs and sweeps."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    found = client.search_runs([client.get_experiment_by_name("mpo").experiment_id])
+    everything = client.search_runs([client.get_experiment_by_name("mpo").experiment_id])
+    found = [run for run in everything if run.data.tags["mpo.kind"] in ("run", "sweep")]
     names = {run.info.run_id: run.info.run_name for run in found}
     return {
         run.info.run_name: {

@@ -1,4 +1,5 @@
-"""Curves of episodes while they are played: how many are done, what they earn, how fast it goes."""
+"""Curves of episodes while they are played: how many are done, what they earn, how fast it goes,
+and how much of the prompts the engine had in its cache, where it says so."""
 
 import time
 from collections.abc import Iterable
@@ -21,7 +22,10 @@ class Pace:
         self._tracker = tracker
         rewards = list(earned)
         self._episodes, self._reward = len(rewards), sum(rewards)
-        self._tokens = self._steps = 0
+        self._begin_point()
+
+    def _begin_point(self) -> None:
+        self._tokens = self._steps = self._prompted = self._cached = 0
         self._since = time.monotonic()
 
     def episode(self, episode: Episode) -> None:
@@ -30,6 +34,9 @@ class Pace:
         self._reward += episode.reward
         self._tokens += episode.completion_tokens
         self._steps += episode.steps
+        if episode.cached_tokens is not None:
+            self._prompted += episode.prompt_tokens
+            self._cached += episode.cached_tokens
         if time.monotonic() - self._since >= EVERY_S:
             self._point()
 
@@ -42,9 +49,10 @@ class Pace:
             "tokens_per_s": self._tokens / seconds,
             "env_steps_per_s": self._steps / seconds,
         }
+        if self._prompted:
+            values["cache_hit_rate"] = self._cached / self._prompted
         self._tracker.log_metrics(values, step=self._episodes)
-        self._tokens = self._steps = 0
-        self._since = time.monotonic()
+        self._begin_point()
 
     def __enter__(self) -> "Pace":
         return self

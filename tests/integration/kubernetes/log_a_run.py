@@ -14,7 +14,7 @@ runs = Path(sys.argv[1])
 run = runs / "tracked"
 (run / "report").mkdir(parents=True)
 (run / "report" / "report.md").write_text("# Done\n")
-tracker = MlflowTracker(TrackingConfig(), runs, run, {"training.beta": 0.1})
+tracker = MlflowTracker(TrackingConfig(system_metrics=False), runs, run, {"training.beta": 0.1})
 for step, loss in enumerate((3.0, 2.0, 1.0)):
     tracker.log_metrics({"loss": loss}, step)
 tracker.log_table("pairs", [{"task": "a", "margin": 0.5}])

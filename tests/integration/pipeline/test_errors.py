@@ -1,24 +1,18 @@
 """What a user gets wrong ends in one line on stderr and exit code 2, and leaves nothing behind."""
 
 import json
-import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-import httpx
 import pytest
 
 from jobs.configs import PRESETS
 from mpo_core.hardware import free_port
 from tests.commandline import mpo, mpo_here
-from tests.small_run import HERE, episodes, finish, start, write_config
+from tests.small_run import HERE, episodes, start, write_config
+from tests.tracking_server import tracking_server
 
 
 def assert_one_line(answer: subprocess.CompletedProcess, says: str) -> None:
@@ -105,37 +99,8 @@ def test_a_run_that_is_told_to_end_tidies_up_and_says_how_it_goes_on(tmp_path):
     assert "the same command goes on from there" in errors.splitlines()[-1]
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     [experiment] = [e.experiment_id for e in client.search_experiments() if e.name != "Default"]
-    assert [found.info.status for found in client.search_runs([experiment])] == ["KILLED"]
-
-
-@contextmanager
-def tracking_server(folder: Path, port: int) -> Iterator[str]:
-    """An MLflow server over a folder's store."""
-    options = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--port={port}"]
-    options += [f"--artifacts-destination={folder}/artifacts", "--workers=1"]
-    with (folder / "server.log").open("a") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", *options],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
-    try:
-        while not answers(f"{url}/health"):
-            assert time.monotonic() < deadline, (folder / "server.log").read_text()[-2000:]
-            time.sleep(0.2)
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).is_success
-    except httpx.TransportError:
-        return False
+    found = {run.info.run_name: run.info.status for run in client.search_runs([experiment])}
+    assert found.pop(run.name) == "KILLED" and set(found.values()) <= {"KILLED", "FINISHED"}
 
 
 @pytest.mark.long
@@ -145,25 +110,21 @@ def test_a_lost_tracking_server_costs_no_episode_and_no_report(tmp_path, monkeyp
     config = write_config(tmp_path, cluster=HERE, tracking={"enabled": True})
     port, run = free_port(), tmp_path / "small"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     with tracking_server(tmp_path, port):
         process = start(config)
         while not (run / "episodes" / "scoring.jsonl").exists():
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.1)
     _, errors = process.communicate(timeout=300)
-    answer = subprocess.CompletedProcess(process.args, process.returncode, stderr=errors)
-    assert_one_line(answer, f"tracking.uri: http://127.0.0.1:{port}")
+    assert process.returncode == 0, errors[-2000:]
+    assert f"`mpo track sync {run}` sends them" in errors.splitlines()[-1]
     assert (run / "report" / "summary.json").is_file()
-    ledger = (run / "episodes" / "scoring.jsonl").read_bytes()
 
     with tracking_server(tmp_path, port) as url:
-        finish(start(config))
+        assert mpo("track", "sync", str(run)).returncode == 0
         logged = MlflowClient(url).get_run((run / "mlflow_run_id").read_text())
     assert logged.info.status == "FINISHED"
-    assert logged.data.metrics["expert/mean_reward"] == 1
-    assert (run / "episodes" / "scoring.jsonl").read_bytes() == ledger
+    assert logged.data.metrics["mean_reward/expert"] == 1
 
 
 def test_stages_without_what_they_stand_on_say_what_to_run_first(tmp_path):
