@@ -33,7 +33,7 @@ def run_name(file: Path) -> str:
     return name or "given"
 
 
-def _runs_beside(path: Path) -> list[str]:
+def runs_beside(path: Path) -> list[str]:
     """The runs in the folder in which one was looked for, as they are given."""
     return [str(run) for run in path.parent.glob("*") if RunFolder(run).config.is_file()]
 
@@ -49,6 +49,6 @@ def _find(source: str) -> Path:
     preset = PRESETS / f"{source}.yaml"
     if not preset.is_file():
         names = preset_names()
-        known = meant(source, [*names, *_runs_beside(path)]) or f" ({', '.join(names)})"
+        known = meant(source, [*names, *runs_beside(path)]) or f" ({', '.join(names)})"
         raise InputError(f"{source}: neither a .yaml file, nor a run's folder, nor a preset{known}")
     return preset

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.configs import runs_beside
 from jobs.origins import note_beginning
 from mpo_core.config import Config, deciding, load_config
 from mpo_core.errors import InputError
 from mpo_core.files import whole_folder
+from mpo_core.likeness import meant
 from mpo_core.run_folder import RunFolder
 
 SHOWN = 8
@@ -61,7 +63,8 @@ def check_beginning(folder: Path, *new: Path) -> None:
         InputError: it is no run's, or is that of one of the new ones.
     """
     if not RunFolder(folder).config.is_file():
-        raise InputError(f"--from {folder}: not a run's folder: it has no config.yaml")
+        hint = meant(str(folder), runs_beside(folder))
+        raise InputError(f"--from {folder}: not a run's folder{hint}: it has no config.yaml")
     if folder.resolve() in [one.resolve() for one in new]:
         raise InputError(
             f"--from {folder}: this very run, which goes on without --from; another one needs "

@@ -1,7 +1,7 @@
 """What is said of names that are not known, and of values that are not right."""
 
 import re
-from string import ascii_lowercase
+import string
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from jobs.cli import main
 from jobs.commands import results
 from jobs.configs import named_config
+from jobs.same_run import check_beginning
 from mpo_core.config.faults import plainly
 from mpo_core.errors import InputError
 from mpo_core.likeness import meant
 from tests.viewed_run import viewed_run
 
-WORDS = st.lists(st.sampled_from(ascii_lowercase), min_size=4, max_size=10, unique=True).map(
-    "".join
-)
+WORDS = st.lists(st.sampled_from(string.ascii_lowercase), min_size=4, unique=True).map("".join)
+"""Of letters that differ: which of several like ones stands for which is a matter of its own."""
 
 
 def said(capsys, *arguments) -> str:
@@ -28,7 +28,7 @@ def said(capsys, *arguments) -> str:
     return " ".join(re.sub(r"[╭─│╰╮╯]", " ", capsys.readouterr().err).split())
 
 
-@given(WORDS, st.integers(0, 9), st.lists(WORDS, max_size=4))
+@given(WORDS, st.integers(0, 25), st.lists(WORDS, max_size=4))
 def test_a_name_with_one_letter_amiss_is_recognised(name, place, others):
     place %= len(name)
     amiss = name[:place] + "_" + name[place + 1 :]
@@ -71,6 +71,8 @@ def test_a_config_of_a_runs_name_that_is_nearly_one_is_recognised(tmp_path):
     (viewed_run(tmp_path / "mine-3") / "config.yaml").touch()
     with pytest.raises(InputError, match=rf"\(did you mean {tmp_path}/mine-3\?\)"):
         named_config(f"{tmp_path}/mine-4")
+    with pytest.raises(InputError, match=rf"run's folder \(did you mean {tmp_path}/mine-3\?\):"):
+        check_beginning(tmp_path / "mine-4")
 
 
 @pytest.mark.parametrize(
