@@ -35,11 +35,26 @@ def report(
 @app.command(
     epilog="Example: `mpo serve demo-llm cluster.http_port=8000`, then\n\n"
     '`curl localhost:8000/v1/chat/completions -H "Content-Type: application/json" '
-    '-d \'{"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}\'`'
+    '-d \'{"model": "smollm2", "messages": [{"role": "user", "content": "Hello"}]}\'`\n\n'
+    "`mpo serve runs/mine --proxy self` (its agent, to which each new conversation comes with a "
+    "plan of its planner)\n\n"
+    "`mpo serve runs/mine --proxy http://HOST:8000/v1 proxy.port=8100` (another server's)"
 )
-def serve(config: ConfigArgument, overrides: Overrides = None) -> None:
+def serve(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    *,
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="UPSTREAM",
+            help="Also a proxy that gives conversations plans of the planner, before the server at "
+            "this URL; `self` for the models served here. See `mpo proxy`.",
+        ),
+    ] = None,
+) -> None:
     """Serve the config's models on loopback until Ctrl-C."""
     from jobs.serve import serve_until_interrupted
 
     with opened_run(config, overrides) as opened:
-        serve_until_interrupted(opened, lambda line: console.print(line, soft_wrap=True))
+        serve_until_interrupted(opened, lambda line: console.print(line, soft_wrap=True), proxy)

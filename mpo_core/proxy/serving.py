@@ -110,13 +110,18 @@ def application() -> ASGIApp:
     told = json.loads(os.environ[SETTINGS])
     config = validated(ProxyConfig, told["config"], "proxy")
     if config.workers > 1:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        end_with_parent()
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     key, upstream_key = keys_of(config)
     prompts_dir = Path(told["prompts_dir"]) if told["prompts_dir"] else None
     return proxy_app(
         config, told["upstream"], key=key, upstream_key=upstream_key, prompts_dir=prompts_dir
     )
+
+
+def end_with_parent() -> None:
+    """Have this process stopped when the one that started it ends, however that does."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def keys_of(config: ProxyConfig) -> tuple[str, str]:

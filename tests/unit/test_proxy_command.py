@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from jobs.configs import named_config
 from jobs.proxy import planners_of, source_of
+from jobs.serve import served_planners
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
 from mpo_core.proxy.planners import Planners, Source, write_planners
@@ -67,3 +69,18 @@ def test_the_only_model_of_a_server_is_the_planner(monkeypatch):
 def test_the_help_has_examples():
     shown = mpo_here("proxy", "--help").stdout
     assert "--upstream" in shown and "mpo proxy plans.jsonl" in shown
+
+
+def test_planners_that_a_config_serves_answer_at_this_starts_address(tmp_path):
+    config = named_config("demo-llm", [f"proxy.folder={tmp_path}"])
+    name = config.planner.model
+    first = served_planners(config, "http://127.0.0.1:1/v1", "base", name)
+    assert (first.current, first.versions["base"].endpoint) == ("base", "http://127.0.0.1:1/v1")
+    learnt = Source(folder=tmp_path / "v2")
+    known = first.model_copy(update={"current": "v2", "versions": {**first.versions, "v2": learnt}})
+    write_planners(tmp_path, known)
+    again = served_planners(config, "http://127.0.0.1:2/v1", "base", name)
+    assert again.current == "v2" and again.versions["v2"] == learnt
+    assert again.versions["base"].endpoint == "http://127.0.0.1:2/v1"
+    trained = served_planners(config, "http://127.0.0.1:2/v1", "mpo", f"{name}:mpo")
+    assert trained.current == "mpo" and trained.versions["mpo"].model == f"{name}:mpo"

@@ -17,13 +17,15 @@ from transformers import AutoModelForCausalLM
 from cluster.backend import ClusterBackend
 from jobs.configs import named_config
 from mpo_core.chat import ChatRequest
+from mpo_core.endpoint import CONTINUATION
 from mpo_core.envs.scienceworld import ScienceWorld
 from mpo_core.episode import EpisodeProtocol, EpisodeRequest
 from mpo_core.errors import ContextFull
 from mpo_core.ledger import Ledger, read_records
-from mpo_core.prompts import load_prompts, plan_block
+from mpo_core.prompts import Prompts, load_prompts, plan_block
 from mpo_core.rollout import play_owed
 from mpo_core.types import Episode, Plan
+from tests.planning_proxy import file_of_plans, planning_proxy
 from tests.processes import command_line, descendants, gone
 from tests.tiny_chat import make_chat_model, prompt_texts
 
@@ -268,6 +270,21 @@ def test_only_published_versions_are_served(backend, adapter, tmp_path):
     answer = post(backend, HELLO, headers={"serve_multiplexed_model_id": names[0]})
     assert said(answer) == said(post(backend, HELLO))
     (folder / "leads-out").unlink()
+
+
+@pytest.mark.parametrize("mode", ["query", "thought"])
+def test_the_planning_proxy_stands_before_the_engines(mode, backend, tmp_path):
+    plans = file_of_plans(tmp_path, {"Hello": PLANS[1]})
+    with planning_proxy(tmp_path, backend.url, planners=plans, mode=mode) as proxy:
+        given = proxy.ask(HELLO | {"model": "tiny"})
+        off = proxy.ask(HELLO | {"model": "tiny"}, x_mpo_plan="off")
+    prefix = Prompts.reply_prefix(PLANS[1], mode)
+    asked = f"Hello\n\n{plan_block(PLANS[1])}" if mode == "query" else "Hello"
+    messages = [{"role": "user", "content": asked}]
+    messages += [{"role": "assistant", "content": prefix}] if prefix else []
+    straight = post(backend, HELLO | {"messages": messages} | (CONTINUATION if prefix else {}))
+    assert said(given) == said(straight) and given.headers["x-mpo-arm"] == "v1"
+    assert said(off) == said(post(backend, HELLO)) and off.headers["x-mpo-plan"] == "off"
 
 
 def schema(**described) -> dict:

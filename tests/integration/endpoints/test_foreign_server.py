@@ -9,13 +9,16 @@ import time
 from contextlib import suppress
 
 import httpx
+import openai
 import pytest
 
 from mpo_core.builtin_models import resolve_source
 from mpo_core.hardware import free_port
 from mpo_core.ledger import read_records
+from mpo_core.proxy.planners import Source
 from mpo_core.types import Episode
 from tests.commandline import mpo
+from tests.planning_proxy import planning_proxy, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,27 @@ def test_a_whole_run_against_vllm_serve_with_and_without_a_given_beginning(
     summary = json.loads((run / "report" / "summary.json").read_text())
     assert {row["arm"] for row in summary["conduct"]} == {"scoring", "none", "base"}
     assert sum(episode.completion_tokens for episode in played) > 0
+
+
+def test_the_planning_proxy_before_it_has_its_model_plan_and_answer(server, tmp_path):
+    """As a newcomer begins: one server is planner and agent's model at once."""
+    planner = Source(endpoint=server, model="smol")
+    asked = [{"role": "user", "content": "Make a cup of tea in the kitchen."}]
+    with planning_proxy(tmp_path, server, planners=planner, planner_timeout_s=120) as proxy:
+        client = openai.OpenAI(base_url=proxy.url, api_key="none", timeout=300)
+        whole = client.chat.completions.with_raw_response.create(
+            model="smol", messages=asked, max_tokens=24, temperature=0, logprobs=True
+        )
+        plan, arm = whole.headers["x-mpo-plan"], whole.headers["x-mpo-arm"]
+        chunks = client.chat.completions.create(
+            model="smol", messages=asked, max_tokens=24, temperature=0, stream=True
+        )
+        streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        with proxy.store() as store:
+            [kept] = store.conversations()
+            wait_until(lambda: store.usage()[kept.id].requests == 2)
+            assert store.usage()[kept.id].completion_tokens >= 24
+    assert arm == "v1" and kept.plan_id == (None if plan == "none" else plan)
+    assert kept.plan or kept.why.startswith("no plan"), "a model this small may write none"
+    completion = whole.parse()
+    assert streamed == completion.choices[0].message.content and completion.choices[0].logprobs
