@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from mpo_core.chat import ChatModel, ChatRequest
+from mpo_core.completions import Reply
 from mpo_core.config import AgentConfig
 from mpo_core.envs.base import Environment, Suite
 from mpo_core.errors import ContextFull, InputError
@@ -197,8 +198,7 @@ async def run_episode(
     plan_prefix = prompts.reply_prefix(plan, protocol.plan_mode)
     start = "" if protocol.thoughts else "Action:"
     score, success, invalid = 0.0, False, 0
-    prompt_tokens = completion_tokens = 0
-    cached_tokens: int | None = None
+    replies: list[Reply] = []
     end: EndReason | None = None
 
     while end is None:
@@ -225,10 +225,7 @@ async def run_episode(
                 ) from error
             end = "context"
             break
-        prompt_tokens += reply.prompt_tokens
-        completion_tokens += reply.completion_tokens
-        if reply.cached_tokens is not None:
-            cached_tokens = (cached_tokens or 0) + reply.cached_tokens
+        replies.append(reply)
 
         # A model that began anew has said all of its turn itself.
         text, action, fault = read_action(reply.text if reply.whole else start + reply.text)
@@ -276,8 +273,13 @@ async def run_episode(
         reward=score,
         success=success,
         end=end,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        cached_tokens=cached_tokens,
+        prompt_tokens=sum(reply.prompt_tokens for reply in replies),
+        completion_tokens=sum(reply.completion_tokens for reply in replies),
+        cached_tokens=_cached(replies),
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _cached(replies: Sequence[Reply]) -> int | None:
+    told = [reply.cached_tokens for reply in replies if reply.cached_tokens is not None]
+    return sum(told) if told else None
