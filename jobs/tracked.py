@@ -23,8 +23,9 @@ from mpo_core.inert import inert
 from mpo_core.report.page import against_reference, headline, table_rows
 from mpo_core.run_folder import RunFolder
 from mpo_core.tracking import Dataset, PlannerVersion
+from mpo_core.tracking.assets import dataset
 from mpo_core.tracking.traces import trace_of
-from mpo_core.tracking.tracker import DESCRIPTION, dataset
+from mpo_core.tracking.tracker import DESCRIPTION
 from mpo_core.types import EpisodeFigures, Plan, PreferencePair, content_hash
 
 TRAINED = re.compile(r"sft|rft|pg|shuffled|mpo(-\d+)?")

@@ -16,7 +16,7 @@ from mpo_core.config import TrainingConfig, deciding
 from mpo_core.demonstrations import best_plans, of_episode, of_plan
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
-from mpo_core.tracking.tracker import dataset
+from mpo_core.tracking.assets import dataset
 from mpo_core.training.settings import Objective, TrainingJob
 from mpo_core.types import (
     Demonstration,

@@ -260,7 +260,6 @@ async def run_episode(
             content = prompts.observation(await listed(observation), plan, protocol.plan_mode)
             messages.append({"role": "user", "content": content})
 
-    cached = [reply.cached_tokens for reply in replies if reply.cached_tokens is not None]
     return Episode(
         key=request.key,
         task_id=request.task.id,
@@ -276,6 +275,11 @@ async def run_episode(
         end=end,
         prompt_tokens=sum(reply.prompt_tokens for reply in replies),
         completion_tokens=sum(reply.completion_tokens for reply in replies),
-        cached_tokens=sum(cached) if cached else None,
+        cached_tokens=_cached(replies),
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _cached(replies: Sequence[Reply]) -> int | None:
+    told = [reply.cached_tokens for reply in replies if reply.cached_tokens is not None]
+    return sum(told) if told else None

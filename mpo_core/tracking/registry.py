@@ -25,7 +25,7 @@ def register(client: Any, planner: dict[str, Any], key: str, run_id: str) -> Non
 
     Args:
         client: an `MlflowClient`.
-        planner: as `mpo_core.tracking.tracker.PlannerVersion` holds it.
+        planner: as `mpo_core.tracking.assets.PlannerVersion` holds it.
         key: of the run in its queue.
     """
     name = planner["model"]

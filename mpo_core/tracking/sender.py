@@ -159,9 +159,7 @@ class Sender:
         import mlflow  # noqa: F401  The thread's seconds of imports do not count.
 
         if self._answered.wait(wait_s) and self._fault:
-            fault = self._fault
-            self._abandon()
-            raise fault
+            raise self._fault
         if self._trouble:
             log.warning(
                 "MLflow does not answer (%s); the run goes on, and what it logs is sent when it "
@@ -183,12 +181,12 @@ class Sender:
         self._queue.wake()
         self._thread.join(wait_s)
         hangs = self._thread.is_alive()
-        self._abandon()
+        self.abandon()
         return self._way.unsent(), self._trouble or (
             f"no answer within {wait_s:g} s" if hangs else "not taken"
         )
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """A thread that hangs does nothing more when it comes back."""
         self._left = True
         self._closing.set()

@@ -12,7 +12,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,7 @@ from mpo_core.config import TrackingConfig
 from mpo_core.files import write_text
 from mpo_core.inert import inert
 from mpo_core.run_folder import RunFolder
+from mpo_core.tracking.assets import Dataset, PlannerVersion
 from mpo_core.tracking.faults import check_address
 from mpo_core.tracking.known import IDENTITY, Known
 from mpo_core.tracking.queue import Entry, Queue
@@ -38,48 +39,10 @@ KIND = "mpo.kind"
 DESCRIPTION = "mlflow.note.content"
 FIRST_ANSWER_S = 10
 """As long as a run waits at its start for a store to say whether it can be used."""
+INTERRUPTED_WAIT_S = 5
 NO_METRIC_NAME = re.compile(r"[^\w./: -]", re.ASCII)
 LONGEST = {"name": 250, "param": 6000, "tag": 8000}
 """Characters that MLflow keeps."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What a run has read, by its content."""
-
-    name: str
-    digest: str
-    """A hash of the content, at most 36 characters."""
-    rows: int
-    path: str
-    context: str
-    """What for, such as `training`."""
-
-
-def dataset(path: Path, context: str) -> Dataset:
-    """A file of lines as a run has read it; its name is that of its folder and its own."""
-    content = path.read_bytes()
-    digest = sha256(content).hexdigest()[:20]
-    name = f"{path.parent.name}/{path.stem}"
-    return Dataset(name, digest, content.count(b"\n"), str(path), context)
-
-
-@dataclass(frozen=True)
-class PlannerVersion:
-    """A trained planner, as it is registered."""
-
-    model: str
-    """Name that all versions of it are registered under."""
-    version: str
-    """The planner's in its run, such as `mpo-2`."""
-    folder: Path
-    """Of its weights."""
-    upload: bool
-    """Whether they are sent; else MLflow is told where they lie."""
-    tags: dict[str, str]
-    measured_on: str
-    """Hash of tasks and agent: versions are compared that were measured on the same."""
-    mean_reward: float
 
 
 class Tracker(Protocol):
@@ -197,18 +160,17 @@ class MlflowTracker:
         address = Address.of(config.uri, config.experiment, runs_dir)
         check_address(address.uri)
         self._config, self._run_dir = config, run_dir
-        self._queue = Queue(run_dir).__enter__()
-        try:
+        with ExitStack() as opened:
+            self._queue = opened.enter_context(Queue(run_dir))
             self._known = Known()
             for entry, _ in self._queue.entries():
                 self._known.new(entry)
             self._begin(address, params, identity, tags or {}, kind)
             self._sender = Sender(self._queue, run_dir, address)
+            opened.callback(self._sender.abandon)
             self._sender.start()
             self._sender.require_usable(FIRST_ANSWER_S)
-        except BaseException:
-            self._queue.__exit__()
-            raise
+            opened.pop_all()
         self._system = SystemMetrics(self._log_system) if config.system_metrics else None
         if self._system:
             # A run of its own: on the pipeline run, MLflow would show the load before the results.
@@ -286,14 +248,17 @@ class MlflowTracker:
     def end(self, status: str) -> None:
         while self._runs:
             self._leave(self._runs.pop(), status)
-        self.close()
+        # Who interrupts a run is not to wait, and may kill it soon.
+        wait_s = self._config.wait_s
+        self.close(wait_s if status == "FINISHED" else min(wait_s, INTERRUPTED_WAIT_S))
 
-    def close(self) -> None:
-        """Wait for what is not sent yet, at most `tracking.wait_s`, and say what is left then."""
+    def close(self, wait_s: float | None = None) -> None:
+        """Wait for what is not sent yet, at most so long or `tracking.wait_s`, and say what is left
+        then."""
         if self._system:
             self._system.stop()
             self._leave(self._machine, "FINISHED")
-        unsent, why = self._sender.stop(self._config.wait_s)
+        unsent, why = self._sender.stop(self._config.wait_s if wait_s is None else wait_s)
         self._queue.__exit__()
         if unsent:
             log.warning(

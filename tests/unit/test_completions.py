@@ -74,6 +74,24 @@ def test_answer_reasoning_and_fault_of_a_message(message, ended, text, reasoning
 def test_tokens_are_counted_where_they_are_told(usage, counts):
     [reply] = replies_of(completion({"content": "a"}) | {"usage": usage})
     assert (reply.prompt_tokens, reply.completion_tokens) == counts
+    assert reply.cached_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("details", "cached"),
+    [
+        ({"cached_tokens": 5}, 5),
+        ({"cached_tokens": 0}, 0),
+        ({"cached_tokens": None}, None),
+        ({"audio_tokens": 1}, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_what_the_cache_had_is_known_where_it_is_told(details, cached):
+    usage = {"prompt_tokens": 7, "prompt_tokens_details": details}
+    [reply] = replies_of(completion({"content": "a"}) | {"usage": usage})
+    assert reply.cached_tokens == cached
 
 
 @pytest.mark.parametrize(

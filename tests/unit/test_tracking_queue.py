@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpo_core.config import TrackingConfig
@@ -190,6 +190,7 @@ class Killed(BaseException):
     pass
 
 
+@settings(max_examples=25, deadline=None)
 @given(killed=st.lists(st.integers(0, 12), max_size=6))
 def test_a_sender_that_is_killed_anywhere_sends_all_and_nothing_twice(logged, killed):
     """Before an entry, or after it and before it is noted."""
