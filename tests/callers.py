@@ -1,12 +1,21 @@
-"""Callers of a proxy without the proxy: conversations and their rewards, as it keeps them."""
+"""Callers of a proxy without the proxy: conversations and their rewards, as it keeps them; and runs
+that learn from these without weights."""
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from jobs.pipeline import run_pipeline
+from jobs.run import Run
 from mpo_core.config import Config, parse_config
-from mpo_core.proxy.planners import Planners, Source, write_planners
+from mpo_core.local import LocalBackend
+from mpo_core.proxy.planners import Planners, Source, read_planners, write_planners
 from mpo_core.proxy.records import OFF, Conversation, Feedback, task_of
 from mpo_core.proxy.store import Store
+from mpo_core.training.run import TrainingSummary
+from mpo_core.training.settings import TrainingJob
 from mpo_core.types import Plan
 
 GOOD, POOR = "Step 1: Knock.\nStep 2: Enter.", "Step 1: Knock.\nStep 2: Wait."
@@ -86,3 +95,44 @@ def conversation(
         mode="query",
         begun=begun,
     )
+
+
+def versions(folder: Path) -> Planners:
+    found = read_planners(folder / "proxy")
+    assert found is not None
+    return found
+
+
+class TrainsByName(LocalBackend):
+    """A training leaves its summary and no weights."""
+
+    jobs: list[TrainingJob]
+
+    def __init__(self, asked: Config) -> None:
+        super().__init__(asked)
+        self.jobs = []
+
+    def source(self, name: str) -> str:
+        return f"org/{name}"
+
+    def fingerprint(self, name: str) -> str:
+        return name
+
+    def trained_fingerprint(self, base: str, folder: Path) -> str:
+        return f"{base}+{folder.name}"
+
+    def train(self, job: TrainingJob, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        self.jobs.append(job)
+        row = {"step": 1, "max_steps": 1, "loss": 0.5}
+        figures = dict.fromkeys((field.name for field in fields(TrainingSummary)), 0)
+        summary = figures | {"tag": job.tag, "objective": job.objective, "curve": [row]}
+        summary |= {"metrics": {}, "dropped": {}, "warnings": [], "validation": []}
+        job.out.mkdir(parents=True, exist_ok=True)
+        (job.out / "training.json").write_text(json.dumps(summary))
+        return summary
+
+
+def worked(asked: Config) -> tuple[dict, list[TrainingJob]]:
+    """The summary of a run, and the trainings that it did."""
+    with Run(asked) as run:
+        return run_pipeline(run), run.backend.jobs

@@ -9,10 +9,11 @@ from jobs.evaluate import Found, published
 from jobs.feedback.learning import Learning
 from jobs.feedback.pull import FEEDBACK, Pulled, counted
 from jobs.run import Run
+from jobs.tasks import set_apart
 from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.proxy.differences import compared, differences, in_order
 from mpo_core.proxy.episodes import Assignment
-from mpo_core.types import Demonstration, EpisodeFigures, PreferencePair
+from mpo_core.types import EpisodeFigures, PreferencePair
 
 
 def report(
@@ -28,7 +29,7 @@ def report(
     """
     arms = counted(run, pulled.arms)
     resamples = run.config.evaluation.bootstrap
-    attempts = attempts_of(pulled, arms, _trained_on(run, rounds))
+    attempts = attempts_of(pulled, arms, _trained_on(run, pulled, rounds))
     results = task_results(attempts, run.config.seed)
     order = in_order(one.arm for one in attempts)
     statistics = compare(results, resamples, compared(order)) | {
@@ -59,7 +60,7 @@ def attempts_of(
     """Episodes as attempts of their arms, the arm without plans first.
 
     Args:
-        trained_on: ids of tasks that a planner has learnt from, which are `seen`, others `unseen`.
+        trained_on: ids of tasks that are `seen`; others are `unseen`.
     """
     tasks = {
         task.id: task.model_copy(update={"split": "seen" if task.id in trained_on else "unseen"})
@@ -85,16 +86,22 @@ def _one_after_the_other(arms: Sequence[Assignment], order: Sequence[str]) -> li
     ]
 
 
-def _trained_on(run: Run, rounds: Sequence[Learning]) -> set[str]:
-    """The tasks that the planners of the rounds have learnt from."""
+def _trained_on(run: Run, pulled: Pulled, rounds: Sequence[Learning]) -> set[str]:
+    """The tasks whose feedback a version has learnt from that has conversations by now.
+
+    Those whose plans all tied are among them: to leave them to the other tasks would make these
+    the ones that plans make no difference to.
+    """
+    versions = {one.arm for one in pulled.arms}
+    apart = {task.id for task in set_apart(pulled.tasks, run.config.validation)}
     found: set[str] = set()
     for one in rounds:
-        if run.config.feedback.train == "rft":
-            shown = run.records(run.files.demonstrations(one.planner), Demonstration)
-            found |= {row.task_id for row in shown}
-        else:
+        if one.version in versions:
+            learnt = counted(run, pulled.arms[one.first : one.end])
+            scored = {episode.task_id for episode in learnt if episode.plan_id}
             pairs = run.records(run.files.pairs(one.number), PreferencePair)
-            found |= {row.task_id for row in pairs}
+            # Which tasks are set apart changes a little as tasks come.
+            found |= (scored - apart) | {pair.task_id for pair in pairs}
     return found
 
 

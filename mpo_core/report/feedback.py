@@ -11,7 +11,7 @@ from mpo_core.report.arms import arm_name
 ARMS = (
     "Mean reward that callers have reported, of the conversations that were drawn into each arm, "
     "with its 95% bootstrap interval over tasks. A conversation that was to have a plan and got "
-    "none counts for its arm. `seen` are tasks that a planner of this run was trained on."
+    "none counts for its arm. `seen` are tasks whose feedback one of these versions was trained on."
 )
 DIFFERENCES = (
     "Mean reward of the one minus that of the other, with 95% bootstrap intervals over tasks: task "

@@ -1,82 +1,25 @@
 """A run on callers' feedback, round by round: all but the trainings' own work, which leave a
 summary where weights would be."""
 
-import json
 import re
-import time
-from collections.abc import Callable
-from dataclasses import fields
-from html import unescape
-from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from jobs.feedback.learning import load_rounds
-from jobs.pipeline import run_pipeline
 from jobs.run import Run
-from jobs.view.app import viewer
-from mpo_core.config import Config, parse_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
-from mpo_core.local import LocalBackend
-from mpo_core.proxy.planners import Canary, Planners, Source, read_planners, write_planners
+from mpo_core.proxy.planners import Canary, Planners, Source, write_planners
 from mpo_core.proxy.records import OFF
-from mpo_core.proxy.store import Store
 from mpo_core.scoring import load_scores
-from mpo_core.training.run import TrainingSummary
-from mpo_core.training.settings import TrainingJob
 from mpo_core.types import Demonstration, Episode, PreferencePair
-from tests.callers import GOOD, POOR, begin, config, talk
-from tests.commandline import mpo_here
-
-
-class TrainsByName(LocalBackend):
-    """A training leaves its summary and no weights."""
-
-    jobs: list[TrainingJob]
-
-    def __init__(self, asked: Config) -> None:
-        super().__init__(asked)
-        self.jobs = []
-
-    def source(self, name: str) -> str:
-        return f"org/{name}"
-
-    def fingerprint(self, name: str) -> str:
-        return name
-
-    def trained_fingerprint(self, base: str, folder: Path) -> str:
-        return f"{base}+{folder.name}"
-
-    def train(self, job: TrainingJob, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        self.jobs.append(job)
-        row = {"step": 1, "max_steps": 1, "loss": 0.5}
-        figures = dict.fromkeys((field.name for field in fields(TrainingSummary)), 0)
-        summary = figures | {"tag": job.tag, "objective": job.objective, "curve": [row]}
-        summary |= {"metrics": {}, "dropped": {}, "warnings": [], "validation": []}
-        job.out.mkdir(parents=True, exist_ok=True)
-        (job.out / "training.json").write_text(json.dumps(summary))
-        return summary
+from tests.callers import GOOD, POOR, TrainsByName, begin, config, talk, versions, worked
 
 
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch):
     monkeypatch.setattr("jobs.run._backend", TrainsByName)
     monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)
-
-
-def worked(asked: Config) -> tuple[dict, list[TrainingJob]]:
-    """The summary of a run, and the trainings that it did."""
-    with Run(asked) as run:
-        return run_pipeline(run), run.backend.jobs
-
-
-def versions(folder: Path) -> Planners:
-    found = read_planners(folder / "proxy")
-    assert found is not None
-    return found
 
 
 def said(summary: dict) -> str:
@@ -272,7 +215,14 @@ def test_tasks_that_were_learnt_from_are_told_from_others(tmp_path):
     talk(tmp_path, "v1", [GOOD, POOR])
     asked = config(tmp_path, validation=0.3)
     summary, _ = worked(asked)
-    assert {row["split"]: row["n"] for row in summary["table"]} == {"seen": 7, "unseen": 3}
+    # Of v2 there is no conversation yet.
+    assert {row["split"]: row["n"] for row in summary["table"]} == {"unseen": 10}
+    talk(tmp_path, "v2", [GOOD])
+    summary, _ = worked(asked)
+    assert {row["split"]: row["n"] for row in summary["table"] if row["arm"] == "v2"} == {
+        "seen": 7,
+        "unseen": 3,
+    }
 
 
 def test_a_planner_that_is_asked_by_other_prompts_is_not_trained(tmp_path):
@@ -288,121 +238,6 @@ def test_a_planner_that_is_asked_by_other_prompts_is_not_trained(tmp_path):
     assert versions(tmp_path).versions["v2"].env == "alfworld"
 
 
-# ---------------------------------------------------------------------------- the command line
-
-
-def settings_of(folder: Path, asked: Config) -> str:
-    path = folder / "mine.yaml"
-    path.write_text(asked.model_dump_json(exclude_defaults=True))
-    return str(path)
-
-
-def mpo(*arguments: str) -> str:
-    """What a command that ends well says, in one line."""
-    done = mpo_here(*arguments)
-    assert done.returncode == 0, done.stderr
-    return " ".join(done.stdout.split())
-
-
-def test_the_stages_alone_do_what_the_whole_does(tmp_path):
-    begin(tmp_path)
-    talk(tmp_path, "v1", [GOOD, POOR])
-    asked = config(tmp_path)
-    path, files = settings_of(tmp_path, asked), Run(asked).files
-    assert "20 plans scored by 20 episodes" in mpo("rollout", path)
-    assert "10 pairs in" in mpo("pairs", path)
-    assert "weights in" in mpo("train", "dpo", path)
-    assert versions(tmp_path).current == "v1"
-    assert "20 conversations; 20 with a final reward" in mpo("evaluate", path)
-    done = files.planner("mpo") / "training.json"
-    before = done.stat().st_mtime_ns
-    assert "Round 1 has trained v2" in mpo("run", path)
-    assert done.stat().st_mtime_ns == before and versions(tmp_path).current == "v2"
-    assert "20 conversations, 20 rewarded" in mpo("run", path, "--dry-run")
-    assert "20 episodes" in mpo("status", str(files.path))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "fault"),
-    [
-        (["plans", "CONFIG"], "callers' conversations"),
-        (["collect", "CONFIG"], "callers' conversations"),
-        (["train", "sft", "CONFIG"], "feedback.train says how is trained: dpo"),
-        (["run", "CONFIG", "rounds=2"], "leave rounds out"),
-        (["run", "CONFIG", "envs={alfworld: {}}"], "leave envs out"),
-        (["run", "CONFIG", "feedback.train=rft"], "rft needs planner.rft.training"),
-        (["run", "CONFIG", "planner.sft={}"], "there are no seed plans"),
-        (["run", "CONFIG", "proxy.folder=nowhere"], "no proxy has kept anything here"),
-    ],
-)
-def test_what_cannot_be_done_with_feedback_is_one_line(tmp_path, arguments, fault):
-    begin(tmp_path)
-    talk(tmp_path, "v1", [GOOD, POOR])
-    path = settings_of(tmp_path, config(tmp_path))
-    done = mpo_here(*(path if one == "CONFIG" else one for one in arguments))
-    assert done.returncode == 2 and fault in " ".join(done.stderr.split())
-
-
-def test_rollouts_still_need_an_environment():
-    tree = {"name": "a", "envs": {}, "models": {"m": {"endpoint": "http://h/v1"}}}
-    tree |= {"planner": {"model": "m"}, "agent": {"model": "m"}}
-    with pytest.raises(InputError, match="name an environment"):
-        parse_config(tree)
-
-
-def test_a_run_on_feedback_is_looked_at_compared_and_exported_as_others_are(tmp_path):
-    begin(tmp_path)
-    talk(tmp_path, "v1", [GOOD, POOR])
-    talk(tmp_path, OFF, [None])
-    with Store(tmp_path / "proxy") as store:
-        call = {"type": "function", "function": {"name": "look", "arguments": "{}"}}
-        said = [
-            {"role": "user", "content": [{"type": "text", "text": "<b>Open</b> door 0."}]},
-            {"role": "assistant", "content": None, "tool_calls": [call]},
-            {"role": "tool", "content": "A door.", "tool_call_id": "1"},
-        ]
-        store.record_messages("c0", said)
-    asked = config(tmp_path)
-    worked(asked)
-    talk(tmp_path, "v2", [GOOD])
-    worked(asked)
-    folder = asked.run_dir
-    texts = {}
-    with TestClient(viewer([folder]), "http://127.0.0.1") as client:
-        for _ in range(200):
-            state = client.get("/state", params={"run": "mine"}).json()
-            if state == {"episodes": 40, "behind": 0}:
-                break
-            time.sleep(0.05)
-        todo = ["/"]
-        while todo:
-            address = todo.pop()
-            if address not in texts:
-                answer = client.get(address)
-                texts[address] = answer.text
-                assert answer.status_code == 200 or address.startswith("/pair?"), address
-                todo += [unescape(link) for link in re.findall(r'href="(/[^"]*)"', answer.text)]
-    assert any("&lt;b&gt;Open&lt;/b&gt; door 0." in text for text in texts.values())
-    assert any("look" in text and "A door." in text for text in texts.values())
-    html = (folder / "report" / "index.html").read_text()
-    assert "Differences over all tasks" in html and "no plan (off)" in html
-    assert "expert" not in html
-    other = config(tmp_path, name="other", seed=7)
-    worked(other)
-    assert "v2" in mpo("compare", str(folder), str(other.run_dir))
-    done = mpo_here("report", str(folder), str(other.run_dir), "--out", str(tmp_path / "both"))
-    assert done.returncode == 0, done.stderr
-    episode = read_records(Run(asked).files.episodes("feedback"), Episode)[0]
-    assert "A door." in mpo("show", episode.key, str(folder))
-    assert "feedback" in mpo("doctor", settings_of(tmp_path, asked))
-    out = tmp_path / "out"
-    mpo("export", "data", str(folder), "--out", str(out))
-    assert {path.name for path in out.iterdir()} >= {
-        "feedback_metaplan_preference_pairs.json",
-        "feedback_metaplan_train_sampled_v1.jsonl",
-    }
-
-
 def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_path):
     begin(tmp_path)
     asked = config(tmp_path)
@@ -412,17 +247,3 @@ def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_pat
     assert "conversations with v2 all began after those with v1" in said(worked(asked)[0])
     talk(tmp_path, "v1", [GOOD], begun=11.0)
     assert "all began after" not in said(worked(asked)[0])
-
-
-def test_a_run_that_begins_with_a_copy_learns_anew_from_all_that_has_come(tmp_path):
-    begin(tmp_path)
-    talk(tmp_path, "v1", [GOOD, POOR], tasks=8)
-    asked = config(tmp_path)
-    worked(asked)
-    talk(tmp_path, "v2", [GOOD, POOR], tasks=10)
-    worked(asked)
-    other = config(tmp_path, name="other", training={"beta": 0.3})
-    path = settings_of(tmp_path, other)
-    assert "Round 1 has trained v4 from base" in mpo("run", path, "--from", str(asked.run_dir))
-    assert len(read_records(Run(other).files.pairs(), PreferencePair)) == 10
-    assert versions(tmp_path).current == "v4"
