@@ -60,6 +60,7 @@ bench: install
 	$(BIN)/python benchmarks/cpu_adapters.py
 	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/viewer.py
+	$(BIN)/python benchmarks/proxy.py
 
 lint: install
 	$(BIN)/ruff check
