@@ -58,7 +58,9 @@ def in_cluster(config: Config) -> Config:
     Raises:
         InputError: a setting names something that is on this machine only, or holds a password.
     """
-    local = [*_local_paths(config.model_dump(exclude={"runs_dir", "launch"}))]
+    # A proxy's folder is there only where there is a proxy.
+    elsewhere = {"runs_dir", "launch"} | ({"proxy"} if config.source == "rollouts" else set())
+    local = [*_local_paths(config.model_dump(exclude=elsewhere))]
     for name, model in config.models.items():
         source = Path(model.source or "/").expanduser()
         if not source.is_absolute() and source.exists():

@@ -69,12 +69,13 @@ def adapted_models(config: Config) -> set[str]:
 
 def resource_plan(config: Config) -> ResourcePlan:
     """What the config's phases need."""
-    served = served_models(config)
+    # With feedback, the proxy serves the planner, and the callers have their agent.
+    served = served_models(config) if config.source == "rollouts" else {}
     serving = Need(SERVE_CPUS) if served else Need(0)
     for model in served.values():
         serving += _engine_need(model)
     trainings, cluster = config.trainings, config.cluster
-    if trainings.keys() - {"agent.sft"} and config.planner.serve == "engine":
+    if served and trainings.keys() - {"agent.sft"} and config.planner.serve == "engine":
         serving += _engine_need(served[config.planner.model])
     if config.agent.sft and config.agent.sft.method == "full":
         serving += _engine_need(served[config.agent.model])

@@ -13,6 +13,7 @@ from mpo_core.config import Config, validated
 from mpo_core.envs.base import installed, suite_class
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
+from mpo_core.proxy.store import Store
 from mpo_core.types import Split
 
 PROBE_TIMEOUT_S = 30
@@ -33,6 +34,7 @@ def examine(config: Config | None = None) -> list[Check]:
     checks += [_cpus(), _memory(), _disk(config.runs_dir if config else Path("runs"))]
     if config is not None:
         checks += [*_tasks(config), _port(config), *_models(config), _room(config)]
+        checks += [_feedback(config)] if config.source == "feedback" else []
     return checks
 
 
@@ -125,6 +127,17 @@ def _tasks(config: Config) -> list[Check]:
         else:
             checks.append(Check(f"tasks of {name}", "ok", found))
     return checks
+
+
+def _feedback(config: Config) -> Check:
+    """What callers have reported."""
+    try:
+        with Store(config.proxy.folder, create=False) as store:
+            counts = store.counts()
+    except InputError as error:
+        return Check("feedback", "fault", str(error), "set proxy.folder")
+    found = f"{counts['conversations']} conversations, {counts['final']} with a final reward"
+    return Check("feedback", "ok" if counts["final"] else "warn", found)
 
 
 def _port(config: Config) -> Check:

@@ -1,13 +1,14 @@
 """Stage: the arms play the held-out tasks, and the run's report is written."""
 
 import logging
+from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
 from jobs.arms import Asked, arms_played, asked_of
 from jobs.pairs import yields
-from jobs.rollout import EVALUATION, SCORING, episode_ledger, load_plan_scores, play
+from jobs.rollout import EVALUATION, SCORING, Episodes, episode_ledger, load_plan_scores, play
 from jobs.rounds import rounds
 from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
@@ -68,22 +69,49 @@ def evaluate(run: Run, tasks: TasksOf) -> dict[str, Any]:
         SCORING: scored_episodes(run, tasks["train"], ledgers[SCORING]),
         EVALUATION: list({a.episode.key: a.episode for a in attempts}.values()),
     }
-    counts = {"plans": len(plans), "episodes": sum(map(len, played.values()))}
-    summary = _summary(run, tasks, results, counts) | {"example": example(attempts, config.seed)}
-    by_arm: dict[str, list[EpisodeFigures]] = {SCORING: played[SCORING]} if played[SCORING] else {}
-    for attempt in attempts:
+    found = compare(results, config.evaluation.bootstrap)
+    found |= {"example": example(attempts, config.seed)}
+    if config.scoring.repetitions == "auto" and played[SCORING]:
+        found["spending"] = spending(played[SCORING], config.scoring.max_repetitions)
+    agent = run.backend.fingerprint(config.agent.model)
+    return published(run, tasks, Found(agent, attempts, results, found, plans, played, ledgers))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run has come to, as far as its settings are those of now."""
+
+    agent: str
+    """Whose episodes they are."""
+    attempts: list[Attempt]
+    """Of the arms."""
+    results: list[TaskResult]
+    """What the attempts come to, task by task."""
+    statistics: dict[str, Any]
+    """Of the results (`compare`), and what else the summary is to hold."""
+    plans: list[Plan]
+    played: dict[str, list[EpisodeFigures]]
+    """Stage -> its episodes."""
+    ledgers: dict[str, Episodes]
+    """Stage -> where these stand whole."""
+
+
+def published(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
+    """Write the run's report, to its folder and the tracker; returns its summary."""
+    summary = _summary(run, tasks, found)
+    scored = found.played.get(SCORING, [])
+    by_arm: dict[str, list[EpisodeFigures]] = {SCORING: scored} if scored else {}
+    for attempt in found.attempts:
         by_arm.setdefault(attempt.arm, []).append(attempt.episode)
     summary["conduct"] = conduct(by_arm)
-    if config.scoring.repetitions == "auto" and played[SCORING]:
-        summary["spending"] = spending(played[SCORING], config.scoring.max_repetitions)
-    write_report(run.files.report, summary, results, _details(run, tasks, attempts))
+    write_report(run.files.report, summary, found.results, _details(run, tasks, found.attempts))
     shown = [
-        (stage, ledgers[stage].whole(key))
-        for stage, episodes in played.items()
+        (stage, found.ledgers[stage].whole(key))
+        for stage, episodes in found.played.items()
         # Keys are hashes: the least of them are episodes drawn by chance, the same every time.
         for key in nsmallest(SHOWN_EPISODES, (episode.key for episode in episodes))
     ]
-    _track(run, summary, plans, played, shown)
+    _track(run, summary, found.plans, found.played, shown)
     return summary
 
 
@@ -108,9 +136,7 @@ def _attempt(asked: Asked, episode: EpisodeFigures) -> Attempt:
     )
 
 
-def _summary(
-    run: Run, tasks: TasksOf, results: list[TaskResult], counts: dict[str, int]
-) -> dict[str, Any]:
+def _summary(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
     config, timings = run.config, run.timings()
     played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
     seconds = sum(stage["seconds"] for stage in played) or 1.0
@@ -120,14 +146,15 @@ def _summary(
         "shuffled": config.scoring.shuffle,
         "envs": {name: suite.protocol() for name, suite in run.suites.items()},
         "models": {
-            "agent": run.backend.fingerprint(run.config.agent.model),
+            "agent": found.agent,
             "planner": run.backend.fingerprint(run.config.planner.model),
         },
         "tasks": {split: len(tasks[split]) for split in run.splits},
         "settings": _settings(run),
         "bootstrap": config.evaluation.bootstrap,
-        **compare(results, config.evaluation.bootstrap),
-        **counts,
+        **found.statistics,
+        "plans": len(found.plans),
+        "episodes": sum(map(len, found.played.values())),
         "pairs": _lines(run.files.pairs()),
         "pair_rules": yields(run, tasks["train"], load_plan_scores(run))
         if run.files.scores().is_file()
@@ -175,6 +202,11 @@ def metrics_of(summary: dict[str, Any]) -> dict[str, float]:
             metrics[f"scoring/{name}"] = summary["spending"][name]
     for rule, amounts in summary["pair_rules"].items():
         metrics[f"pairs/{rule}"] = amounts["pairs"]
+    for row in summary.get("feedback", {}).get("differences", []):
+        for where in ("same", "all"):
+            if row[where]:
+                arms = f"{row['arm_a']}-{row['arm_b']}"
+                metrics[f"difference/{where}/{arms}"] = row[where]["diff"]
     for stage, seconds in summary["wall_seconds"].items():
         metrics[f"seconds/{stage}"] = seconds
     return metrics

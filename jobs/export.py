@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from jobs.rounds import final_version
+from jobs.rounds import final_version, rounds
 from jobs.run import Round, Run
 from jobs.tasks import SPLITS, load_tasks
 from mpo_core.conversations import PreferenceExample, SftExample
@@ -21,6 +21,7 @@ from mpo_core.formats import (
     read_rows,
     write_rows,
 )
+from mpo_core.proxy.records import ENVIRONMENT
 from mpo_core.run_folder import in_round
 from mpo_core.types import Demonstration, Plan, PreferencePair
 
@@ -82,7 +83,7 @@ def export_data(run: Run, out: Path, *, reference_names: bool = False) -> list[P
     _require_empty(out)
     names = _reference_name if reference_names else _name
     files = _given(run, out, names)
-    for env in run.suites:
+    for env in run.suites or [ENVIRONMENT]:
 
         def of_env(path: Path, kind: type[R], env: str = env) -> list[R]:
             records = run.records(path, kind)
@@ -90,7 +91,7 @@ def export_data(run: Run, out: Path, *, reference_names: bool = False) -> list[P
 
         shown = of_env(run.files.demonstrations("sft"), Demonstration)
         files += _write(out / names(run, env, "sft"), map(published_demonstration, shown))
-        for number in range(1, run.config.rounds + 1):
+        for number in range(1, max(run.config.rounds, len(rounds(run))) + 1):
             pairs = of_env(run.files.pairs(number), PreferencePair)
             path = out / names(run, env, "preference_pairs")
             path = path.with_name(in_round(path.name, number))
@@ -143,7 +144,7 @@ def _reference_name(run: Run, env: str | None, what: str, version: str = "") -> 
 
 def _called(run: Run, env: str) -> str:
     """What the published data calls an environment."""
-    return run.suites[env].reference_name or env
+    return run.suites[env].reference_name or env if env in run.suites else env
 
 
 def _task_rows(run: Run, env: str) -> list[TaskRow]:

@@ -82,6 +82,8 @@ def _of_run(path: Path) -> Source:
     where = {"name": path.resolve().name, "runs_dir": path.resolve().parent}
     run = Run(config.model_copy(update=where))
     env = {"env": next(iter(config.envs))} if len(config.envs) == 1 else {}
+    if config.source == "feedback":
+        env = {"env": config.feedback.prompts}
     for version in (final_version(run), "rft", "sft"):
         if run.trainee(version).summary():
             return Source(folder=run.trainee(version).folder.absolute(), **env)

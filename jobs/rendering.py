@@ -13,6 +13,7 @@ from rich.text import Text
 from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.config import Config
 from mpo_core.inert import inert, shortened
+from mpo_core.proxy.store import DATABASE, Store
 
 if TYPE_CHECKING:
     from jobs.run import Run
@@ -25,6 +26,9 @@ def print_work(run: "Run") -> None:
     from jobs.arms import plans_a_task
 
     config: Config = run.config
+    if config.source == "feedback":
+        _print_feedback_work(run)
+        return
     tasks = {split: len(run.tasks(split)) for split in run.splits}
     plans = tasks["train"] * config.planner.per_task
     trainings = list(config.trainings)
@@ -50,6 +54,18 @@ def print_work(run: "Run") -> None:
         console.print(f"serving    {plan.serving}")
         console.print(f"rollouts   {plan.rollout}")
         console.print(f"training   {plan.training}")
+
+
+def _print_feedback_work(run: "Run") -> None:
+    """What a run on callers' feedback goes by."""
+    config, counts = run.config, {"conversations": 0, "final": 0}
+    if (config.proxy.folder / DATABASE).is_file():
+        with Store(config.proxy.folder, create=False) as store:
+            counts = store.counts()
+    console.print(f"run        {run.dir}")
+    console.print(f"feedback   {config.proxy.folder}", soft_wrap=True)
+    console.print(f"           {counts['conversations']} conversations, {counts['final']} rewarded")
+    console.print(f"trainings  {', '.join(config.trainings)}")
 
 
 def _scoring_work(config: Config, plans: int) -> str:
@@ -103,8 +119,12 @@ def _width(table: Table) -> int:
 
 
 def print_report(folder: Path, summary: dict[str, Any]) -> None:
-    """What a run has shown, and where its report (`summary`, in `folder`) lies."""
+    """What a run has shown, and where its report (`summary`, in `folder`) lies; nothing of a run
+    without one."""
+    if not summary:
+        return
     from mpo_core.report.conduct import conduct_warnings
+    from mpo_core.report.feedback import difference_rows, feedback_counts
     from mpo_core.report.gain import gains, imitation
     from mpo_core.report.page import title
 
@@ -113,9 +133,14 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
     _print_results(title(summary), summary)
     if "sampled" in summary:
         _print_results(f"{title(summary)}, sampled plans", summary["sampled"])
+    if "feedback" in summary:
+        _print_table(
+            "differences over all tasks", difference_rows(summary["feedback"]["differences"])
+        )
+        console.print(feedback_counts(summary), markup=False, soft_wrap=True)
     speed = (
         f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
-        if "tokens_per_s" in summary
+        if "tokens_per_s" in summary and "feedback" not in summary
         else ""
     )
     console.print(

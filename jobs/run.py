@@ -26,6 +26,8 @@ from mpo_core.ledger import read_records
 from mpo_core.local import LocalBackend
 from mpo_core.probe import Finding, for_probing, needs_of, probe
 from mpo_core.prompts import Prompts, load_prompts
+from mpo_core.proxy.prompt import planner_prompts
+from mpo_core.proxy.records import ENVIRONMENT
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 from mpo_core.tracking import MlflowTracker, NoTracker, Tracker, flat
@@ -87,7 +89,7 @@ class Run:
                     name,
                 )
         for split in self.splits:
-            if not self.tasks(split):
+            if self.suites and not self.tasks(split):
                 advice = f"leave {split} out of evaluation.splits, or raise envs.*.tasks.{split}"
                 if split == "train":
                     advice = "raise envs.*.tasks.train"
@@ -135,6 +137,8 @@ class Run:
     @property
     def splits(self) -> list[Split]:
         """The splits that this run plays, training first."""
+        if self.config.source == "feedback":
+            return ["train"]
         return list(dict.fromkeys(["train", *self.config.evaluation.splits]))
 
     @property
@@ -147,8 +151,9 @@ class Run:
         return [task for suite in self.suites.values() for task in suite.tasks(split)]
 
     def published_id(self, task: Task) -> str:
-        """What the published data calls a task."""
-        return self.suites[task.env].published_id(task)
+        """What the published data calls a task; a caller's it does not know."""
+        suite = self.suites.get(task.env)
+        return suite.published_id(task) if suite else task.id
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -296,7 +301,11 @@ class Round:
 
 
 def prompts_of(config: Config) -> dict[str, Prompts]:
-    """Environment -> what its agents and planners are told. Raises InputError for faulty files."""
+    """Environment -> what its agents and planners are told; with feedback, the planners of callers'
+    tasks. Raises InputError for faulty files."""
+    if config.source == "feedback":
+        # As the proxy has asked for the plans.
+        return {ENVIRONMENT: planner_prompts(config.feedback.prompts, config.prompts_dir)}
     told = {env: load_prompts(env, config.prompts_dir) for env in config.envs}
     if config.planner.example:
         return told

@@ -27,7 +27,16 @@ OfTask = TypeVar("OfTask", PreferencePair, Demonstration, ScoredAnswer)
 
 def collect_tasks(run: Run) -> TasksOf:
     """The tasks of every split that the run plays; what is owed of `tasks/<split>.jsonl` is
-    written."""
+    written.
+
+    Raises:
+        InputError: nothing is played here, since rewards are callers'.
+    """
+    if run.config.source == "feedback":
+        raise InputError(
+            "source: feedback: tasks and plans are those of callers' conversations; begin with "
+            "`mpo rollout`, or let `mpo run` do all"
+        )
     return {split: _collected(run, split) for split in run.splits}
 
 

@@ -58,15 +58,24 @@ def train_sft(run: Run, tasks: Sequence[Task], seeds: Sequence[Plan]) -> dict[st
 
 
 def train_rft(
-    run: Run, tasks: Sequence[Task], plans: Sequence[Plan], scores: Sequence[PlanScore]
+    run: Run,
+    tasks: Sequence[Task],
+    plans: Sequence[Plan],
+    scores: Sequence[PlanScore],
+    this: Round | None = None,
 ) -> dict[str, Any]:
     """Rejection-sampling fine-tuning: SFT goes on with the best scored plan of each task, or with
-    all above the task's mean."""
+    all above the task's mean.
+
+    Args:
+        this: whose start is gone on with, by default what SFT has made.
+    """
     rft = run.config.planner.rft
     config = rft.training or settings_of(run, "planner.sft", "rft")
     pick = {"best": best_plans, "above_mean": plans_above_mean}[rft.pick]
     shown = [of_plan(plan, task, run.prompts) for task, plan in pick(tasks, plans, scores)]
-    return _imitate(run, run.trainee("rft"), tasks, shown, config, start="sft")
+    this = this or Round(1, "sft", "rft")
+    return _imitate(run, run.trainee(this.version), tasks, shown, config, start=this.start)
 
 
 def train_pg(
@@ -255,6 +264,6 @@ def _imitate(
     write_records(rows, learnt)
     write_records(validation, held_out)
     if not learnt:
-        raise InputError(f"{rows}: {NOTHING_SHOWN[trainee.name]}")
+        raise InputError(f"{rows}: {NOTHING_SHOWN[trainee.name.partition('-')[0]]}")
     measured = validation if held_out else None
     return train(run, trainee, "sft", rows, config, start=start, validation=measured)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.collect import load_seeds
+from jobs.feedback.learning import train_round
+from jobs.feedback.stages import stage_of
 from jobs.pairs import load_pairs
 from jobs.plans import load_plans
 from jobs.rollout import load_plan_scores
@@ -44,6 +46,8 @@ def train_by_name(
     Returns:
         Its summary and the folder of its weights; for `shuffled`, those of each control.
     """
+    if run.config.source == "feedback" and given is None:
+        return _train_on_feedback(run, name, round_number)
     this = Round.of(run.config, round_number)
     trainee = run.trainee(this.version if name == "dpo" else name)
     if name == "agent":
@@ -65,6 +69,19 @@ def train_by_name(
         summaries = train_controls(run, tasks, pairs)
         return list(zip(summaries, map(run.files.planner, run.controls), strict=True))
     return [(_train_on_own(run, name, this), trainee.folder)]
+
+
+def _train_on_feedback(
+    run: Run, name: Training, round_number: int
+) -> list[tuple[dict[str, Any], Path]]:
+    method = run.config.feedback.method
+    if name != method:
+        raise InputError(
+            f"train {name}: with source: feedback, feedback.method says how is trained: {method}"
+        )
+    stage = stage_of(run, round_number)
+    summary = train_round(run, stage.pulled, stage.this, stage.found)
+    return [(summary, run.files.planner(stage.this.planner))]
 
 
 def _train_given(run: Run, trainee: Trainee, method: Method, given: Path) -> dict[str, Any]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mpo_core.errors import ContextFull, EnvironmentLost, InputError, ModelUnavailable
     from mpo_core.expert import EXPERT
     from mpo_core.loop import play, sample_plans, score_plans, seed_plans
+    from mpo_core.proxy.client import feedback
     from mpo_core.setup import (
         Agent,
         Environments,
@@ -87,6 +88,7 @@ __all__ = [
     "agent",
     "environments",
     "evaluate",
+    "feedback",
     "from_config",
     "make_demonstrations",
     "make_pairs",
@@ -106,6 +108,7 @@ _HOMES = {
     "errors": ("ContextFull", "EnvironmentLost", "InputError", "ModelUnavailable"),
     "expert": ("EXPERT",),
     "loop": ("play", "sample_plans", "score_plans", "seed_plans"),
+    "proxy.client": ("feedback",),
     "setup": (
         *("Agent", "Environments", "Model", "Planner", "Setup"),
         *("agent", "environments", "from_config", "model", "planner"),

@@ -99,8 +99,15 @@ def task_results(attempts: Iterable[Attempt], seed: int) -> list[TaskResult]:
     ]
 
 
-def compare(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> dict[str, Any]:
+def compare(
+    results: Sequence[TaskResult],
+    resamples: int = RESAMPLES,
+    against: Sequence[tuple[str, str]] | None = None,
+) -> dict[str, Any]:
     """The statistics of a report.
+
+    Args:
+        against: the arms to compare, by default `comparisons`.
 
     Returns:
         `arms`: arm -> `ArmResult` over everything. `table`: a row for each environment, split, arm
@@ -110,12 +117,13 @@ def compare(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> dict[s
         them; in its `paired`, an arm without such plans stands as it is.
     """
     single = [result for result in results if not result.sampled]
-    found = _means(single, resamples) | {"paired": paired(single, resamples)}
+    found = _means(single, resamples) | {"paired": paired(single, resamples, against)}
     having = {result.arm for result in results if result.sampled}
     if having:
         drawn = [result for result in results if result.sampled]
         both = [result for result in results if result.sampled or result.arm not in having]
-        rows = [row for row in paired(both, resamples) if having & {row["arm_a"], row["arm_b"]}]
+        drawn_rows = paired(both, resamples, against)
+        rows = [row for row in drawn_rows if having & {row["arm_a"], row["arm_b"]}]
         found["sampled"] = _means(drawn, resamples) | {"paired": rows}
     return found
 
@@ -170,8 +178,13 @@ def arm_result(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> Arm
     )
 
 
-def paired(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> list[dict[str, Any]]:
-    """The `comparisons` of arms, on the tasks (and of the seeds) that both played.
+def paired(
+    results: Sequence[TaskResult],
+    resamples: int = RESAMPLES,
+    against: Sequence[tuple[str, str]] | None = None,
+) -> list[dict[str, Any]]:
+    """Two arms each, by default the `comparisons`, on the tasks (and of the seeds) that both
+    played.
 
     Returns:
         Rows of `env`, `split`, `arm_a`, `arm_b`, `seed` (None for several), then a `Difference`:
@@ -184,7 +197,7 @@ def paired(results: Sequence[TaskResult], resamples: int = RESAMPLES) -> list[di
         of_arm[r.seed, r.task_id] = r.reward
     rows = []
     for (env, split), by_arm in sorted(rewards.items()):
-        for arm, other in comparisons(arms):
+        for arm, other in comparisons(arms) if against is None else against:
             ours, theirs = by_arm[arm], by_arm[other]
             shared = ours.keys() & theirs.keys()
             if not shared:

@@ -9,6 +9,7 @@ pairs/ demonstrations/ answers/ given/   the rows of trainings, validation tasks
 agent/sft/ planner/<version>/       weights; planner/served/ as engines load them
 checkpoints/<version>/              of a training that has not ended
 rounds.json  timings.json  mlflow_run_id  view.sqlite
+conversations.jsonl  feedback.json  callers' conversations, and the rounds that learnt from them
 report/
 """
 
@@ -40,6 +41,16 @@ class RunFolder:
         return self.path / "rounds.json"
 
     @property
+    def conversations(self) -> Path:
+        """Which arm each of the callers' episodes was drawn into."""
+        return self.path / "conversations.jsonl"
+
+    @property
+    def feedback(self) -> Path:
+        """What each round has learnt from callers' feedback."""
+        return self.path / "feedback.json"
+
+    @property
     def mlflow_run(self) -> Path:
         """The id of the run in MLflow."""
         return self.path / "mlflow_run_id"
@@ -57,7 +68,7 @@ class RunFolder:
     def of_this_run_alone(self) -> set[str]:
         """What says nothing of a run that begins with a copy of this folder."""
         alone = (self.config, self.report, self.mlflow_run, self.timings, self.rounds)
-        return {path.name for path in (*alone, self.path / "checkpoints")}
+        return {path.name for path in (*alone, self.feedback, self.path / "checkpoints")}
 
     def holds_work(self) -> bool:
         """Whether a stage has left something: each has a folder of its own, and tasks alone are

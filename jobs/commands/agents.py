@@ -1,14 +1,22 @@
-"""The planner in front of agents of one's own: `mpo proxy`."""
+"""The planner in front of agents of one's own, and what they earn: `mpo proxy`, `feedback`."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from jobs.commands.options import Overrides
 from jobs.rendering import console
+from mpo_core.errors import InputError
+from mpo_core.proxy.store import Kept
 
 app = typer.Typer()
+NOT_COUNTED: dict[Kept, str] = {
+    "late": "another final reward came before, and counts",
+    "unknown": "the proxy has no such conversation",
+}
+"""What becomes of a report that does not count -> why."""
 
 
 @app.command(
@@ -57,3 +65,36 @@ def proxy(
     settings = proxy_settings([*(overrides or []), *named])
     config, planners = planners_of(planner, model, settings)
     serve(config, planners, upstream, lambda line: console.print(line, soft_wrap=True), prompts)
+
+
+@app.command(
+    epilog="Examples:\n\n`mpo feedback rewards.jsonl` (a line "
+    '`{"conversation": ID, "reward": 0.5}` each; `success` and `final` may be given)\n\n'
+    "`MPO_PROXY_KEY=... mpo feedback rewards.jsonl --url http://HOST:8100`\n\n"
+    "`mpo feedback rewards.jsonl --folder runs/proxy` (into the proxy's folder, on its machine)"
+)
+def feedback(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Rewards, as JSON lines, a JSON list or Parquet.")
+    ],
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option(help="The proxy's; MPO_PROXY_URL, else http://127.0.0.1:8100, by default."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="The proxy's folder, in place of its URL.")
+    ] = None,
+) -> None:
+    """Report what conversations have earned; the same file again changes nothing."""
+    from mpo_core.proxy.client import keep, read_reports, send
+
+    if url is not None and folder is not None:
+        raise InputError("--url, --folder: give one of them")
+    reports = read_reports(file)
+    kept = Counter(keep(reports, folder) if folder else send(reports, url))
+    counts = ", ".join(f"{kept[one]} {one}" for one in get_args(Kept) if kept[one])
+    console.print(f"{len(reports)} rewards: {counts or 'none'}", soft_wrap=True)
+    for one, means in NOT_COUNTED.items():
+        if kept[one]:
+            console.print(f"[yellow]{kept[one]} {one}: {means}[/]", soft_wrap=True)

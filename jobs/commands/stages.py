@@ -1,7 +1,8 @@
 """The stages alone: `mpo collect`, `plans`, `rollout`, `pairs`, `train` and `evaluate`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -11,6 +12,9 @@ from jobs.configs import run_name
 from jobs.rendering import console, print_report
 from mpo_core.errors import InputError
 from mpo_core.overrides import quoted
+
+if TYPE_CHECKING:
+    from mpo_core.types import PlanScore
 
 app = typer.Typer()
 
@@ -60,17 +64,26 @@ def plans(
 def rollout(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
 ) -> None:
-    """Score the sampled plans by Monte Carlo rollouts of the agent."""
+    """Score the sampled plans by Monte Carlo rollouts of the agent, or the plans of callers by
+    their feedback."""
+    from jobs.feedback.stages import stage_of
     from jobs.plans import load_plans
     from jobs.rollout import collect_scores
     from jobs.run import Round
     from jobs.tasks import load_tasks
 
     with opened_run(config, overrides) as opened:
+        if opened.config.source == "feedback":
+            stage = stage_of(opened, round_number)
+            _print_scores(stage.found.scores, opened.files.scores(stage.this.number))
+            return
         tasks, start = load_tasks(opened, "train"), Round.of(opened.config, round_number).start
         plans = load_plans(opened, start, "train", tasks)
         scores = collect_scores(opened, tasks, plans, round_number)
-        path = opened.files.scores(round_number)
+    _print_scores(scores, opened.files.scores(round_number))
+
+
+def _print_scores(scores: Sequence["PlanScore"], path: Path) -> None:
     played = sum(score.n for score in scores)
     console.print(f"{len(scores)} plans scored by {played} episodes in {path}", soft_wrap=True)
 
@@ -83,6 +96,7 @@ def pairs(
     config: ConfigArgument, overrides: Overrides = None, round_number: RoundOption = 1
 ) -> None:
     """Make preference pairs of the scored plans."""
+    from jobs.feedback.stages import stage_of
     from jobs.pairs import collect_pairs, yields
     from jobs.plans import load_plans
     from jobs.rollout import load_plan_scores
@@ -90,10 +104,15 @@ def pairs(
     from jobs.tasks import load_tasks
 
     with opened_run(config, overrides) as opened:
-        scores, tasks = load_plan_scores(opened, round_number), load_tasks(opened, "train")
-        start = Round.of(opened.config, round_number).start
-        plans = load_plans(opened, start, "train", tasks)
-        found = collect_pairs(opened, tasks, plans, scores, round_number)
+        if opened.config.source == "feedback":
+            stage = stage_of(opened, round_number)
+            tasks, scores, found = stage.pulled.tasks, stage.found.scores, stage.found.pairs
+            round_number = stage.this.number
+        else:
+            scores, tasks = load_plan_scores(opened, round_number), load_tasks(opened, "train")
+            start = Round.of(opened.config, round_number).start
+            plans = load_plans(opened, start, "train", tasks)
+            found = collect_pairs(opened, tasks, plans, scores, round_number)
         table = Table("rule", "pairs", "tasks", title="what each rule gives")
         for rule, amounts in yields(opened, tasks, scores).items():
             table.add_row(rule, str(amounts["pairs"]), str(amounts["tasks"]))
@@ -174,8 +193,10 @@ def evaluate(
         typer.Option(help="File of plans to evaluate (JSON lines: id, task, workflow)."),
     ] = None,
 ) -> None:
-    """Play the held-out tasks with each arm's plans and write the report."""
+    """Play the held-out tasks with each arm's plans and write the report; with callers' feedback,
+    compare the arms that their conversations were drawn into."""
     from jobs.evaluate import evaluate as evaluate_stage
+    from jobs.feedback.pipeline import evaluate as evaluate_feedback
     from jobs.tasks import collect_tasks
 
     if plans:
@@ -183,5 +204,8 @@ def evaluate(
         given = [f"evaluation.plan_files={files}", "evaluation.arms=[none, file]"]
         overrides = [*given, *(overrides or [])]
     with opened_run(config, overrides) as opened:
-        summary = evaluate_stage(opened, collect_tasks(opened))
+        if opened.config.source == "feedback":
+            summary = evaluate_feedback(opened)
+        else:
+            summary = evaluate_stage(opened, collect_tasks(opened))
     print_report(opened.files.report, summary)

@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.collect import TAUGHT, collect_seeds, taught_plans
 from jobs.evaluate import evaluate
+from jobs.feedback.pipeline import learn
 from jobs.imitation import require_teacher_matched, tasks_to_match_on
 from jobs.rounds import run_rounds
 from jobs.run import Run
@@ -21,6 +22,8 @@ from mpo_core.report import SUMMARY
 
 def run_pipeline(run: Run) -> dict[str, Any]:
     """All stages in order; returns the summary."""
+    if run.config.source == "feedback":
+        return learn(run)
     # A cluster without room, an unreachable store and an endpoint of no use are found out before
     # the work, not after.
     run.backend.connect()

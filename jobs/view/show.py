@@ -74,6 +74,9 @@ def _episode(records: Records, key: str) -> list[RenderableType]:
             Text(f"> {inert(said)}", style="bold"),
             _text(turn.observation),
         ]
+    # Of a caller's episode there are its messages, where they were kept.
+    for message in [] if episode.turns else episode.messages:
+        parts += [Text(f"\n{inert(message['role'])}", style="dim"), _text(message["content"])]
     return parts
 
 

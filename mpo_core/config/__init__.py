@@ -18,6 +18,7 @@ from mpo_core.config.declare import (
     selects,
     settings,
 )
+from mpo_core.config.feedback import FeedbackConfig
 from mpo_core.config.launch import (
     ClusterConfig,
     KubernetesConfig,
@@ -63,6 +64,7 @@ __all__ = [
     "DpoConfig",
     "DpoLoss",
     "EvaluationConfig",
+    "FeedbackConfig",
     "KubernetesConfig",
     "LaunchConfig",
     "LoraConfig",

@@ -1,7 +1,7 @@
 """The whole tree of a config, and what its sections ask of each other."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from mpo_core.config.declare import Section, decides, operational
 from mpo_core.config.faults import ALL_SAID, in_words
+from mpo_core.config.feedback import FeedbackConfig
 from mpo_core.config.launch import ClusterConfig, LaunchConfig, TrackingConfig
 from mpo_core.config.proxy import ProxyConfig
 from mpo_core.config.sections import (
@@ -40,7 +41,10 @@ class Config(Section):
     """Name of the run and of its folder."""
     runs_dir: Path = operational(Path("runs"))
     seed: int = decides(42, ge=0, lt=2**32)
-    envs: dict[str, SerializeAsAny[BaseModel]] = Field(min_length=1)
+    source: Literal["rollouts", "feedback"] = decides("rollouts")
+    """Where rewards come from: episodes that the agent plays in `envs`, or `feedback`, what callers
+    of the proxy report of their own agents. Those need neither `envs` nor `agent`."""
+    envs: dict[str, SerializeAsAny[BaseModel]]
     """Environment name -> its settings."""
     models: dict[str, ModelConfig] = Field(min_length=1)
     """Name -> chat model. A served model's name is its engine's."""
@@ -61,8 +65,19 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
     launch: LaunchConfig = LaunchConfig()
     proxy: ProxyConfig = ProxyConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
     prompts_dir: Path | None = decides(None)
     """A prompt folder of your own; see mpo_core/prompts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _callers_play(cls, tree: Any) -> Any:
+        """With feedback nothing is played here; the agent's section then says nothing."""
+        if isinstance(tree, dict) and tree.get("source") == "feedback":
+            planner = tree.get("planner")
+            named = planner.get("model") if isinstance(planner, dict) else None
+            return {"envs": {}, "agent": {"model": named}} | tree
+        return tree
 
     @field_validator("envs", mode="before")
     @classmethod
@@ -84,6 +99,29 @@ class Config(Section):
         return found
 
     @model_validator(mode="after")
+    def _tasks_of_one_source(self) -> "Config":
+        if self.source == "rollouts":
+            if not self.envs:
+                raise ValueError("envs: name an environment")
+            return self
+        if self.envs:
+            raise ValueError("envs: with source: feedback, tasks come from callers; leave envs out")
+        if self.rounds > 1:
+            raise ValueError(
+                "rounds: with source: feedback, each `mpo run` that finds enough new feedback is a "
+                "round; leave rounds out"
+            )
+        if self.planner.sft:
+            raise ValueError(
+                "planner.sft: with source: feedback there are no seed plans; leave it out"
+            )
+        if self.feedback.method == "rft" and self.planner.rft.training is None:
+            raise ValueError(
+                "feedback.method: rft needs planner.rft.training (such as `training: {}`)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _models_exist(self) -> "Config":
         teacher = self.seeds.teacher
         roles = {"planner.model": self.planner.model, "agent.model": self.agent.model}
@@ -98,7 +136,7 @@ class Config(Section):
                 f"seeds.teacher: models.{teacher} is not served, being neither the planner nor the "
                 "agent; give it an endpoint"
             )
-        if not self.cluster.enabled:
+        if not self.cluster.enabled and self.source == "rollouts":
             served = [m for m in {self.planner.model, self.agent.model} if self.models[m].source]
             if served:
                 raise ValueError(
@@ -190,6 +228,8 @@ class Config(Section):
             raise ValueError(
                 "planner.match_teacher: needs planner.sft, by which a teacher is matched"
             )
+        if self.source == "feedback":
+            return self  # The planner is the proxy's to serve.
         if planner.serve == "adapter" and any(section.method == "full" for section in planners):
             raise ValueError("planner.serve: adapter cannot hold full weights; set it to engine")
         for name, section in trained.items():
@@ -222,6 +262,11 @@ class Config(Section):
     @property
     def trainings(self) -> dict[str, TrainingConfig]:
         """Section name -> settings of every training that the run does."""
+        if self.source == "feedback":
+            imitates = self.feedback.method == "rft"
+            name = "planner.rft.training" if imitates else "training"
+            section = self.planner.rft.training if imitates else self.training
+            return {name: section} if section else {}
         arms = self.evaluation.arms
         sections = {
             "agent.sft": self.agent.sft,

@@ -213,6 +213,17 @@ class Store:
         """What came after a final feedback and said something else."""
         return list(self._feedback("late"))
 
+    def counts(self) -> dict[str, int]:
+        """How many `conversations` there are, how many with `final` feedback, how many with other
+        feedback alone (`unfinished`), and how many feedbacks came `late`."""
+        final = self.rewards().keys()
+        return {
+            "conversations": self._read("SELECT count(*) FROM conversations")[0][0],
+            "final": len(final),
+            "unfinished": len(self.unfinished()),
+            "late": self._read("SELECT count(*) FROM feedback WHERE late")[0][0],
+        }
+
     def usage(self) -> dict[str, Usage]:
         """Conversation -> what it has cost."""
         rows = self._read("SELECT id, requests, prompt_tokens, completion_tokens FROM usage")

@@ -13,6 +13,7 @@ ARM_NAMES = {
     "pg": "PG plans",
     "shuffled": "shuffled control's plans",
     "expert": "expert",
+    "off": "no plan (off)",
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mpo_core.evaluation import Attempt, reference_arm, shown_above, shown_below, task_results
 from mpo_core.report.arms import arm_name
+from mpo_core.report.feedback import feedback_gains
 from mpo_core.types import TaskResult
 
 TRAINED = ("mpo", "pg")
@@ -15,7 +16,10 @@ Row = Mapping[str, Any]
 
 def gains(summary: Mapping[str, Any]) -> list[str]:
     """A sentence for each environment: the trained planner's plans against the reference arm's, on
-    the unseen tasks where these were played. None where no trained planner was."""
+    the unseen tasks where these were played. None where no trained planner was. Of callers'
+    feedback, what is said of it (`mpo_core.report.feedback`)."""
+    if "feedback" in summary:
+        return feedback_gains(summary)
     compared = compared_arms(list(summary["arms"]))
     if compared is None:
         return []
@@ -121,6 +125,8 @@ def difference(row: Row) -> str:
 
 def single_plan(summary: Mapping[str, Any]) -> str:
     """What the one plan of a task is."""
+    if "feedback" in summary:
+        return "one plan"
     warm = summary.get("settings", {}).get("planner.evaluation_temperature")
     return "one plan" if warm else "one greedy plan"
 

@@ -6,6 +6,7 @@ from typing import Any
 from mpo_core.evaluation import reference_arm
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
+from mpo_core.report.feedback import ARMS, DIFFERENCES, difference_rows, feedback_counts
 from mpo_core.report.gain import difference, opening, single_plan
 from mpo_core.report.spending import spending_rows, spending_words
 
@@ -203,6 +204,21 @@ def _spending(summary: Mapping[str, Any]) -> list[str]:
     return ["", "## Attempts of the scoring", "", spending_words(spent), "", *table]
 
 
+def _feedback(summary: Mapping[str, Any]) -> list[str]:
+    """The page's part on callers' feedback; nothing where there is none."""
+    if "feedback" not in summary:
+        return []
+    found = summary["feedback"]
+    table = _table(difference_rows(found["differences"])) if found["differences"] else []
+    lines = ["", "## Differences over all tasks", "", *table, "", DIFFERENCES] if table else []
+    return [*lines, "", f"{feedback_counts(summary)}."]
+
+
+def interval_words(summary: Mapping[str, Any]) -> str:
+    """What the figures of the arms are."""
+    return ARMS if "feedback" in summary else INTERVAL.format(single=single_plan(summary))
+
+
 def sampled_words(summary: Mapping[str, Any]) -> str:
     """What the figures of sampled plans are; nothing where none were played."""
     if "sampled" not in summary:
@@ -246,13 +262,14 @@ def markdown(summary: Mapping[str, Any]) -> str:
         "",
         *_table(table_rows(headline(summary))),
         "",
-        INTERVAL.format(single=single_plan(summary)),
+        interval_words(summary),
         *(["", control] if (control := shuffled_words(summary)) else []),
         *(["", SEEDS] if runs else []),
         *_sampled(summary),
         "",
         "![Mean reward by arm](arms.png)",
         *(["", "## Differences on the same tasks", "", *by_pair, "", PAIRED] if pairs else []),
+        *_feedback(summary),
         "",
         "## Mean reward by task type",
         "",

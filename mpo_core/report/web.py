@@ -12,13 +12,14 @@ from mpo_core.inert import inert, shortened
 from mpo_core.pages import templates
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
-from mpo_core.report.gain import gains, imitation, single_plan
+from mpo_core.report.feedback import DIFFERENCES, difference_rows, feedback_counts
+from mpo_core.report.gain import gains, imitation
 from mpo_core.report.page import (
-    INTERVAL,
     PAIRED,
     PREFERRED,
     SEEDS,
     headline,
+    interval_words,
     paired_rows,
     round_rows,
     sampled_words,
@@ -44,6 +45,7 @@ def web_page(summary: Summary, details: Mapping[str, Any] | None = None) -> str:
     pages = templates("mpo_core.report")
     pages.globals |= {"marked": _marked, "seen": _seen}
     drawn = summary.get("sampled", {"table": [], "paired": []})
+    found = summary.get("feedback", {"differences": []})
     return pages.get_template("report.html").render(
         summary=summary,
         details=details or {},
@@ -58,7 +60,7 @@ def web_page(summary: Summary, details: Mapping[str, Any] | None = None) -> str:
             ),
         ],
         table=table_rows(headline(summary)),
-        interval=INTERVAL.format(single=single_plan(summary)),
+        interval=interval_words(summary),
         shuffled=shuffled_words(summary),
         seeds=SEEDS if summary.get("runs") else "",
         dots=_dots(headline(summary), headline(drawn) if drawn["table"] else []),
@@ -66,6 +68,9 @@ def web_page(summary: Summary, details: Mapping[str, Any] | None = None) -> str:
         drawn_words=sampled_words(summary),
         paired=paired_rows(summary["paired"], drawn["paired"]) if summary["paired"] else None,
         paired_words=PAIRED,
+        differences=difference_rows(found["differences"]) if found["differences"] else None,
+        differences_words=DIFFERENCES,
+        feedback=feedback_counts(summary) if "feedback" in summary else "",
         types=type_rows(summary["types"]),
         conduct=conduct_rows(summary["conduct"]) if summary.get("conduct") else None,
         trainings=training_rows(summary["trainings"]) if summary.get("trainings") else None,

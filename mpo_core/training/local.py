@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -117,6 +117,16 @@ def train(
     return Trained(replace(planner, model=trained_model(planner.model, job.out)), summary)
 
 
+def run_job(job: TrainingJob, on_row: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Do a training as `mpo_core.backend.Backend.train` does it."""
+    job = job.with_whole_paths()
+    job.check_start()
+    work = job.work / f"{job.method}-{job.identity()}"
+    _run(replace(job, work=work / "checkpoints"), work, on_row)
+    shutil.rmtree(work)
+    return read_notes(job.out / SUMMARY_FILE)
+
+
 def _method(rows: Sequence[Row]) -> Method:
     kinds = {type(row) for row in rows}
     if unknown := kinds - METHODS.keys():
@@ -154,7 +164,9 @@ def _done(job: TrainingJob) -> TrainingSummary | None:
     raise InputError(f"{job.out}: holds {holds}; give another folder, or remove it")
 
 
-def _run(job: TrainingJob, work: Path) -> None:
+def _run(
+    job: TrainingJob, work: Path, on_row: Callable[[dict[str, Any]], None] = lambda row: None
+) -> None:
     """Train in processes of its own, with a bar over the optimizer steps."""
     fields = asdict(job) | {"config": job.config.model_dump(mode="json")}
     write_text(work / "job.json", json.dumps(fields, default=str))
@@ -175,6 +187,7 @@ def _run(job: TrainingJob, work: Path) -> None:
         try:
             for row in _rows(process):
                 error = row.get("error", error)
+                on_row(row)
                 if "loss" in row:
                     progress.total = row["max_steps"]
                     progress.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)

@@ -1,0 +1,78 @@
+"""The whole loop of a run on callers' feedback, as far as what has come allows."""
+
+import sys
+from typing import Any
+
+from jobs.feedback.learning import (
+    Learning,
+    collect_evidence,
+    lacking,
+    load_rounds,
+    next_round,
+    save_rounds,
+    train_round,
+)
+from jobs.feedback.pull import Pulled, pull
+from jobs.feedback.report import report
+from jobs.feedback.versions import check_prompts, judge, publish
+from jobs.run import Run
+
+
+def learn(run: Run) -> dict[str, Any]:
+    """Pull what has come, judge the canary, do the round that can be done, and report.
+
+    The same command again goes on: with a round that was cut off, else with what came since.
+
+    Returns:
+        The report's summary; empty where no conversation has a final reward yet.
+    """
+    run.tracker  # noqa: B018  A store that refuses is found out before the work.
+    check_prompts(run)
+    pulled, rounds, said = pull(run), load_rounds(run), list[str]()
+    if rounds and rounds[-1].state == "canary":
+        rounds, sentence = judge(run, rounds, pulled)
+        save_rounds(run, rounds)
+        said.append(sentence)
+    if not rounds or rounds[-1].state != "canary":
+        rounds, sentence = _round(run, pulled, rounds)
+        said.append(sentence)
+    return _reported(run, pulled, rounds, said)
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """Pull what has come, and report, without learning from it; empty as of `learn`."""
+    run.tracker  # noqa: B018
+    return _reported(run, pull(run), load_rounds(run), [])
+
+
+def _round(run: Run, pulled: Pulled, rounds: list[Learning]) -> tuple[list[Learning], str]:
+    """Do the round that is under way or can begin; the rounds, and what came of it."""
+    this = next_round(run, rounds, pulled)
+    found = collect_evidence(run, pulled, this)
+    begun = this in rounds
+    if not begun:
+        if reason := lacking(run, pulled, this, found):
+            return rounds, reason
+        rounds = [*rounds, Learning(**(vars(this) | {"pairs": len(found.pairs)}))]
+        save_rounds(run, rounds)
+    train_round(run, pulled, this, found)
+    rounds = publish(run, rounds, pulled.arms)
+    save_rounds(run, rounds)
+    last = rounds[-1]
+    given = (
+        f"a share of {run.config.proxy.canary:g} of the new conversations get its plans"
+        if last.state == "canary"
+        else "new conversations get its plans"
+    )
+    return rounds, (
+        f"round {last.number} has trained {last.version} from {last.start} on {last.pairs} pairs: "
+        f"{given}"
+    )
+
+
+def _reported(run: Run, pulled: Pulled, rounds: list[Learning], said: list[str]) -> dict[str, Any]:
+    if pulled.arms:
+        return report(run, pulled, rounds, said)
+    for sentence in said or ["no conversation has a final reward yet"]:
+        print(f"{run.config.name}: {sentence}", file=sys.stderr)
+    return {}

@@ -1,0 +1,130 @@
+"""The planner that a round has trained, in the proxy's folder: on a share of the new conversations
+first, where `proxy.canary` asks for it, until its rewards say whether it stays."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from jobs.feedback.learning import Learning, State, in_state
+from jobs.feedback.pull import Pulled, counted
+from jobs.feedback.report import attempts_of
+from jobs.run import Run
+from mpo_core.errors import InputError
+from mpo_core.evaluation import task_results
+from mpo_core.locks import lock_file
+from mpo_core.proxy.differences import differences, verdict
+from mpo_core.proxy.episodes import Assignment
+from mpo_core.proxy.planners import Canary, Planners, Source, read_planners, write_planners
+from mpo_core.proxy.records import OFF
+from mpo_core.report.arms import arm_name
+from mpo_core.report.feedback import figures
+
+LOCK = "planners.lock"
+WAIT_S = 10
+NUMBERED = re.compile(r"v([1-9]\d*)")
+
+
+def check_prompts(run: Run) -> None:
+    """Raises InputError where the proxy asks its current planner by other prompts than a new one
+    would learn."""
+    folder, learnt = run.config.proxy.folder, run.config.feedback.prompts
+    known = read_planners(folder)
+    asked = known.versions[known.current] if known else None
+    if asked and asked.plans is None and asked.env != learnt:
+        raise InputError(
+            f"feedback.prompts: {learnt}, and the proxy asks its planner by those of {asked.env}; "
+            f"set feedback.prompts={asked.env}"
+        )
+
+
+def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) -> list[Learning]:
+    """Let the proxy know the planner of the last round; the same one again changes nothing.
+
+    Args:
+        seen: episodes, whose versions have names that are taken.
+
+    Returns:
+        The rounds, the last with its version and state.
+    """
+    proxy, last = run.config.proxy, rounds[-1]
+    weights = run.trainee(last.planner).folder.resolve()
+    with _alone(proxy.folder):
+        known = read_planners(proxy.folder)
+        versions = dict(known.versions) if known else {}
+        version = next((v for v, source in versions.items() if source.folder == weights), "")
+        if not version:
+            version = _free({*versions, *(one.arm for one in seen)})
+            versions[version] = Source(folder=weights, env=run.config.feedback.prompts)
+            share = proxy.canary if known and proxy.canary < 1 else 0
+            canary = Canary(version=version, share=share) if share else None
+            current = known.current if known and canary else version
+            known = Planners(current=current, canary=canary, versions=versions)
+            write_planners(proxy.folder, known)
+    assert known is not None
+    state: State = "canary" if known.canary and known.canary.version == version else "current"
+    return in_state(rounds, state, version)
+
+
+def judge(run: Run, rounds: Sequence[Learning], pulled: Pulled) -> tuple[list[Learning], str]:
+    """Whether the canary of the last round stays: put into the place of the current version where
+    its rewards are shown to be higher, taken back where they are shown to be lower.
+
+    Only what was begun since the canary came is compared, when chance drew between the two.
+
+    Returns:
+        The rounds, and what is to be said; nothing of a last round that is no canary.
+    """
+    last, folder = rounds[-1], run.config.proxy.folder
+    with _alone(folder):
+        known = read_planners(folder)
+        if known is None or known.canary is None or known.canary.version != last.version:
+            # Decided by hand, by whoever wrote the file.
+            stays = known is not None and known.current == last.version
+            return in_state(rounds, "current" if stays else "withdrawn"), ""
+        answer, said = _compared(run, pulled, last.version, known.current)
+        if answer == "open":
+            return list(rounds), f"{last.version} stays a canary: {said}"
+        if answer == "better":
+            write_planners(
+                folder, known.model_copy(update={"current": last.version, "canary": None})
+            )
+            return in_state(rounds, "current"), f"{last.version} is the current planner now: {said}"
+        write_planners(folder, known.model_copy(update={"canary": None}))
+        return in_state(rounds, "withdrawn"), f"{last.version} is withdrawn: {said}"
+
+
+def _compared(run: Run, pulled: Pulled, canary: str, current: str) -> tuple[str, str]:
+    seen = counted(run, pulled.arms)
+    began = min((one.begun for one in seen if one.arm == canary), default=None)
+    if began is None:
+        return "open", "no conversation with it has a final reward yet"
+    since = [one for one in seen if one.begun >= began and one.arm in (canary, current)]
+    since.sort(key=lambda one: one.arm == canary)
+    results = task_results(attempts_of(pulled, since), run.config.seed)
+    rows = differences(results, run.config.evaluation.bootstrap)
+    if not rows:
+        return "open", f"no conversation with {current} has a final reward since it came"
+    answer, shown = verdict(rows[-1])
+    words = {"better": "earns more", "worse": "earns less", "open": "no difference is shown yet"}
+    return answer, (
+        f"its mean reward minus that with {arm_name(current)}, since it came, is {figures(shown)} "
+        f"over {shown['n']} tasks ({words[answer]})"
+    )
+
+
+def _free(taken: set[str]) -> str:
+    numbers = [int(found[1]) for name in taken if (found := NUMBERED.fullmatch(name))]
+    # The planner that the proxy began with is the first, whatever it is called.
+    return f"v{max([1, *numbers]) + 1}" if taken - {OFF} else "v1"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other run changes the planners."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock_file(folder / LOCK, WAIT_S))
+        except BlockingIOError as error:
+            raise InputError(f"{folder}: another run changes its planners; run again") from error
+        yield

@@ -1,0 +1,161 @@
+"""Rewards sent to a proxy: one from an agent's own code, or many from a file.
+
+import mpo_core
+
+mpo_core.feedback("my-run-17", 1.0, url="http://127.0.0.1:8100")
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast, get_args
+from urllib.parse import urlsplit
+
+import httpx
+
+from mpo_core import aio
+from mpo_core.again import again
+from mpo_core.errors import InputError, ModelUnavailable
+from mpo_core.proxy.records import Feedback, read_feedback
+from mpo_core.proxy.store import Kept, Store
+from mpo_core.textfile import read_values
+
+PATH = "/v1/mpo/feedback"
+URL = "http://127.0.0.1:8100"
+URL_ENV, KEY_ENV = "MPO_PROXY_URL", "MPO_PROXY_KEY"
+TIMES = 5
+"""That a report is sent where the proxy does not answer; it is kept once all the same."""
+WAIT_S = 0.5
+"""Before the first repetition; twice as long before each further one."""
+TIMEOUT_S = 30.0
+BUSY = (408, 425, 429)
+"""Statuses after which the same request may succeed, besides those of a server's failure."""
+AT_ONCE = 8
+
+
+def feedback(
+    conversation: str,
+    reward: float,
+    *,
+    success: bool | None = None,
+    final: bool = True,
+    url: str | None = None,
+    key: str | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Kept:
+    """Report what a conversation has earned to the proxy that it went through.
+
+    Args:
+        conversation: its id, as sent in the header `X-MPO-Conversation` or found in that of the
+            proxy's answers.
+        reward: 0 to 1.
+        success: whether the task was solved; left out, a reward of 1 says so.
+        final: False for a reward that may still change; a conversation counts by its final one.
+        url: the proxy's, by default MPO_PROXY_URL, else http://127.0.0.1:8100.
+        key: the proxy's, by default MPO_PROXY_KEY.
+        timeout_s: for each of five attempts.
+
+    Returns:
+        `stored`; `repeated`, where it says what was said before; `late`, where the final reward was
+        another; `unknown`, where there is no such conversation.
+
+    Raises:
+        InputError: a value that cannot be, or the proxy refuses it.
+        ModelUnavailable: the proxy does not answer.
+
+    Example:
+        >>> mpo_core.feedback(reply.headers["x-mpo-conversation"], 1.0)
+    """
+    said = {"conversation": conversation, "reward": reward, "success": success, "final": final}
+    one = read_feedback(said, time.time())
+    return _send([one], url, key, timeout_s)[0]
+
+
+def read_reports(path: Path) -> list[Feedback]:
+    """The reports of a file: objects of `conversation`, `reward`, `success` and `final`, as JSON
+    lines, a JSON list or Parquet.
+
+    Raises:
+        InputError: the file cannot be read, or a row is no report; all rows are looked at first.
+    """
+    found = []
+    for number, row in enumerate(read_values(path), start=1):
+        given = {k: v for k, v in row.items() if v is not None} if isinstance(row, dict) else row
+        try:
+            found.append(read_feedback(given, time.time()))
+        except InputError as error:
+            raise InputError(f"{path}: row {number}: {error}") from error
+    return found
+
+
+def send(reports: Sequence[Feedback], url: str | None = None, key: str | None = None) -> list[Kept]:
+    """Report to a proxy, several at a time, those of one conversation one after the other; what
+    became of each. Raises as `feedback` does."""
+    return _send(reports, url, key, TIMEOUT_S)
+
+
+def keep(reports: Iterable[Feedback], folder: Path) -> list[Kept]:
+    """Write reports into a proxy's folder on this machine, whether or not the proxy runs.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be written.
+    """
+    with Store(folder, create=False) as store:
+        return [store.feedback(one) for one in reports]
+
+
+def _send(
+    reports: Sequence[Feedback], url: str | None, key: str | None, timeout_s: float
+) -> list[Kept]:
+    base = (url or os.environ.get(URL_ENV) or URL).rstrip("/").removesuffix("/v1")
+    if urlsplit(base).scheme not in ("http", "https"):
+        raise InputError(f"{base}: not a proxy's URL; expected one such as {URL}")
+    key = key or os.environ.get(KEY_ENV)
+    of_each: dict[str, list[int]] = {}
+    for number, one in enumerate(reports):
+        of_each.setdefault(one.conversation, []).append(number)
+    answers: dict[int, Kept] = {}
+
+    async def all_of_them() -> None:
+        slots = asyncio.Semaphore(AT_ONCE)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with httpx.AsyncClient(headers=headers, timeout=timeout_s) as client:
+
+            async def work(numbers: list[int]) -> None:
+                async with slots:
+                    for number in numbers:
+                        answers[number] = await _sent(client, base + PATH, reports[number])
+
+            await aio.together(map(work, of_each.values()))
+
+    aio.run(all_of_them())
+    return [answers[number] for number in range(len(reports))]
+
+
+async def _sent(client: httpx.AsyncClient, address: str, one: Feedback) -> Kept:
+    body = one.model_dump(exclude={"at"}, exclude_none=True)
+
+    async def once() -> httpx.Response:
+        answer = await client.post(address, json=body)
+        if answer.status_code in BUSY or answer.status_code >= 500:
+            answer.raise_for_status()
+        return answer
+
+    try:
+        answer = await again(once, httpx.HTTPError, TIMES, wait_s=WAIT_S)
+    except httpx.HTTPError as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelUnavailable(f"{address}: the proxy does not answer: {reason}") from error
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise InputError(f"{address}: wants the proxy's key; put it into {KEY_ENV}")
+    said: Any = None
+    with suppress(ValueError):
+        said = answer.json()
+    became = said.get("result") if isinstance(said, dict) else None
+    if became in get_args(Kept):
+        return cast(Kept, became)
+    told = " ".join(answer.text.split())[:200]
+    raise InputError(f"{address}: HTTP {answer.status_code}: {told}; is this a proxy's URL?")

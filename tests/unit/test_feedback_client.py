@@ -1,0 +1,158 @@
+"""Rewards sent to a proxy, from an agent's own code and from files."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import mpo_core
+from mpo_core.errors import InputError, ModelUnavailable
+from mpo_core.proxy import client
+from mpo_core.proxy.records import read_feedback
+from mpo_core.proxy.store import Store
+from tests.callers import conversation
+from tests.commandline import mpo_here
+
+
+class Proxy:
+    """Keeps feedback as the proxy does, behind its endpoint alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder)
+        self.fails = 0
+        self.seen: list[tuple[str, dict, str | None]] = []
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                key = self.headers.get("authorization")
+                proxy.seen.append((self.path, body, key))
+                status, told = proxy.answer(body)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(told).encode())
+
+            def log_message(self, *_) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def answer(self, body: dict) -> tuple[int, dict]:
+        if self.fails:
+            self.fails -= 1
+            return 503, {"error": {"message": "busy"}}
+        kept = self.store.feedback(read_feedback(body, 1.0))
+        return {"late": 409, "unknown": 404}.get(kept, 200), {"result": kept}
+
+
+@pytest.fixture
+def proxy(tmp_path, monkeypatch) -> Iterator[Proxy]:
+    monkeypatch.setattr(client, "WAIT_S", 0.001)
+    for name in (client.URL_ENV, client.KEY_ENV):
+        monkeypatch.delenv(name, raising=False)
+    server = Proxy(tmp_path / "proxy")
+    for id in ("a", "b"):
+        server.store.open_conversation(conversation(id, 1, None, "off"))
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+    thread.join()
+
+
+def test_a_reward_is_reported_and_what_became_of_it_is_told(proxy, monkeypatch):
+    assert mpo_core.feedback("a", 0.5, url=proxy.url) == "stored"
+    monkeypatch.setenv(client.URL_ENV, f"{proxy.url}/v1/")
+    monkeypatch.setenv(client.KEY_ENV, "secret")
+    assert mpo_core.feedback("a", 0.5) == "repeated"
+    assert mpo_core.feedback("a", 1, success=True) == "late"
+    assert mpo_core.feedback("c", 1) == "unknown"
+    assert mpo_core.feedback("b", 0.25, final=False) == "stored"
+    assert [path for path, _, _ in proxy.seen] == ["/v1/mpo/feedback"] * 5
+    assert [key for _, _, key in proxy.seen] == [None, *["Bearer secret"] * 4]
+    assert proxy.seen[-1][1] == {"conversation": "b", "reward": 0.25, "final": False}
+
+
+def test_it_may_be_called_where_a_loop_runs_already(proxy):
+    async def notebook() -> str:
+        return mpo_core.feedback("a", 1.0, url=proxy.url)
+
+    assert asyncio.run(notebook()) == "stored"
+
+
+def test_a_proxy_that_is_busy_is_asked_again_and_one_that_is_gone_is_named(proxy):
+    proxy.fails = client.TIMES - 1
+    assert mpo_core.feedback("a", 1.0, url=proxy.url) == "stored"
+    proxy.fails = client.TIMES
+    with pytest.raises(ModelUnavailable, match="does not answer"):
+        mpo_core.feedback("b", 1.0, url=proxy.url)
+    with pytest.raises(ModelUnavailable, match="does not answer"):
+        mpo_core.feedback("b", 1.0, url="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8100", "ftp://host", "runs/proxy"])
+def test_what_is_no_url_is_refused_at_once(url):
+    with pytest.raises(InputError, match="not a proxy's URL"):
+        mpo_core.feedback("a", 1.0, url=url)
+
+
+def test_another_server_is_told_from_a_proxy_and_a_missing_key_is_named(proxy, monkeypatch):
+    monkeypatch.setattr(proxy, "answer", lambda body: (404, {"detail": "Not Found"}))
+    with pytest.raises(InputError, match=r"HTTP 404: .*Not Found.*is this a proxy's URL\?"):
+        mpo_core.feedback("a", 1.0, url=proxy.url)
+    monkeypatch.setattr(proxy, "answer", lambda body: (401, {"error": {}}))
+    with pytest.raises(InputError, match="put it into MPO_PROXY_KEY"):
+        mpo_core.feedback("a", 1.0, url=proxy.url)
+
+
+def rewards(folder: Path, *rows: object) -> str:
+    path = folder / "rewards.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_file_of_rewards_goes_to_the_url_or_the_folder_and_once_only(proxy, tmp_path):
+    path = rewards(
+        tmp_path,
+        {"conversation": "a", "reward": 0.25, "final": False},
+        {"conversation": "a", "reward": 0.5, "success": None},
+        {"conversation": "b", "reward": 1, "success": True},
+        {"conversation": "c", "reward": 1},
+    )
+    done = mpo_here("feedback", path, "--url", proxy.url)
+    assert done.stdout.splitlines() == [
+        "4 rewards: 3 stored, 1 unknown",
+        "1 unknown: the proxy has no such conversation",
+    ]
+    done = mpo_here("feedback", path, "--folder", str(tmp_path / "proxy"))
+    assert done.stdout.splitlines()[0] == "4 rewards: 3 repeated, 1 unknown"
+    assert {f.reward for f in proxy.store.rewards().values()} == {0.5, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({"conversation": "a", "reward": 2}, "row 2: reward: "),
+        ({"id": "a", "reward": 1}, "row 2: conversation: missing; id: unknown key"),
+        ([1], "row 2: feedback: expected an object"),
+    ],
+)
+def test_a_file_with_a_fault_is_refused_whole(proxy, tmp_path, row, fault):
+    path = rewards(tmp_path, {"conversation": "a", "reward": 1}, row)
+    done = mpo_here("feedback", path, "--folder", str(tmp_path / "proxy"))
+    assert done.returncode == 2 and fault in " ".join(done.stderr.split())
+    assert proxy.store.rewards() == {}
+
+
+def test_a_folder_that_is_no_proxys_is_refused(tmp_path):
+    path = rewards(tmp_path, {"conversation": "a", "reward": 1})
+    done = mpo_here("feedback", path, "--folder", str(tmp_path / "no"))
+    assert done.returncode == 2 and "no proxy has kept anything here" in done.stderr
+    assert not (tmp_path / "no").exists()

@@ -1,0 +1,159 @@
+"""A run on callers' feedback by its commands, and its folder as others look at it."""
+
+import re
+import time
+from html import unescape
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from jobs.run import Run
+from jobs.view.app import viewer
+from mpo_core.config import Config, parse_config
+from mpo_core.errors import InputError
+from mpo_core.ledger import read_records
+from mpo_core.proxy.records import OFF
+from mpo_core.proxy.store import Store
+from mpo_core.types import Episode, PreferencePair
+from tests.callers import (
+    GOOD,
+    POOR,
+    TrainsByName,
+    begin,
+    config,
+    talk,
+    versions,
+    worked,
+)
+from tests.commandline import mpo_here
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch):
+    monkeypatch.setattr("jobs.run._backend", TrainsByName)
+    monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)
+
+
+def settings_of(folder: Path, asked: Config) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(asked.model_dump_json(exclude_defaults=True))
+    return str(path)
+
+
+def mpo(*arguments: str) -> str:
+    """What a command that ends well says, in one line."""
+    done = mpo_here(*arguments)
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.split())
+
+
+def test_the_stages_alone_do_what_the_whole_does(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    asked = config(tmp_path)
+    path, files = settings_of(tmp_path, asked), Run(asked).files
+    assert "20 plans scored by 20 episodes" in mpo("rollout", path)
+    assert "10 pairs in" in mpo("pairs", path)
+    assert "weights in" in mpo("train", "dpo", path)
+    assert versions(tmp_path).current == "v1"
+    assert "20 conversations; 20 with a final reward" in mpo("evaluate", path)
+    done = files.planner("mpo") / "training.json"
+    before = done.stat().st_mtime_ns
+    assert "Round 1 has trained v2" in mpo("run", path)
+    assert done.stat().st_mtime_ns == before and versions(tmp_path).current == "v2"
+    assert "20 conversations, 20 rewarded" in mpo("run", path, "--dry-run")
+    assert "20 episodes" in mpo("status", str(files.path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["plans", "CONFIG"], "callers' conversations"),
+        (["collect", "CONFIG"], "callers' conversations"),
+        (["train", "sft", "CONFIG"], "feedback.method says how is trained: dpo"),
+        (["run", "CONFIG", "rounds=2"], "leave rounds out"),
+        (["run", "CONFIG", "envs={alfworld: {}}"], "leave envs out"),
+        (["run", "CONFIG", "feedback.method=rft"], "rft needs planner.rft.training"),
+        (["run", "CONFIG", "planner.sft={}"], "there are no seed plans"),
+        (["run", "CONFIG", "proxy.folder=nowhere"], "no proxy has kept anything here"),
+    ],
+)
+def test_what_cannot_be_done_with_feedback_is_one_line(tmp_path, arguments, fault):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    path = settings_of(tmp_path, config(tmp_path))
+    done = mpo_here(*(path if one == "CONFIG" else one for one in arguments))
+    assert done.returncode == 2 and fault in " ".join(done.stderr.split())
+
+
+def test_rollouts_still_need_an_environment():
+    tree = {"name": "a", "envs": {}, "models": {"m": {"endpoint": "http://h/v1"}}}
+    tree |= {"planner": {"model": "m"}, "agent": {"model": "m"}}
+    with pytest.raises(InputError, match="name an environment"):
+        parse_config(tree)
+
+
+def test_a_run_on_feedback_is_looked_at_compared_and_exported_as_others_are(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    talk(tmp_path, OFF, [None])
+    with Store(tmp_path / "proxy") as store:
+        call = {"type": "function", "function": {"name": "look", "arguments": "{}"}}
+        said = [
+            {"role": "user", "content": [{"type": "text", "text": "<b>Open</b> door 0."}]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "A door.", "tool_call_id": "1"},
+        ]
+        store.record_messages("c0", said)
+    asked = config(tmp_path)
+    worked(asked)
+    talk(tmp_path, "v2", [GOOD])
+    worked(asked)
+    folder = asked.run_dir
+    texts = {}
+    with TestClient(viewer([folder]), "http://127.0.0.1") as client:
+        for _ in range(200):
+            state = client.get("/state", params={"run": "mine"}).json()
+            if state == {"episodes": 40, "behind": 0}:
+                break
+            time.sleep(0.05)
+        todo = ["/"]
+        while todo:
+            address = todo.pop()
+            if address not in texts:
+                answer = client.get(address)
+                texts[address] = answer.text
+                assert answer.status_code == 200 or address.startswith("/pair?"), address
+                todo += [unescape(link) for link in re.findall(r'href="(/[^"]*)"', answer.text)]
+    assert any("&lt;b&gt;Open&lt;/b&gt; door 0." in text for text in texts.values())
+    assert any("look" in text and "A door." in text for text in texts.values())
+    html = (folder / "report" / "index.html").read_text()
+    assert "Differences over all tasks" in html and "no plan (off)" in html
+    assert "expert" not in html
+    other = config(tmp_path, name="other", seed=7)
+    worked(other)
+    assert "v2" in mpo("compare", str(folder), str(other.run_dir))
+    episode = read_records(Run(asked).files.episodes("feedback"), Episode)[0]
+    assert "A door." in mpo("show", episode.key, str(folder))
+    assert "feedback" in mpo("doctor", settings_of(tmp_path, asked))
+    out = tmp_path / "out"
+    mpo("export", "data", str(folder), "--out", str(out))
+    assert {path.name for path in out.iterdir()} >= {
+        "feedback_metaplan_preference_pairs.json",
+        "feedback_metaplan_train_sampled_v1.jsonl",
+    }
+
+
+def test_a_run_that_begins_with_a_copy_learns_anew_from_all_that_has_come(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=8)
+    asked = config(tmp_path)
+    worked(asked)
+    talk(tmp_path, "v2", [GOOD, POOR], tasks=10)
+    worked(asked)
+    other = config(tmp_path, name="other", training={"beta": 0.3})
+    path = settings_of(tmp_path, other)
+    assert "Round 1 has trained v4 from base" in mpo("run", path, "--from", str(asked.run_dir))
+    assert len(read_records(Run(other).files.pairs(), PreferencePair)) == 10
+    assert versions(tmp_path).current == "v4"

@@ -1,0 +1,249 @@
+"""A run on callers' feedback, round by round: all but the trainings' own work, which leave a
+summary where weights would be."""
+
+import re
+
+import pytest
+
+from jobs.feedback.learning import load_rounds
+from jobs.run import Run
+from mpo_core.errors import InputError
+from mpo_core.ledger import read_records
+from mpo_core.proxy.planners import Canary, Planners, Source, write_planners
+from mpo_core.proxy.records import OFF
+from mpo_core.scoring import load_scores
+from mpo_core.types import Demonstration, Episode, PreferencePair
+from tests.callers import GOOD, POOR, TrainsByName, begin, config, talk, versions, worked
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch):
+    monkeypatch.setattr("jobs.run._backend", TrainsByName)
+    monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)
+
+
+def said(summary: dict) -> str:
+    return " ".join(summary["feedback"]["said"])
+
+
+def test_feedback_becomes_scores_pairs_a_planner_and_a_report(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR, POOR])
+    talk(tmp_path, OFF, [None])
+    asked = config(tmp_path)
+    summary, [job] = worked(asked)
+    files = Run(asked).files
+    assert {score.n for score in load_scores(files.scores())} == {1, 2}
+    pairs = read_records(files.pairs(), PreferencePair)
+    assert len(pairs) == 10 and job.rows == files.pairs() and job.method == "dpo"
+    assert "Open door 3." in pairs[3].prompt[0]["content"]
+    assert (pairs[0].chosen[0]["content"], pairs[0].rejected[0]["content"]) == (GOOD, POOR)
+    assert job.start is None and job.out == files.planner("mpo")
+    found = versions(tmp_path)
+    assert (found.current, found.canary) == ("v2", None)
+    assert found.versions["v2"].folder == files.planner("mpo").resolve()
+    assert [row["arm"] for row in summary["table"]] == [OFF, "v1"]
+    (row,) = summary["feedback"]["differences"]
+    assert (row["arm_a"], row["arm_b"], row["same"]["diff"]) == ("v1", OFF, 0.0)
+    assert summary["models"]["agent"] == "agent" and summary["pairs"] == 10
+    page = (files.report / "report.md").read_text()
+    assert "40 conversations; 40 with a final reward" in page
+    assert "Round 1 has trained v2 from base on 10 pairs" in page
+    assert {e.repetition for e in read_records(files.episodes("feedback"), Episode)} == {0, 1}
+
+
+def test_the_same_command_learns_from_what_has_come_since_and_from_nothing_twice(tmp_path):
+    begin(tmp_path)
+    asked = config(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    assert len(worked(asked)[1]) == 1
+    summary, jobs = worked(asked)
+    assert jobs == [] and "Nothing to learn yet" in said(summary)
+    assert summary["episodes"] == 20
+    talk(tmp_path, "v2", [GOOD, POOR], tasks=7)
+    summary, [job] = worked(asked)
+    assert (job.out.name, job.start.name) == ("mpo-2", "mpo")
+    files = Run(asked).files
+    assert len(read_records(files.pairs(2), PreferencePair)) == 7
+    assert len(read_records(files.pairs(1), PreferencePair)) == 10
+    assert sum(score.n for score in load_scores(files.scores(2))) == 14
+    assert versions(tmp_path).current == "v3" and summary["episodes"] == 34
+    assert [row["planner"] for row in summary["rounds"]] == ["mpo", "mpo-2"]
+
+
+def test_a_round_that_was_cut_off_is_gone_on_with_on_the_same_episodes(tmp_path, monkeypatch):
+    begin(tmp_path)
+    asked = config(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainsByName, "train", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            worked(asked)
+    assert versions(tmp_path).current == "v1"
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=30)
+    _, [job] = worked(asked)
+    assert len(read_records(job.rows, PreferencePair)) == 10
+    with Run(asked) as run:
+        (first,) = load_rounds(run)
+    assert (first.first, first.end, first.state, first.version) == (0, 20, "current", "v2")
+    _, [job] = worked(asked)
+    assert len(read_records(job.rows, PreferencePair)) == 30
+
+
+@pytest.mark.parametrize(
+    ("canary", "current", "state"),
+    [(GOOD, "v2", "current"), (POOR, "v1", "withdrawn"), (None, "v1", "canary")],
+)
+def test_a_canary_is_given_a_share_until_its_rewards_say_whether_it_stays(
+    tmp_path, canary, current, state
+):
+    begin(tmp_path)
+    proxy = {"folder": str(tmp_path / "proxy"), "canary": 0.25}
+    asked = config(tmp_path, proxy=proxy)
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=20)
+    summary, _ = worked(asked)
+    assert versions(tmp_path).canary == Canary(version="v2", share=0.25)
+    assert "a share of 0.25 of the new conversations" in said(summary)
+    # What was earned before it came is not compared with it.
+    talk(tmp_path, "v1", [None], tasks=20, begun=10.0, reward=lambda _: 0.6)
+    talk(
+        tmp_path,
+        "v2",
+        [canary],
+        tasks=20,
+        begun=10.0,
+        reward=lambda p: {None: 0.6}.get(p, 1.0) if p != POOR else 0.1,
+    )
+    summary, jobs = worked(asked)
+    assert jobs == []
+    found = versions(tmp_path)
+    assert found.current == current and (found.canary is not None) == (state == "canary")
+    with Run(asked) as run:
+        assert [one.state for one in load_rounds(run)] == [state]
+    # After a canary that went, the next one begins where that began.
+    if state != "canary":
+        talk(tmp_path, current, [GOOD, POOR], tasks=8, begun=20.0)
+        _, [job] = worked(asked)
+        assert job.out.name == "mpo-2"
+        assert (job.start and job.start.name) == {"current": "mpo", "withdrawn": None}[state]
+        assert versions(tmp_path).canary == Canary(version="v3", share=0.25)
+
+
+def test_a_canary_can_be_decided_by_hand(tmp_path):
+    begin(tmp_path)
+    asked = config(tmp_path, proxy={"folder": str(tmp_path / "proxy"), "canary": 0.25})
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=20)
+    worked(asked)
+    found = versions(tmp_path)
+    write_planners(tmp_path / "proxy", found.model_copy(update={"current": "v2", "canary": None}))
+    worked(asked)
+    with Run(asked) as run:
+        assert load_rounds(run)[-1].state == "current"
+
+
+def test_imitation_learns_from_the_better_plans(tmp_path):
+    begin(tmp_path)
+    asked = config(
+        tmp_path,
+        feedback={"method": "rft", "least_pairs": 5},
+        planner={"model": "planner", "rft": {"training": {}}},
+    )
+    talk(tmp_path, "v1", [GOOD, POOR])
+    _, [job] = worked(asked)
+    shown = read_records(job.rows, Demonstration)
+    assert [one.completion[0]["content"] for one in shown] == [GOOD] * 10
+    assert (job.method, job.out.name, job.start) == ("sft", "rft", None)
+    talk(tmp_path, "v2", [GOOD, POOR])
+    _, [job] = worked(asked)
+    assert (job.out.name, job.start.name) == ("rft-2", "rft")
+
+
+def test_feedback_of_chosen_agents_and_planners_counts(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR], model="small")
+    talk(tmp_path, "v1", [GOOD], model="large", reward=lambda _: 0.0)
+    talk(tmp_path, "draft", [GOOD, POOR], model="small")
+    with pytest.raises(InputError, match=r"feedback\.models: .*small \(40\), large \(10\)"):
+        worked(config(tmp_path))
+    named = {"least_pairs": 5, "models": ["small"], "planners": ["v1"]}
+    asked = config(tmp_path, name="named", feedback=named)
+    summary, _ = worked(asked)
+    assert summary["episodes"] == 40
+    assert sum(score.n for score in load_scores(Run(asked).files.scores())) == 20
+
+
+@pytest.mark.parametrize(
+    ("conversations", "advice"),
+    [
+        ([], "let an agent's base URL be the proxy's"),
+        ([("v1", [GOOD], {"final": False})], "report rewards"),
+        ([("v1", [GOOD], {})], r"proxy\.explore=5"),
+        ([("v1", [GOOD, POOR], {"tasks": 3})], r"proxy\.explore=5"),
+        ([("v1", [GOOD, POOR], {"reward": lambda _: 1.0})], "more rewards may tell"),
+    ],
+)
+def test_where_nothing_can_be_learnt_one_line_says_what_to_do(
+    tmp_path, capsys, conversations, advice
+):
+    begin(tmp_path)
+    for arm, plans, how in conversations:
+        talk(tmp_path, arm, plans, **how)
+    summary, jobs = worked(config(tmp_path))
+    assert jobs == []
+    lines = summary["feedback"]["said"] if summary else capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert re.search(advice, lines[0])
+    assert versions(tmp_path).current == "v1"
+
+
+def test_conversations_without_the_plan_that_was_due_count_for_their_arm_and_no_plan(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR, None])
+    asked = config(tmp_path)
+    summary, _ = worked(asked)
+    assert summary["arms"]["v1"]["n_episodes"] == 30
+    assert summary["feedback"]["without_plan"] == {"planner timeout": 10}
+    assert len(load_scores(Run(asked).files.scores())) == 20
+
+
+def test_tasks_that_were_learnt_from_are_told_from_others(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    asked = config(tmp_path, validation=0.3)
+    summary, _ = worked(asked)
+    # Of v2 there is no conversation yet.
+    assert {row["split"]: row["n"] for row in summary["table"]} == {"unseen": 10}
+    talk(tmp_path, "v2", [GOOD])
+    summary, _ = worked(asked)
+    assert {row["split"]: row["n"] for row in summary["table"] if row["arm"] == "v2"} == {
+        "seen": 7,
+        "unseen": 3,
+    }
+
+
+def test_a_planner_that_is_asked_by_other_prompts_is_not_trained(tmp_path):
+    begin(tmp_path)
+    source = Source(endpoint="http://h:1/v1", model="m", env="alfworld")
+    write_planners(tmp_path / "proxy", Planners(current="v1", versions={"v1": source}))
+    with pytest.raises(InputError, match=r"set feedback\.prompts=alfworld"):
+        worked(config(tmp_path))
+    talk(tmp_path, "v1", [GOOD, POOR])
+    asked = config(tmp_path, name="b", feedback={"prompts": "alfworld", "least_pairs": 5})
+    _, [job] = worked(asked)
+    assert "ALFWorld" in read_records(job.rows, PreferencePair)[0].prompt[0]["content"]
+    assert versions(tmp_path).versions["v2"].env == "alfworld"
+
+
+def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_path):
+    begin(tmp_path)
+    asked = config(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    assert "all began after" not in said(worked(asked)[0])
+    talk(tmp_path, "v2", [GOOD], begun=10.0)
+    assert "conversations with v2 all began after those with v1" in said(worked(asked)[0])
+    talk(tmp_path, "v1", [GOOD], begun=11.0)
+    assert "all began after" not in said(worked(asked)[0])
