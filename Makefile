@@ -61,6 +61,7 @@ bench: install
 	$(BIN)/python benchmarks/cpu_adapters.py
 	$(BIN)/python benchmarks/ledger.py
 	$(BIN)/python benchmarks/viewer.py
+	$(BIN)/python benchmarks/proxy.py
 
 # Whole each time: every page has the navigation. Warnings are errors, but all are shown first.
 docs: install

@@ -6,6 +6,9 @@
 # The log says where they answer and under which names. The server listens on loopback of the first
 # node, for a tunnel (ssh -L 8000:127.0.0.1:8000 NODE); cluster.http_host=0.0.0.0 opens it to
 # everyone who reaches the node, without a password.
+#
+# With `--proxy self` among the arguments, a proxy on port 8100 (proxy.port) stands before them and
+# gives each new conversation a plan of the planner; docs/proxy.md.
 #SBATCH --job-name=mpo-serve
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

@@ -4,6 +4,7 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import quote
 
 from starlette.datastructures import Headers as CallersHeaders
 from starlette.responses import Response
@@ -171,7 +172,10 @@ class Answering:
         if given is not None and not any(name == b"x-session-id" for name, _ in headers):
             # One replica of the upstream holds the conversation's prefix.
             headers.append((b"x-session-id", given.id.encode()))
-        at = scope["raw_path"].partition(b"?")[0].removeprefix(b"/v1")
+        # Not every server of ASGI applications tells the path as it came.
+        came = scope.get("raw_path") or quote(scope["path"]).encode()
+        root = quote(scope.get("root_path", "")).encode()
+        at = came.partition(b"?")[0].removeprefix(root).removeprefix(b"/v1")
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
         target = (at + query).decode("latin-1")
         async with self._upstream.answer(scope["method"], target, headers, body) as response:

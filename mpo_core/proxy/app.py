@@ -78,7 +78,7 @@ def proxy_app(
     versions = Versions(config, prompts_dir)
     conversations = Conversations(config, store, versions, metrics)
     server = Upstream(upstream, upstream_key, config)
-    books = Bookkeeping(store, conversations.in_thread, config.redact)
+    books = Bookkeeping(store, conversations.write, config.redact)
     answering = Answering(
         config=config,
         access=access,
@@ -111,7 +111,7 @@ def proxy_app(
             return refusal(f"feedback is larger than {LONGEST_FEEDBACK} bytes", 413)
         try:
             said = read_feedback(_json(body), time.time())
-            kept = await conversations.in_thread(store.feedback, said)
+            kept = await conversations.write(store.feedback, said)
         except InputError as error:
             return refusal(str(error), 400, "mpo")
         metrics.feedback.labels(kept).inc()

@@ -66,10 +66,12 @@ class Conversations:
         self._config, self._store = config, store
         self._versions, self._metrics = versions, metrics
         self.rule = TaskRule(config)
-        self._draws = Draws(config, store, versions, metrics, self.in_thread)
+        self._draws = Draws(config, store, versions, metrics, self.read)
         self._known: OrderedDict[str, Given] = OrderedDict()
         self._beginning: dict[str, asyncio.Task[Given]] = {}
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="mpo-proxy")
+        # Those who only read do not wait for another process of the folder to finish its write.
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="mpo-proxy-reads")
+        self._writers = ThreadPoolExecutor(2, thread_name_prefix="mpo-proxy-writes")
 
     async def of(self, asked: Asked) -> Given | None:
         """The conversation that a request belongs to, begun where it is new; None where the request
@@ -99,18 +101,22 @@ class Conversations:
     async def also_named(self, name: str, id: str) -> None:
         """Let a conversation be found by another name."""
         try:
-            await self.in_thread(self._store.name, name, id)
+            await self.write(self._store.name, name, id)
         except InputError as error:
             log.warning("%s: not kept as a name of %s: %s", name, id, error)
 
-    async def in_thread(self, function: Callable[..., T], *values: Any) -> T:
-        """What a function gives that reads or writes the folder."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, function, *values)
+    async def read(self, function: Callable[..., T], *values: Any) -> T:
+        """What a function gives that reads the folder."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *values)
+
+    async def write(self, function: Callable[..., T], *values: Any) -> T:
+        """What a function gives that writes to the folder."""
+        return await asyncio.get_running_loop().run_in_executor(self._writers, function, *values)
 
     def close(self) -> None:
         """Wait for what is being written."""
-        self._threads.shutdown()
+        self._readers.shutdown()
+        self._writers.shutdown()
 
     # ---------------------------------------------------------------------- which one it is
 
@@ -118,7 +124,7 @@ class Conversations:
         beginnings = _some(asked.beginnings)
         named = asked.headers.conversation or asked.served_state
         if named is None and asked.previous_response is not None:
-            named = await self.in_thread(self._store.named, asked.previous_response)
+            named = await self.read(self._store.named, asked.previous_response)
         if named is not None:
             last = beginnings[-1][0] if beginnings else len(asked.turns)
             return await self._kept(named) or await self._begun(named, asked, last)
@@ -139,12 +145,12 @@ class Conversations:
         turns, beginning = beginnings[-1]
         if turns < len(asked.turns) or len(beginnings) > 1:
             for _, earlier in beginnings:
-                id = await self.in_thread(self._store.named, earlier)
+                id = await self.read(self._store.named, earlier)
                 known = await self._kept(id) if id else None
                 if known is not None:
                     return known
         given = await self._begun(secrets.token_hex(12), asked, turns)
-        await self.in_thread(self._store.name, beginning, given.id)
+        await self.write(self._store.name, beginning, given.id)
         return given
 
     async def _kept(self, id: str) -> Given | None:
@@ -153,7 +159,7 @@ class Conversations:
             return self._known[id]
         if id in self._beginning:
             return await asyncio.shield(self._beginning[id])
-        kept = await self.in_thread(self._store.conversation, id)
+        kept = await self.read(self._store.conversation, id)
         return self._remembered(kept) if kept else None
 
     def _remembered(self, kept: Conversation) -> Given:
@@ -211,7 +217,7 @@ class Conversations:
             return await self._open(made.model_copy(update={"why": missing.why}))
 
     async def _open(self, made: Conversation) -> Given:
-        kept = await self.in_thread(self._store.open_conversation, made)
+        kept = await self.write(self._store.open_conversation, made)
         if kept == made:
             self._metrics.conversations.labels(made.arm).inc()
             if made.arm != OFF:

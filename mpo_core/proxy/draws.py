@@ -48,11 +48,11 @@ class Draws:
         store: Store,
         versions: Versions,
         metrics: Metrics,
-        in_thread: Callable[..., Awaitable[Any]],
+        read: Callable[..., Awaitable[Any]],
     ) -> None:
         self._config, self._store = config, store
         self._versions, self._metrics = versions, metrics
-        self._in_thread = in_thread
+        self._read = read
         self._said: Counter[tuple[str, str]] = Counter()
         self._trying: WeakValueDictionary[tuple[str, str], Trying] = WeakValueDictionary()
 
@@ -73,7 +73,7 @@ class Draws:
         """
         trying = self._trying.setdefault((version, task.id), Trying())
         async with trying.lock:
-            known = await self._in_thread(self._store.plans_of, task.id)
+            known = await self._read(self._store.plans_of, task.id)
             counts = [(plan, n) for plan, n in known if plan.origin == version]
             under_way = sum(n for _, n in counts) + len(trying.drawn)
             if not fresh and counts and under_way >= self._config.explore:
@@ -95,7 +95,7 @@ class Draws:
 
     async def named(self, task: Task, id: str) -> Plan:
         """The task's plan of that id. Raises InputError where there is none."""
-        known = await self._in_thread(self._store.plans_of, task.id)
+        known = await self._read(self._store.plans_of, task.id)
         plans = [plan for plan, _ in known]
         for version, writer in self._versions.writers().items():
             plans += [Plan.of(task.id, text, version) for text in writer.known(task)]

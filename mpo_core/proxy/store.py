@@ -42,11 +42,13 @@ READ_AT_ONCE = 500
 """Records; a reader holds nothing between two reads."""
 Kept = Literal["stored", "repeated", "late", "unknown"]
 
-TABLES = """
+PLAN_OF = "json_extract(record, '$.plan_id'), json_extract(record, '$.planner')"
+"""By which the plans of a task's conversations are told apart."""
+TABLES = f"""
 CREATE TABLE conversations (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, task_id TEXT NOT NULL, record TEXT NOT NULL
 );
-CREATE INDEX by_task ON conversations (task_id);
+CREATE INDEX by_plan ON conversations (task_id, {PLAN_OF});
 CREATE TABLE feedback (
     number INTEGER PRIMARY KEY, conversation TEXT NOT NULL, late INTEGER NOT NULL,
     record TEXT NOT NULL
@@ -185,16 +187,14 @@ class Store:
     def plans_of(self, task_id: str) -> list[tuple[Plan, int]]:
         """The plans that a task's conversations were given, each with their number, the first
         given first; the same text by another planner is another plan (`Plan.origin`)."""
-        found: dict[tuple[str, str], tuple[Plan, int]] = {}
+        # Of the rows of a plan, `record` is that of the least number.
         rows = self._read(
-            "SELECT record FROM conversations WHERE task_id = ? ORDER BY number", task_id
+            f"SELECT min(number), count(*), record FROM conversations WHERE task_id = ?"
+            f" GROUP BY {PLAN_OF} ORDER BY min(number)",
+            task_id,
         )
-        for (record,) in rows:
-            plan = Conversation.model_validate_json(record).given
-            if plan is not None:
-                key = plan.id, plan.origin
-                found[key] = plan, found.get(key, (plan, 0))[1] + 1
-        return list(found.values())
+        given = [(Conversation.model_validate_json(record).given, n) for _, n, record in rows]
+        return [(plan, n) for plan, n in given if plan is not None]
 
     def conversations(self) -> Iterator[Conversation]:
         """All conversations, in the order they began; others may be begun meanwhile."""

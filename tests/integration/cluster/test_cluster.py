@@ -12,9 +12,12 @@ import psutil
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from ray import serve
 from transformers import AutoModelForCausalLM
 
+from cluster import proxy_service
 from cluster.backend import ClusterBackend
+from cluster.proxy_service import ProxyArgs
 from jobs.configs import named_config
 from mpo_core.chat import ChatRequest
 from mpo_core.endpoint import CONTINUATION
@@ -23,6 +26,7 @@ from mpo_core.episode import EpisodeProtocol, EpisodeRequest
 from mpo_core.errors import ContextFull
 from mpo_core.ledger import Ledger, read_records
 from mpo_core.prompts import Prompts, load_prompts, plan_block
+from mpo_core.proxy.planners import Planners
 from mpo_core.rollout import play_owed
 from mpo_core.types import Episode, Plan
 from tests.planning_proxy import file_of_plans, planning_proxy
@@ -285,6 +289,20 @@ def test_the_planning_proxy_stands_before_the_engines(mode, backend, tmp_path):
     straight = post(backend, HELLO | {"messages": messages} | (CONTINUATION if prefix else {}))
     assert said(given) == said(straight) and given.headers["x-mpo-arm"] == "v1"
     assert said(off) == said(post(backend, HELLO)) and off.headers["x-mpo-plan"] == "off"
+
+
+def test_ray_serve_hosts_the_planning_proxy(backend, tmp_path):
+    planners = Planners(current="v1", versions={"v1": file_of_plans(tmp_path, {"Hello": PLANS[1]})})
+    args = ProxyArgs(upstream=backend.url, planners=planners, proxy={"folder": tmp_path / "proxy"})
+    serve.run(proxy_service.build(args), name="proxy", route_prefix="/proxy")
+    try:
+        url = backend.url.replace("/v1", "/proxy/v1")
+        given = httpx.post(f"{url}/chat/completions", json=HELLO | {"stream": True}, timeout=120)
+        assert given.headers["x-mpo-arm"] == "v1" and given.text.endswith("data: [DONE]\n\n")
+        report = {"conversation": given.headers["x-mpo-conversation"], "reward": 1.0}
+        assert httpx.post(f"{url}/mpo/feedback", json=report).json()["result"] == "stored"
+    finally:
+        serve.delete("proxy")
 
 
 def schema(**described) -> dict:

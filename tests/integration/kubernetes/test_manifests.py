@@ -33,10 +33,11 @@ PRESETS = {
     "gpu": "scienceworld-llama3.1-8b",
     "gpu-multinode": "scienceworld-llama3.1-8b-2node",
 }
+OPTIONS = ("serve+gcs-fault-tolerance", "gpu+gcs-fault-tolerance", "serve+proxy")
 Objects = list[dict[str, Any]]
 
 
-@pytest.fixture(params=[*NAMES, "serve+gcs-fault-tolerance", "gpu+gcs-fault-tolerance"])
+@pytest.fixture(params=[*NAMES, *OPTIONS])
 def objects(request, tmp_path) -> Objects:
     """Every overlay, and those that an option is made for with the option."""
     name, _, component = request.param.partition("+")
