@@ -18,6 +18,7 @@ LONGEST = (
     "examples",
     "sandbox",
     "view",
+    "tracking",
     "docs",
     "interchange",
 )

@@ -83,6 +83,7 @@ def _commit() -> str:
             ["git", "-C", str(SUITE), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
+            encoding="utf-8",
             timeout=5,
             check=False,
         )

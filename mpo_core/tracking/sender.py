@@ -38,7 +38,7 @@ class Delivered:
         self._delivery: Delivery | None = None
         self._failed_at, self._failures = -1, 0
 
-    def open(self) -> Delivery:
+    def reached(self) -> Delivery:
         """The store, opened where it is not yet. Raises Away or InputError."""
         if self._delivery is None:
             self._delivery = Delivery(self._address, self._run_dir, self.sent)
@@ -55,7 +55,7 @@ class Delivered:
             Away: the store does not answer.
             InputError: it cannot be used.
         """
-        delivery = self.open()
+        delivery = self.reached()
         while go_on() and (chunk := self._chunk()):
             try:
                 delivery.carry_out([entry for entry, _, _ in chunk])
@@ -75,7 +75,7 @@ class Delivered:
 
     def retry(self) -> None:
         """Send once more what was set aside. Raises as `send` does."""
-        delivery, again = self.open(), list(self.sent.aside)
+        delivery, again = self.reached(), list(self.sent.aside)
         for start in again:
             try:
                 delivery.carry_out([self._queue.entry(start)])
@@ -197,7 +197,7 @@ class Sender:
         while not self._left:
             closing = self._closing.is_set()
             try:
-                self._way.open()
+                self._way.reached()
                 self._answered.set()
                 self._way.send(lambda: not self._left)
                 self._trouble, pause = "", FIRST_PAUSE_S
@@ -250,7 +250,7 @@ def sync(run_dir: Path, uri: str | None) -> tuple[int, int]:
                     break
                 except Away:
                     # An entry that the store fails at is set aside after some tries.
-                    if way.unsent() == 0 or not way.open().answers():
+                    if way.unsent() == 0 or not way.reached().answers():
                         raise
             way.retry()
         except Away as away:
