@@ -111,6 +111,7 @@ def compare(capsys, *arguments: str) -> str:
         main(["compare", *arguments])
     shown = capsys.readouterr()
     assert not end.value.code, shown.err
+    assert "Downloading" not in shown.err  # MLflow's own bars, one a run.
     return shown.out
 
 
