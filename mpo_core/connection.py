@@ -10,6 +10,7 @@ import ssl
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -63,18 +64,25 @@ def address_of(
     return Address(f"{parts.scheme}://{parts.netloc}{path}", query, key, headers)
 
 
+@lru_cache(1)
+def _trusted(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    """The certificates that the environment's variables name, read once."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
 def http_client(address: Address, timeout_s: float) -> Any:
     """An HTTP client for the address, through the proxy that the environment names for it.
 
     Raises:
         InputError: the proxy or the certificates of the environment cannot be used.
     """
-    import httpx
     import openai
 
     proxy = proxy_of(address.url)
     try:
-        verify = httpx.create_ssl_context()
+        verify = _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     except (OSError, ssl.SSLError) as error:
         named = [v for v in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(v)]
         raise InputError(

@@ -1,10 +1,13 @@
 """Web pages: how their templates are filled."""
 
+from functools import cache
+
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from mpo_core.inert import inert, shortened
 
 
+@cache
 def templates(package: str) -> Environment:
     """A package's templates of web pages, which may include those that all pages share: what they
     are given is escaped and inert; `short` is `shortened`."""

@@ -6,6 +6,7 @@ first and the last are texts, and the others the numbers that they look like.
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -96,13 +97,19 @@ def load(text: str | bytes) -> Any:
         yaml.YAMLError: it is not YAML, or a key is given twice.
     """
     try:
-        return _own(yaml.load(text, Loader=_Loader))
+        return _own(_parsed(text))
     except RecursionError as error:
         raise yaml.YAMLError("a value holds itself, or is nested too deeply") from error
     except ValueError as error:
         raise yaml.YAMLError(str(error)) from error
     except yaml.reader.ReaderError as error:
         raise yaml.YAMLError(f"{error}; it must be UTF-8 without control characters") from error
+
+
+@lru_cache(64)
+def _parsed(text: str | bytes) -> Any:
+    """Kept, since every point of a sweep reads the same config."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def _own(value: Any) -> Any:
