@@ -21,7 +21,7 @@ from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
 from mpo_core.proxy.arms import arm_of
 from mpo_core.proxy.asked import Asked
-from mpo_core.proxy.draws import Draws, PlanMissing
+from mpo_core.proxy.draws import Draws, NoSuchPlan, PlanMissing
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.records import OFF, Conversation, task_of
 from mpo_core.proxy.store import Store
@@ -78,14 +78,17 @@ class Conversations:
         belongs to none.
 
         Raises:
-            InputError: the plan that the caller asks for is not there.
+            NoSuchPlan: the plan that the caller asks for is not there.
         """
         try:
             return await self._of(asked)
-        except InputError:
+        except NoSuchPlan:
             raise
         except Exception as error:
-            log.warning("a request goes on without a plan", exc_info=error)
+            # Bugs as well: they are no reason not to answer an agent.
+            known = isinstance(error, InputError)
+            said = " ".join(str(error).split())
+            log.warning("a request goes on without a plan: %s", said, exc_info=not known)
             self._metrics.failures.labels("proxy", "").inc()
             return None
 

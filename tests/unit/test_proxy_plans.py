@@ -115,6 +115,7 @@ RULES = [
     ({"task_jmespath": "metadata.task"}, chat("Go.", metadata={"task": TASK}), TASK),
     ({"task_jmespath": "messages[?role=='user'] | [-1].content"}, chat("a", "b", TASK), TASK),
     ({"task_jmespath": "metadata.task"}, chat("Go."), None),
+    ({"task_jmespath": "length(metadata)"}, chat("Go.", metadata=None), None),
     ({"task_jmespath": "metadata"}, chat("Go.", metadata={"task": TASK}), None),
 ]
 
