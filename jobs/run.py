@@ -220,7 +220,7 @@ class Run:
             "mpo.environments": ", ".join(config.envs),
             "mpo.models": ", ".join(f"{role} {model}" for role, model in models.items()),
             "mpo.seed": config.seed,
-            "mpo.version": version("mpo-suite"),
+            "mpo.suite": version("mpo-suite"),
         }
 
     @property

@@ -124,8 +124,8 @@ class Delivery:
             tags = {}
             if entry["parent"]:
                 tags[PARENT] = self._sent.runs[entry["parent"]]
-            elif entry["under"]:
-                tags[PARENT] = self._under(entry["under"])
+            elif entry["under"] and (above := self._under(entry["under"])):
+                tags[PARENT] = above
             if entry["parent"]:
                 run_id = self._ensured(entry, tags)
             else:
@@ -162,13 +162,13 @@ class Delivery:
         return sorted(run.info.run_id for run in found)
 
     def _under(self, parent: str) -> str:
-        """The MLflow run that this one stands under: one of that id, or a sweep's, by its
-        folder."""
+        """The MLflow run that this one stands under: one of that id, or a sweep's, by its folder;
+        none where that folder is gone."""
         queue = Queue(Path(parent))
         begun = (entry for entry, _ in queue.entries() if entry["op"] == "begin")
         first = next(begun, None)
         if first is None:
-            return parent
+            return "" if os.sep in parent else parent
         with self._alone():
             return self._ensured(first, {})
 

@@ -194,7 +194,8 @@ class MlflowTracker:
         try:
             yield
         except BaseException as error:
-            status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+            # An interrupt comes into asynchronous code as a cancellation.
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
             self._leave(self._runs.pop(), status)
             raise
         self._leave(self._runs.pop(), "FINISHED")

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from asyncio import CancelledError
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,8 @@ def test_runs_stand_under_the_run_they_were_logged_in(runs):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")]
+    ("error", "status"),
+    [(KeyboardInterrupt, "KILLED"), (CancelledError, "KILLED"), (ValueError, "FAILED")],
 )
 def test_a_stage_that_fails_is_marked_so(runs, error, status):
     with (

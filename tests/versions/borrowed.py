@@ -96,6 +96,19 @@ CALLED = {
             "conversations chat_template add_generation_prompt continue_final_message"
         ),
     },
+    "mpo_core/tracking/delivery.py": {
+        "mlflow.tracing.client:TracingClient.start_trace": "self trace_info",
+        "mlflow.tracing.client:TracingClient.log_spans": "self location spans",
+    },
+    "mpo_core/tracking/traces.py": {
+        "mlflow.entities:Span": "otel_span",
+    },
+    "mpo_core/tracking/system.py": {
+        "mlflow.system_metrics.metrics.cpu_monitor:CPUMonitor.collect_metrics": "self",
+        "mlflow.system_metrics.metrics.disk_monitor:DiskMonitor.aggregate_metrics": "self",
+        "mlflow.system_metrics.metrics.network_monitor:NetworkMonitor.clear_metrics": "self",
+        "mlflow.system_metrics.metrics.gpu_monitor:GPUMonitor": "",
+    },
     "mpo_core/training/engine.py": {
         "deepspeed.ops:__compatible_ops__": None,
         "deepspeed:DeepSpeedEngine.zero_optimization_stage": "self",
