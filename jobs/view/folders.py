@@ -26,18 +26,15 @@ def run_folders(given: Sequence[Path]) -> list[Path]:
 
 
 def by_name(run: Path) -> Path:
-    """A run's folder as it is given, or the one of that name in `runs/`; where neither is a run's,
-    as it is given."""
-    return next((folder for folder in (run, RUNS / run) if _is_run(folder)), run)
+    """A run's folder as it is given, or the one of that name in `runs/`."""
+    return RUNS / run if not run.exists() and (RUNS / run).is_dir() else run
 
 
 def _folder(one: Path) -> Path:
-    folder = by_name(one)
-    if not _is_run(folder):
-        raise InputError(
-            f"{one}: no run's folder, neither here nor in {RUNS}/: it has no config.yaml"
-        )
-    return folder.resolve()
+    for folder in (one, RUNS / one):
+        if _is_run(folder):
+            return folder.resolve()
+    raise InputError(f"{one}: no run's folder, neither here nor in {RUNS}/: it has no config.yaml")
 
 
 def _runs_in(folder: Path) -> Iterable[Path]:

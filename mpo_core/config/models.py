@@ -103,6 +103,7 @@ class ServedModelConfig(AskedModelConfig):
     replicas: PositiveInt = operational(1)
     """Engine replicas; the requests of one episode go to one of them."""
     cpus_per_replica: float = operational(1, gt=0)
+    """CPUs of one replica; where it serves on the CPU, its threads."""
     gpus_per_replica: int = operational(0, ge=0)
     """GPUs of one replica: its tensor-parallel degree. 0 serves on the CPU."""
     max_model_len: PositiveInt = decides(8192)
