@@ -16,6 +16,7 @@ from mpo_core.builtin_models import resolve_source
 from mpo_core.hardware import free_port
 from mpo_core.ledger import read_records
 from mpo_core.proxy.planners import Source
+from mpo_core.proxy.records import Usage
 from mpo_core.types import Episode
 from tests.commandline import mpo
 from tests.planning_proxy import planning_proxy, wait_until
@@ -121,7 +122,7 @@ def test_the_planning_proxy_before_it_has_its_model_plan_and_answer(server, tmp_
         streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         with proxy.store() as store:
             [kept] = store.conversations()
-            wait_until(lambda: store.usage()[kept.id].requests == 2)
+            wait_until(lambda: store.usage().get(kept.id, Usage()).requests == 2)
             assert store.usage()[kept.id].completion_tokens >= 24
     assert arm == "v1" and kept.plan_id == (None if plan == "none" else plan)
     assert kept.plan or kept.why.startswith("no plan"), "a model this small may write none"
