@@ -31,7 +31,7 @@ def said(answer, *names):
 def ids(*bodies, **headers):
     """The ids of conversations that a proxy without any would begin."""
     asked = [Asked("chat", json.dumps(body), Headers(**headers)) for body in bodies]
-    return [one.beginnings[-1][1] for one in asked]
+    return [list(one.beginnings())[-1][1] for one in asked]
 
 
 PART = {"type": "text", "text": TASK}
