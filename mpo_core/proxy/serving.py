@@ -4,7 +4,6 @@ One worker runs in this process. Several are processes of uvicorn's, which start
 and reads what to do from the environment; they end with this one, even where it is killed.
 """
 
-import asyncio
 import ctypes
 import json
 import logging
@@ -24,6 +23,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from mpo_core import aio
 from mpo_core.config import ModelConfig, ProxyConfig, is_loopback, validated
 from mpo_core.connection import address_of
 from mpo_core.errors import InputError
@@ -165,7 +165,7 @@ def check_planners(planners: Planners, config: ProxyConfig, prompts_dir: Path | 
         source = planners.versions[version]
         prompts = planner_prompts(source.env, prompts_dir)
         writer = writer_of(source, config.folder, prompts, config)
-        asyncio.run(writer.close())
+        aio.run(writer.close())
 
 
 def _listening(config: ProxyConfig) -> socket.socket:
