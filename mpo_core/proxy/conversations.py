@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from mpo_core.config import ProxyConfig
@@ -27,7 +28,7 @@ from mpo_core.proxy.records import OFF, Conversation, task_of
 from mpo_core.proxy.store import Store
 from mpo_core.proxy.task_rule import TaskRule
 from mpo_core.proxy.versions import Versions
-from mpo_core.types import Plan
+from mpo_core.types import Plan, PlanMode
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Given:
     task: str
     plan_id: str | None
     plan: str | None
-    mode: Any
+    mode: PlanMode
     why: str
 
     @classmethod
@@ -94,12 +95,16 @@ class Conversations:
 
     def remembered(self, asked: Asked) -> Given | None:
         """The conversation that a request belongs to, where it is known without a look anywhere."""
-        if named := asked.headers.conversation or asked.served_state:
-            return self._known.get(named)
-        if asked.headers.plan == FRESH or asked.previous_response is not None:
+        named = asked.headers.conversation or asked.served_state
+        if named is None and (asked.headers.plan == FRESH or asked.previous_response is not None):
             return None
-        found = (self._known.get(id) for _, id in _some(asked.beginnings))
-        return next(filter(None, found), None)
+        # As long as one is not known, the next beginning is made: mostly it is the first.
+        ids = [named] if named else (id for _, id in islice(asked.beginnings(), MOST_BEGINNINGS))
+        for id in ids:
+            if id in self._known:
+                self._known.move_to_end(id)
+                return self._known[id]
+        return None
 
     async def also_named(self, name: str, id: str) -> None:
         """Let a conversation be found by another name."""
@@ -124,7 +129,7 @@ class Conversations:
     # ---------------------------------------------------------------------- which one it is
 
     async def _of(self, asked: Asked) -> Given | None:
-        beginnings = _some(asked.beginnings)
+        beginnings = _some(list(asked.beginnings()))
         named = asked.headers.conversation or asked.served_state
         if named is None and asked.previous_response is not None:
             named = await self.read(self._store.named, asked.previous_response)

@@ -77,7 +77,9 @@ def serve(
     }
     os.environ[SETTINGS] = json.dumps(told)
     threading.Thread(
-        target=_say_when_ready, args=(f"http://{shown}:{port}", config, url, say), daemon=True
+        target=_say_when_ready,
+        args=(f"http://{shown}:{port}", config, without_login(url), say),
+        daemon=True,
     ).start()
     with listener, TemporaryDirectory(prefix="mpo-proxy-") as shared:
         if config.workers > 1:
@@ -159,6 +161,12 @@ def upstream_url(url: str) -> str:
     return address.url
 
 
+def without_login(url: str) -> str:
+    """A URL as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def check_planners(planners: Planners, config: ProxyConfig, prompts_dir: Path | None) -> None:
     """Raises InputError where a planner that is to be used cannot be; loads no weights."""
     for version in {planners.current, *([planners.canary.version] if planners.canary else [])}:
@@ -182,7 +190,9 @@ def _listening(config: ProxyConfig) -> socket.socket:
 def _refuse_itself(url: str, port: int) -> None:
     parts = urlsplit(url)
     if parts.port == port and is_loopback(parts.hostname or ""):
-        raise InputError(f"--upstream {url}: is the proxy itself; set another proxy.port")
+        raise InputError(
+            f"--upstream {without_login(url)}: is the proxy itself; set another proxy.port"
+        )
 
 
 def _say_when_ready(address: str, config: ProxyConfig, upstream: str, say: Callable) -> None:

@@ -123,7 +123,7 @@ RULES = [
 @pytest.mark.parametrize(("settings", "body", "task"), RULES)
 def test_the_task_is_what_the_rule_takes(settings, body, task):
     asked = Asked("chat", json.dumps(body), Headers())
-    [*_, (beginning, _)] = asked.beginnings
+    [*_, (beginning, _)] = asked.beginnings()
     assert TaskRule(ProxyConfig(**settings)).task(asked, beginning) == task
 
 
