@@ -1,15 +1,15 @@
 """Which planner a proxy is given: `mpo proxy PLANNER`, as its folder's first version."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
 from jobs.rounds import final_version
 from jobs.run import Run
 from mpo_core.config import Config, ModelConfig, ProxyConfig, load_config, validated
-from mpo_core.connection import address_of
+from mpo_core.connection import Address, address_of, cause_of
 from mpo_core.errors import InputError
 from mpo_core.overrides import apply_override
 from mpo_core.proxy.planners import Planners, Source, read_planners
@@ -60,7 +60,8 @@ def planners_of(
 def source_of(planner: str, model: str | None, config: ProxyConfig) -> Source:
     """Where a planner's plans come from. Raises InputError."""
     if "://" in planner:
-        return Source(endpoint=planner, model=model or _only_model(planner, config))
+        address = _address(planner, config)
+        return Source(endpoint=planner, model=model or _only_model(address))
     if model is not None:
         raise InputError(f"--model: only with a planner's URL, and {planner} is none")
     path = Path(planner)
@@ -93,20 +94,38 @@ def _of_run(path: Path) -> Source:
     raise InputError(f"{path}: no planner is trained in this run yet; `mpo run {path}` goes on")
 
 
-def _only_model(url: str, config: ProxyConfig) -> str:
+def _address(url: str, config: ProxyConfig) -> Address:
+    """A served planner's address. Raises InputError for one that holds what must not be kept."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parse_qs(parts.query).keys() - {"api-version"}:
+        raise InputError(
+            "PLANNER: its URL is kept in the proxy's folder; leave login and query out of it, and "
+            f"put the key into the environment variable {config.planner_key_env}"
+        )
+    served = {"endpoint": url, "api_key_env": config.planner_key_env}
+    return address_of("planner", validated(ModelConfig, served, "PLANNER"))
+
+
+def _only_model(address: Address) -> str:
     """The model of a server that has one. Raises InputError where it has none or several."""
-    served = validated(ModelConfig, {"endpoint": url, "api_key_env": config.planner_key_env}, url)
-    address = address_of("planner", served)
     headers = {"authorization": f"Bearer {address.key}"} if address.key else {}
     try:
         answer = httpx.get(f"{address.url}/models", headers=headers, timeout=LIST_S)
-        names = [str(row["id"]) for row in answer.raise_for_status().json()["data"]]
-    except (httpx.HTTPError, json.JSONDecodeError, LookupError, TypeError) as error:
-        raise InputError(
-            f"{address.shown}: its models are not told ({' '.join(str(error).split())}); name the "
-            "planner by --model"
-        ) from error
+        answer.raise_for_status()
+        names = [str(row["id"]) for row in answer.json()["data"]]
+    except httpx.HTTPStatusError as error:
+        raise _untold(address, f"HTTP {error.response.status_code}") from error
+    except httpx.HTTPError as error:
+        raise _untold(address, cause_of(error, address.url, LIST_S)[0]) from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise _untold(address, "its answer is no list of models") from error
     if len(names) != 1:
         listed = ", ".join(names[:8]) or "none"
-        raise InputError(f"{address.shown}: name the planner by --model; there are: {listed}")
+        raise InputError(f"{address.url}: name the planner by --model; there are: {listed}")
     return names[0]
+
+
+def _untold(address: Address, reason: str) -> InputError:
+    return InputError(
+        f"{address.url}: its models are not told ({reason}); name the planner by --model"
+    )

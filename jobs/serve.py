@@ -90,10 +90,9 @@ def served_planners(config: Config, url: str, version: str, model: str) -> Plann
         if (source.model or "").partition(":")[0] == config.planner.model
     }
     versions = known.versions | served | {version: here}
-    new = {} if version in known.versions else {"current": version}
-    if known.canary and known.canary.version == version:
-        new["canary"] = None
-    return known.model_copy(update={"versions": versions, **new})
+    if version in known.versions:
+        return known.model_copy(update={"versions": versions})
+    return Planners(current=version, versions=versions)
 
 
 @contextmanager

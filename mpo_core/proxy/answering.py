@@ -153,8 +153,8 @@ class Answering:
             self._metrics.in_flight.dec()
             status = str(answered.status or "left")
             self._metrics.requests.labels(exchange.path, status, arm).inc()
-        if given is not None:
-            self._written_down(given, answered)
+            if given is not None:
+                self._written_down(given, answered)
 
     async def _call(
         self,

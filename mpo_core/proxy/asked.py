@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -116,8 +116,7 @@ class Asked:
         previous = self.body.get("previous_response_id") if self.api == "responses" else None
         return previous if isinstance(previous, str) else None
 
-    @cached_property
-    def beginnings(self) -> list[tuple[int, str]]:
+    def beginnings(self) -> Iterator[tuple[int, str]]:
         """Turns up to which this may be the beginning of a conversation, the shortest first, each
         with the hash of what stands there.
 
@@ -128,13 +127,11 @@ class Asked:
         """
         head = [self.api, self.model, self.body.get("instructions"), self.headers.plan]
         digest = hashlib.sha256(_canonical(head))
-        found = []
         for k, turn in enumerate(self.turns, start=1):
             digest.update(_canonical([turn.role, _content(turn.said)]))
             ends = k == len(self.turns) or self.turns[k].role == "assistant"
             if turn.role != "assistant" and ends:
-                found.append((k, digest.copy().hexdigest()[:24]))
-        return found
+                yield k, digest.copy().hexdigest()[:24]
 
 
 def parts_of(said: Any) -> list[dict[str, Any]]:

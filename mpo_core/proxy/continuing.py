@@ -11,6 +11,8 @@ from mpo_core.probe import probe
 from mpo_core.prompts import Prompts
 
 TIMEOUT_S = 60.0
+MOST = 256
+"""Models of which it is remembered; callers name them."""
 ASKED = [
     {"role": "user", "content": "Make tea."},
     {"role": "assistant", "content": Prompts.reply_prefix("Step 1: Boil water.", "thought")},
@@ -27,6 +29,8 @@ class Continuing:
     async def fault(self, model: str, callers_key: str) -> str:
         """Why a model cannot be given the beginning of its reply; empty where it can."""
         if model not in self._found:
+            if len(self._found) >= MOST:
+                self._found.clear()
             self._found[model] = asyncio.create_task(self._ask(model, callers_key))
         try:
             return await asyncio.shield(self._found[model])

@@ -15,19 +15,20 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
 from mpo_core.proxy.arms import arm_of
 from mpo_core.proxy.asked import Asked
-from mpo_core.proxy.draws import Draws, PlanMissing
+from mpo_core.proxy.draws import Draws, NoSuchPlan, PlanMissing
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.records import OFF, Conversation, task_of
 from mpo_core.proxy.store import Store
 from mpo_core.proxy.task_rule import TaskRule
 from mpo_core.proxy.versions import Versions
-from mpo_core.types import Plan
+from mpo_core.types import Plan, PlanMode
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,7 +50,7 @@ class Given:
     task: str
     plan_id: str | None
     plan: str | None
-    mode: Any
+    mode: PlanMode
     why: str
 
     @classmethod
@@ -78,25 +79,32 @@ class Conversations:
         belongs to none.
 
         Raises:
-            InputError: the plan that the caller asks for is not there.
+            NoSuchPlan: the plan that the caller asks for is not there.
         """
         try:
             return await self._of(asked)
-        except InputError:
+        except NoSuchPlan:
             raise
         except Exception as error:
-            log.warning("a request goes on without a plan", exc_info=error)
+            # Bugs as well: they are no reason not to answer an agent.
+            known = isinstance(error, InputError)
+            said = " ".join(str(error).split())
+            log.warning("a request goes on without a plan: %s", said, exc_info=not known)
             self._metrics.failures.labels("proxy", "").inc()
             return None
 
     def remembered(self, asked: Asked) -> Given | None:
         """The conversation that a request belongs to, where it is known without a look anywhere."""
-        if named := asked.headers.conversation or asked.served_state:
-            return self._known.get(named)
-        if asked.headers.plan == FRESH or asked.previous_response is not None:
+        named = asked.headers.conversation or asked.served_state
+        if named is None and (asked.headers.plan == FRESH or asked.previous_response is not None):
             return None
-        found = (self._known.get(id) for _, id in _some(asked.beginnings))
-        return next(filter(None, found), None)
+        # As long as one is not known, the next beginning is made: mostly it is the first.
+        ids = [named] if named else (id for _, id in islice(asked.beginnings(), MOST_BEGINNINGS))
+        for id in ids:
+            if id in self._known:
+                self._known.move_to_end(id)
+                return self._known[id]
+        return None
 
     async def also_named(self, name: str, id: str) -> None:
         """Let a conversation be found by another name."""
@@ -121,7 +129,7 @@ class Conversations:
     # ---------------------------------------------------------------------- which one it is
 
     async def _of(self, asked: Asked) -> Given | None:
-        beginnings = _some(asked.beginnings)
+        beginnings = _some(list(asked.beginnings()))
         named = asked.headers.conversation or asked.served_state
         if named is None and asked.previous_response is not None:
             named = await self.read(self._store.named, asked.previous_response)

@@ -30,6 +30,10 @@ class PlanMissing(Exception):
         self.why = why
 
 
+class NoSuchPlan(InputError):
+    """The plan that a caller asks for by its id is not the task's."""
+
+
 @dataclass(eq=False)
 class Trying:
     """The plans of a task by one version that are under way."""
@@ -94,14 +98,14 @@ class Draws:
                 trying.drawn.remove(drawn)
 
     async def named(self, task: Task, id: str) -> Plan:
-        """The task's plan of that id. Raises InputError where there is none."""
+        """The task's plan of that id. Raises NoSuchPlan where there is none."""
         known = await self._read(self._store.plans_of, task.id)
         plans = [plan for plan, _ in known]
         for version, writer in self._versions.writers().items():
             plans += [Plan.of(task.id, text, version) for text in writer.known(task)]
         found = next((plan for plan in plans if plan.id == id), None)
         if found is None:
-            raise InputError(
+            raise NoSuchPlan(
                 f"X-MPO-Plan: no plan {id!r} of this task; expected off, fresh, or the id of a "
                 "plan that this very task was given or has in the file of plans"
             )

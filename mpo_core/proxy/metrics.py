@@ -60,7 +60,7 @@ class Metrics:
         )
         self.failures = Counter(
             "failures",
-            "What failed, by kind and arm: planner, store, upstream",
+            "What failed, by kind and arm: planner, proxy, upstream",
             ["kind", "arm"],
             **own,
         )

@@ -4,7 +4,6 @@ One worker runs in this process. Several are processes of uvicorn's, which start
 and reads what to do from the environment; they end with this one, even where it is killed.
 """
 
-import asyncio
 import ctypes
 import json
 import logging
@@ -24,6 +23,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from mpo_core import aio
 from mpo_core.config import ModelConfig, ProxyConfig, is_loopback, validated
 from mpo_core.connection import address_of
 from mpo_core.errors import InputError
@@ -77,7 +77,9 @@ def serve(
     }
     os.environ[SETTINGS] = json.dumps(told)
     threading.Thread(
-        target=_say_when_ready, args=(f"http://{shown}:{port}", config, url, say), daemon=True
+        target=_say_when_ready,
+        args=(f"http://{shown}:{port}", config, without_login(url), say),
+        daemon=True,
     ).start()
     with listener, TemporaryDirectory(prefix="mpo-proxy-") as shared:
         if config.workers > 1:
@@ -159,13 +161,19 @@ def upstream_url(url: str) -> str:
     return address.url
 
 
+def without_login(url: str) -> str:
+    """A URL as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def check_planners(planners: Planners, config: ProxyConfig, prompts_dir: Path | None) -> None:
     """Raises InputError where a planner that is to be used cannot be; loads no weights."""
     for version in {planners.current, *([planners.canary.version] if planners.canary else [])}:
         source = planners.versions[version]
         prompts = planner_prompts(source.env, prompts_dir)
         writer = writer_of(source, config.folder, prompts, config)
-        asyncio.run(writer.close())
+        aio.run(writer.close())
 
 
 def _listening(config: ProxyConfig) -> socket.socket:
@@ -182,7 +190,9 @@ def _listening(config: ProxyConfig) -> socket.socket:
 def _refuse_itself(url: str, port: int) -> None:
     parts = urlsplit(url)
     if parts.port == port and is_loopback(parts.hostname or ""):
-        raise InputError(f"--upstream {url}: is the proxy itself; set another proxy.port")
+        raise InputError(
+            f"--upstream {without_login(url)}: is the proxy itself; set another proxy.port"
+        )
 
 
 def _say_when_ready(address: str, config: ProxyConfig, upstream: str, say: Callable) -> None:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import jmespath
+from jmespath.exceptions import JMESPathError
 
 from mpo_core.config import ProxyConfig
 from mpo_core.proxy.asked import Asked, Turn
@@ -30,7 +32,9 @@ class TaskRule:
         if asked.headers.task:
             return asked.headers.task
         if self._path is not None:
-            return _text_of(self._path.search(asked.body))
+            with suppress(JMESPathError):  # Of a body of another form than the expression's.
+                return _text_of(self._path.search(asked.body))
+            return None
         turns = asked.turns[:beginning]
         last = max((k for k, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
         said = next((turn for turn in turns[last + 1 :] if turn.role == "user"), None)

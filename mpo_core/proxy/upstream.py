@@ -187,12 +187,17 @@ async def passed_on(
     await send(
         {"type": "http.response.start", "status": response.status_code, "headers": kept + added}
     )
+    length = response.headers.get("content-length", "")
+    to_come = int(length) if length.isdigit() else -1
     last = b""
     try:
         async for chunk in response.aiter_raw():
             if on_response and (named := _RESPONSE.search(chunk)):
                 await on_response(named[1].decode())
                 on_response = None
+            to_come -= len(chunk)
+            # Who has all that was announced may leave at once.
+            found.whole = to_come == 0
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             last = chunk if len(chunk) >= TAIL else last[len(chunk) - TAIL :] + chunk
     except httpx.HTTPError as error:

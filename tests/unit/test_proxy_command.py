@@ -24,6 +24,9 @@ from tests.planning_proxy import TASK, file_of_plans, recording_upstream
         (["plans.jsonl", "--upstream=http://h/v1", "seed=1"], "only settings of the proxy"),
         (["plans.jsonl", "--upstream=http://h/v1", "--model=m"], "--model: only with"),
         (["http://127.0.0.1:9/v1", "--upstream=http://h/v1"], "name the planner by --model"),
+        (["http://u:secret@h/v1", "--upstream=http://h/v1"], "leave login and query out"),
+        (["http://h/v1?key=secret", "--upstream=http://h/v1"], "leave login and query out"),
+        (["plans.jsonl", "--upstream=http://h/v1?key=secret"], "give it without a query"),
         (["odd.jsonl", "--upstream=http://h/v1"], "row 1"),
         (["empty", "--upstream=http://h/v1"], "no model folder"),
     ],
@@ -36,7 +39,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, argumen
     (tmp_path / "empty").mkdir()
     done = mpo_here("proxy", *arguments)
     assert done.returncode == 2 and fault in done.stderr and done.stderr.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs").exists() and "secret" not in done.stderr
 
 
 def test_a_folder_goes_on_with_its_own_planners_only(tmp_path):

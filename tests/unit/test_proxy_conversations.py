@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mpo_core.proxy import conversations
 from mpo_core.proxy.arms import arm_of, drawn
 from mpo_core.proxy.asked import Asked, Headers
 from mpo_core.proxy.planners import Canary, Planners, Source, write_planners
@@ -31,7 +32,7 @@ def said(answer, *names):
 def ids(*bodies, **headers):
     """The ids of conversations that a proxy without any would begin."""
     asked = [Asked("chat", json.dumps(body), Headers(**headers)) for body in bodies]
-    return [one.beginnings[-1][1] for one in asked]
+    return [list(one.beginnings())[-1][1] for one in asked]
 
 
 PART = {"type": "text", "text": TASK}
@@ -203,6 +204,16 @@ def test_another_start_gives_a_conversation_the_plan_that_it_has(tmp_path):
     with planning_proxy(tmp_path, planners=Source(plans=tmp_path / "plans.jsonl")) as proxy:
         later = proxy.ask(chat(TASK, "a", "b"))
     assert said(later, "conversation", "plan", "arm") == said(first, "conversation", "plan", "arm")
+
+
+def test_conversations_that_are_held_in_memory_no_more_keep_their_plan(tmp_path, monkeypatch):
+    monkeypatch.setattr(conversations, "REMEMBERED", 2)
+    source = file_of_plans(tmp_path, {TASK: PLANS})
+    with planning_proxy(tmp_path, planners=source, explore=4) as proxy:
+        names = [f"c{k}" for k in range(6)]
+        first = [said(proxy.ask(chat(TASK), x_mpo_conversation=name), "plan") for name in names]
+        again = [said(proxy.ask(chat(TASK), x_mpo_conversation=name), "plan") for name in names]
+    assert again == first and len(set(first)) == 4
 
 
 def test_a_new_version_is_taken_up_while_old_conversations_go_on(tmp_path):

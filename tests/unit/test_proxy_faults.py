@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sqlite3
 import time
 
 import httpx
@@ -105,14 +104,18 @@ def test_a_conversation_without_a_plan_says_why(tmp_path, body, reason):
         assert (kept.why, kept.plan, len(kept.task) <= 100) == (reason, None, True)
 
 
-def test_a_folder_that_cannot_be_written_costs_the_plan_and_not_the_answer(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [InputError("the disk is full"), KeyError("a bug")])
+@pytest.mark.parametrize("method", ["open_conversation", "conversation", "plans_of"])
+def test_a_folder_that_cannot_be_used_costs_the_plan_and_not_the_answer(
+    tmp_path, monkeypatch, method, error
+):
     from mpo_core.proxy.store import Store
 
     def full(*_):
-        raise sqlite3.OperationalError("disk is full")
+        raise error
 
     with planning_proxy(tmp_path) as proxy:
-        monkeypatch.setattr(Store, "open_conversation", full)
+        monkeypatch.setattr(Store, method, full)
         answer = proxy.ask(chat(TASK))
         assert answer.status_code == 200 and "x-mpo-plan" not in answer.headers
         assert proxy.upstream.last.json == chat(TASK)

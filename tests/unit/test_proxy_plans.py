@@ -115,6 +115,7 @@ RULES = [
     ({"task_jmespath": "metadata.task"}, chat("Go.", metadata={"task": TASK}), TASK),
     ({"task_jmespath": "messages[?role=='user'] | [-1].content"}, chat("a", "b", TASK), TASK),
     ({"task_jmespath": "metadata.task"}, chat("Go."), None),
+    ({"task_jmespath": "length(metadata)"}, chat("Go.", metadata=None), None),
     ({"task_jmespath": "metadata"}, chat("Go.", metadata={"task": TASK}), None),
 ]
 
@@ -122,7 +123,7 @@ RULES = [
 @pytest.mark.parametrize(("settings", "body", "task"), RULES)
 def test_the_task_is_what_the_rule_takes(settings, body, task):
     asked = Asked("chat", json.dumps(body), Headers())
-    [*_, (beginning, _)] = asked.beginnings
+    [*_, (beginning, _)] = asked.beginnings()
     assert TaskRule(ProxyConfig(**settings)).task(asked, beginning) == task
 
 
