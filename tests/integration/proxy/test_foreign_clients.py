@@ -3,15 +3,16 @@ their conversations get plans."""
 
 import asyncio
 import json
-import os
 import subprocess
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import openai
 import pytest
 
+from tests.foreign import installed, run_with
 from tests.planning_proxy import BLOCK, TASK, USAGE, planning_proxy
-
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # It would ask for it on the network.
 
 KEY = "sk-callers"
 SAID = [{"role": "system", "content": "You boil."}, {"role": "user", "content": TASK}]
@@ -166,14 +167,31 @@ def langchain(url):
     return model.invoke(asked).text, streamed, called
 
 
-def litellm(url):
-    import litellm as library
+LITELLM = """
+import json, os, sys
 
-    named = {"model": "openai/m", "api_base": url, "api_key": KEY, "messages": SAID}
-    whole = library.completion(**named)
-    streamed = [c.choices[0].delta.content for c in library.completion(**named, stream=True)]
-    called = library.completion(**named, tools=TOOLS).choices[0].message.tool_calls
-    return whole.choices[0].message.content, streamed, [c.function.arguments for c in called]
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # It would ask for it on the network.
+import litellm
+
+url, key, said, tools = json.loads(sys.argv[1])
+named = {"model": "openai/m", "api_base": url, "api_key": key, "messages": said}
+whole = litellm.completion(**named).choices[0].message.content
+streamed = [c.choices[0].delta.content for c in litellm.completion(**named, stream=True)]
+called = litellm.completion(**named, tools=tools).choices[0].message.tool_calls
+print(json.dumps([whole, streamed, [call.function.arguments for call in called]]))
+"""
+
+
+@cache
+def litellm_folder():
+    """Removed when this process ends."""
+    folder = TemporaryDirectory(prefix="litellm-")
+    installed(Path(folder.name), "litellm==1.110.2")
+    return folder
+
+
+def litellm(url):
+    return run_with(Path(litellm_folder().name), LITELLM, json.dumps([url, KEY, SAID, TOOLS]))
 
 
 def curl(url):
@@ -184,13 +202,10 @@ def curl(url):
 
 
 CALLS = [plain, streamed, tools, streamed_tools, three_samples, logprobs, responses, asynchronous]
-FOREIGN = {"langchain": "langchain_openai", "litellm": "litellm"}
 
 
 @pytest.mark.parametrize("call", [*CALLS, langchain, litellm, curl], ids=lambda call: call.__name__)
 def test_a_client_gets_through_the_proxy_what_it_gets_without_it(proxy, call):
-    if call.__name__ in FOREIGN:
-        pytest.importorskip(FOREIGN[call.__name__])
     upstream = proxy.upstream
     without = call(upstream.url)
     straight, upstream.seen[:] = [*upstream.seen], []
