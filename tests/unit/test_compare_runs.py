@@ -18,6 +18,12 @@ ARMS = {"none": 0.25, "mpo": 0.75}
 HOSTILE = "</h1><script>alert(1)</script>\x1b[31m\u202e"
 
 
+@pytest.fixture(autouse=True)
+def no_picture(monkeypatch):
+    """Drawing one takes longer than all else of a report."""
+    monkeypatch.setattr("mpo_core.report.plot", lambda summary, path: path.touch())
+
+
 def a_run(folder, name: str, seed: int, gain: float = 0.0, **changes):
     """A finished run of two tasks; its MPO plans earn so much more than usual."""
     found = [

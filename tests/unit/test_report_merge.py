@@ -15,6 +15,12 @@ from tests.commandline import mpo_here
 ARMS = {"none": [0.0, 0.5, 1.0], "mpo": [0.5, 1.0, 1.0]}
 
 
+@pytest.fixture(autouse=True)
+def no_picture(monkeypatch):
+    """Drawing one takes longer than all else of a report."""
+    monkeypatch.setattr("mpo_core.report.plot", lambda summary, path: path.touch())
+
+
 def a_run(folder: Path, seed: int, arms: dict[str, list[float]] = ARMS, **changes) -> Path:
     """A finished run's folder, as far as its report goes."""
     report = folder / f"run-{seed}" / "report"
