@@ -70,7 +70,7 @@ class Evaluated:
 def log_results(run: Run, found: Evaluated) -> None:
     """Log an evaluation: figures, tables, a sample of its episodes, planners and the report."""
     tracker, summary = run.tracker, found.summary
-    tracker.log_tags({DESCRIPTION: description(summary)} | _counts(summary))
+    tracker.log_tags({DESCRIPTION: description(summary)} | counts_of(summary))
     tracker.log_metrics(metrics_of(summary))
     tracker.log_inputs(list(_inputs(run, found.tasks)))
     for name, rows in _tables(run, found).items():
@@ -129,7 +129,8 @@ def _in_a_cell(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", plain)
 
 
-def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
+def counts_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The summary's single numbers besides its headline figures, by the names of their tags."""
     counts = {f"mpo.{name}": summary[name] for name in COUNTS}
     if "spending" in summary:
         counts |= {f"mpo.scoring_{k}": summary["spending"][k] for k in ("episodes", "saved")}

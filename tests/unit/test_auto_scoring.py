@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import main
-from jobs.evaluate import evaluate, metrics_of
+from jobs.evaluate import evaluate
 from jobs.pairs import collect_pairs
 from jobs.plans import collect_plans, load_plans
 from jobs.rollout import collect_scores
 from jobs.run import Run
 from jobs.sweep import begin_with_copy
 from jobs.tasks import collect_tasks, load_tasks
+from jobs.tracked import counts_of
 from mpo_core.config import Config, load_config, save_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
@@ -115,7 +116,7 @@ def test_the_report_says_what_was_spent_and_saved(tmp_path):
     assert spent["saved"] == uniform - 32
     assert {int(n): k for n, k in spent["attempts"].items()} == Counter(s.n for s in found)
     assert read_report(asked.run_dir).summary["spending"] == spent
-    assert metrics_of(summary)["scoring/saved"] == spent["saved"]
+    assert counts_of(summary)["mpo.scoring_saved"] == spent["saved"]
     page = (asked.run_dir / "report" / "report.md").read_text()
     assert spending_words(spent) in page
     assert f"{spent['saved']} ({spent['saved'] / uniform:.0%}) fewer than the {uniform}" in page

@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 
-from jobs.evaluate import metrics_of
+from jobs.tracked import counts_of, metrics_of
 from mpo_core.ledger import read_records
 from mpo_core.report import write_report
 from mpo_core.report.page import markdown, paired_rows, table_rows, type_rows
@@ -103,10 +103,11 @@ def test_a_single_arm_has_a_report_without_differences(tmp_path):
 def test_mlflow_shows_means_and_paired_differences():
     speed = {"tokens_per_s": 1.5, "env_steps_per_s": 2.5, "wall_seconds": {"scoring": 3.0}}
     metrics = metrics_of(summary(**speed))
-    assert metrics["alfworld/seen/mpo/mean_reward"] == 0.875
-    assert metrics["paired/alfworld/seen/mpo-none"] == 0.25
-    assert metrics["paired/scienceworld/seen/mpo-none"] == 0.25
-    assert metrics["mpo/mean_reward"] == metrics["none/mean_reward"] + 0.25
+    assert metrics["alfworld/seen/mean_reward/mpo"] == 0.875
+    assert metrics["alfworld/seen/minus_none/mpo"] == 0.25
+    assert metrics["scienceworld/seen/minus_none/mpo"] == 0.25
+    assert metrics["mean_reward/mpo"] == metrics["mean_reward/none"] + 0.25
+    assert counts_of(summary(**speed))["mpo.env_steps_per_s"] == 2.5
 
 
 def test_the_page_says_what_was_trained_and_what_went_wrong():
