@@ -135,7 +135,7 @@ def _in_a_cell(text: str) -> str:
 
 
 def counts_of(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the summary is a number of things, by the tags that MLflow keeps it in."""
+    """The summary's single numbers besides its headline figures, by the names of their tags."""
     counts = {f"mpo.{name}": summary[name] for name in COUNTS}
     if "spending" in summary:
         counts |= {f"mpo.scoring_{k}": summary["spending"][k] for k in ("episodes", "saved")}

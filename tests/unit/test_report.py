@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jobs.tracked import metrics_of
+from jobs.tracked import counts_of, metrics_of
 from mpo_core.ledger import read_records
 from mpo_core.report import write_report
 from mpo_core.report.page import markdown, paired_rows, table_rows, type_rows
@@ -104,11 +104,13 @@ def test_a_single_arm_has_a_report_without_differences(tmp_path):
 
 
 def test_mlflow_shows_means_and_paired_differences():
-    metrics = metrics_of(summary())
+    speed = {"tokens_per_s": 1.5, "env_steps_per_s": 2.5, "wall_seconds": {"scoring": 3.0}}
+    metrics = metrics_of(summary(**speed))
     assert metrics["alfworld/seen/mean_reward/mpo"] == 0.875
     assert metrics["alfworld/seen/minus_none/mpo"] == 0.25
     assert metrics["scienceworld/seen/minus_none/mpo"] == 0.25
     assert metrics["mean_reward/mpo"] == metrics["mean_reward/none"] + 0.25
+    assert counts_of(summary(**speed))["mpo.env_steps_per_s"] == 2.5
 
 
 @pytest.mark.parametrize("name", ["objective", "method"])
