@@ -15,7 +15,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 from google.protobuf import json_format
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
@@ -38,6 +38,7 @@ from mpo_core.interchange.played import as_json, writable
 from mpo_core.types import Turn
 from tests.exported import READ, documents, episodes, plain
 from tests.fakes import PROMPTS, Replies, ToyEnvironment, request, task
+from tests.thoroughness import examples
 
 OUT = {"atif": "trajectories", "otel": "traces.jsonl", "inspect": "logs", "hf": "dataset"}
 DOCUMENT = {
@@ -91,7 +92,7 @@ def test_a_document_holds_every_turn_and_all_that_is_known_of_the_episode(form, 
 
 
 @given(played=st.lists(episodes(), min_size=1, max_size=3, unique_by=lambda p: p.episode.key))
-@settings(max_examples=15)
+@examples(15)
 def test_written_episodes_are_read_back_from_every_format(tmp_path_factory, played):
     folder = tmp_path_factory.mktemp("out")
     for form in FORMATS:

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.proxy.differences import compared, differences, in_order, verdict
 from mpo_core.types import TaskResult
+from tests.thoroughness import examples
 
 
 def result(arm: str, task: int, reward: float, n: int = 1) -> TaskResult:
@@ -61,7 +62,7 @@ def test_few_tasks_or_an_interval_around_0_leave_the_question_open():
     assert verdict(differences(worse, 50)[0])[0] == "worse"
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(0, 10_000))
 def test_the_interval_of_unshared_tasks_is_that_of_a_mean_difference(seed):
     """As wide as theory has it for independent tasks, and around the difference."""

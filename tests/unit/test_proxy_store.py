@@ -9,13 +9,14 @@ import threading
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
 from mpo_core.proxy.records import Conversation, Feedback, Usage, read_feedback, task_of
 from mpo_core.proxy.store import DATABASE, Store, told_apart
 from mpo_core.types import Plan
+from tests.thoroughness import examples
 
 
 def conversation(
@@ -172,7 +173,7 @@ REPORTS = st.builds(
 )
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(REPORTS, max_size=8))
 def test_whatever_is_reported_counts_once_and_repeating_it_changes_nothing(reports):
     rows: list[tuple[Feedback, bool]] = []

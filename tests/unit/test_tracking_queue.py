@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.config import TrackingConfig
@@ -16,6 +16,7 @@ from mpo_core.tracking.known import Known
 from mpo_core.tracking.queue import Queue, Sent
 from mpo_core.tracking.sender import Delivered
 from mpo_core.tracking.store import Address
+from tests.thoroughness import examples
 
 
 @pytest.fixture(autouse=True)
@@ -190,7 +191,7 @@ class Killed(BaseException):
     pass
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(killed=st.lists(st.integers(0, 12), max_size=6))
 def test_a_sender_that_is_killed_anywhere_sends_all_and_nothing_twice(logged, killed):
     """Before an entry, or after it and before it is noted."""
