@@ -15,6 +15,7 @@ LONGEST = (
     "environments",
     "method",
     "examples",
+    "tracking",
     "view",
 )
 """Folders of integration tests by the time that they take, the longest first; but Slurm's, which
