@@ -109,7 +109,9 @@ def test_the_planning_proxy_before_it_has_its_model_plan_and_answer(server, tmp_
     """As a newcomer begins: one server is planner and agent's model at once."""
     planner = Source(endpoint=server, model="smol")
     asked = [{"role": "user", "content": "Make a cup of tea in the kitchen."}]
-    with planning_proxy(tmp_path, server, planners=planner, planner_timeout_s=120) as proxy:
+    with planning_proxy(
+        tmp_path, server, planners=planner, planner_timeout_s=120, max_tokens=96
+    ) as proxy:
         client = openai.OpenAI(base_url=proxy.url, api_key="none", timeout=300)
         whole = client.chat.completions.with_raw_response.create(
             model="smol", messages=asked, max_tokens=24, temperature=0, logprobs=True
