@@ -3,7 +3,6 @@
 Nothing here decides a run's results: what a conversation was given stands in its record.
 """
 
-import re
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import jmespath
 from pydantic import PositiveInt, field_validator, model_validator
 
 from mpo_core.config.declare import Section, operational
+from mpo_core.proxy.expressions import compiled
 from mpo_core.types import PlanMode
 
 VARIABLE = r"^[A-Za-z_]\w*$"
@@ -78,14 +78,14 @@ class ProxyConfig(Section):
     @field_validator("task_regex")
     @classmethod
     def _is_a_pattern(cls, pattern: str | None) -> str | None:
-        _compiled(pattern or "")
+        compiled(pattern or "")
         return pattern
 
     @field_validator("redact")
     @classmethod
     def _are_patterns(cls, patterns: list[str]) -> list[str]:
         for pattern in patterns:
-            if _compiled(pattern).match(""):
+            if compiled(pattern).match(""):
                 raise ValueError(f"{pattern!r} matches nothing at all; give what is to be left out")
         return patterns
 
@@ -111,13 +111,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
 
 
 def _one_line(error: Exception) -> str:

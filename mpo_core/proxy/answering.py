@@ -4,7 +4,6 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import quote
 
 from starlette.datastructures import Headers as CallersHeaders
 from starlette.responses import Response
@@ -16,7 +15,7 @@ from mpo_core.proxy.access import Access, refusal
 from mpo_core.proxy.asked import LIST, Api, Asked, Headers
 from mpo_core.proxy.bookkeeping import Bookkeeping
 from mpo_core.proxy.continuing import Continuing
-from mpo_core.proxy.conversations import Conversations, Given
+from mpo_core.proxy.conversations import LONG, Conversations, Given, in_thread
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.placing import with_plan
 from mpo_core.proxy.records import OFF
@@ -26,6 +25,7 @@ from mpo_core.proxy.upstream import (
     Upstream,
     UpstreamFailed,
     passed_on,
+    path_of,
     read_body,
     while_there,
 )
@@ -80,7 +80,8 @@ class Answering:
         began = time.monotonic()
         api: Api = "responses" if exchange.path.endswith("responses") else "chat"
         try:
-            asked = _asked(api, body, Headers.of(exchange.headers))
+            headers = Headers.of(exchange.headers)
+            asked = await in_thread(len(body) > LONG, _asked, api, body, headers)
             if asked is None:
                 await self._forward(exchange, body)
                 return
@@ -88,17 +89,23 @@ class Answering:
             how = "remembered" if given else "looked up"
             if given is None:
                 given = await while_there(receive, self._conversations.of(asked))
+            off = asked.headers.plan == OFF
+            if given is not None and given.plan is not None and not off:
+                fault = await self._fault(asked, given, exchange)
+                if fault:
+                    await exchange.answer(refusal(fault, 400, "mpo"))
+                    return
+                body = await self._conversations.apart(asked, self._placed, asked, given)
         except InputError as error:
             await exchange.answer(refusal(str(error), 400, "mpo"))
             return
-        off = asked.headers.plan == OFF
-        if given is not None and given.plan is not None and not off:
-            fault = await self._fault(asked, given, exchange)
-            if fault:
-                await exchange.answer(refusal(fault, 400, "mpo"))
-                return
-            at = self._conversations.rule.place(asked.turns, given.task)
-            body = with_plan(asked, given.plan, at, given.mode).encode()
+        except UpstreamFailed as error:
+            await exchange.answer(refusal(str(error), error.status, error.code))
+            return
+        except RecursionError:
+            # Of a body that is nested too deep; the upstream is to judge it.
+            await self._forward(exchange, body)
+            return
         self._metrics.added.labels(how).observe(time.monotonic() - began)
         await self._forward(exchange, body, given, off=off)
         if given is not None and self._config.record_messages:
@@ -118,8 +125,18 @@ class Answering:
         most = f"{self._config.max_body_mb:g} MB"
         return refusal(f"the request is larger than {most} (proxy.max_body_mb)", 413)
 
+    def _placed(self, asked: Asked, given: Given) -> bytes:
+        """The body with the plan in it."""
+        assert given.plan is not None
+        at = self._conversations.rule.place(asked.turns, given.task)
+        return with_plan(asked, given.plan, at, given.mode).encode()
+
     async def _fault(self, asked: Asked, given: Given, exchange: Exchange) -> str:
-        """Why a request cannot be given its plan in its conversation's mode; empty where it can."""
+        """Why a request cannot be given its plan in its conversation's mode; empty where it can.
+
+        Raises:
+            UpstreamFailed: the upstream cannot be asked whether it can.
+        """
         if given.mode != "thought":
             return ""
         fault = "the Responses API does not go on from the beginning of a reply"
@@ -133,11 +150,17 @@ class Answering:
         self, exchange: Exchange, body: bytes, given: Given | None = None, *, off: bool = False
     ) -> None:
         """Ask the upstream, and tell the caller what it answers, or that it does not."""
+        try:
+            path = path_of(exchange.scope)
+        except ValueError as error:
+            said = f"the request's path is not passed on: {error}"
+            await exchange.answer(refusal(said, 400, "invalid_path"))
+            return
         arm = given.arm if given else ""
         answered, added = Answered(), _said_of(given, off=off)
         self._metrics.in_flight.inc()
         try:
-            call = self._call(exchange, body, given, added, answered)
+            call = self._call(exchange, body, given, path=path, added=added, answered=answered)
             await while_there(exchange.receive, call, answered)
         except UpstreamFailed as error:
             answered.status = error.status
@@ -161,6 +184,8 @@ class Answering:
         exchange: Exchange,
         body: bytes,
         given: Given | None,
+        *,
+        path: bytes,
         added: list[tuple[bytes, bytes]],
         answered: Answered,
     ) -> None:
@@ -172,16 +197,15 @@ class Answering:
         if given is not None and not any(name == b"x-session-id" for name, _ in headers):
             # One replica of the upstream holds the conversation's prefix.
             headers.append((b"x-session-id", given.id.encode()))
-        # Not every server of ASGI applications tells the path as it came.
-        came = scope.get("raw_path") or quote(scope["path"]).encode()
-        root = quote(scope.get("root_path", "")).encode()
-        at = came.partition(b"?")[0].removeprefix(root).removeprefix(b"/v1")
+        named = None
+        if given is not None and exchange.path.endswith("/responses"):
+            named = partial(self._conversations.also_named, id=given.id)
+            # The id of the response is read from the answer, which is not to be compressed.
+            headers = [one for one in headers if one[0].lower() != b"accept-encoding"]
+            headers.append((b"accept-encoding", b"identity"))
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
-        target = (at + query).decode("latin-1")
+        target = (path + query).decode("latin-1")
         async with self._upstream.answer(scope["method"], target, headers, body) as response:
-            named = None
-            if given is not None and at == b"/responses":
-                named = partial(self._conversations.also_named, id=given.id)
             await passed_on(response, exchange.send, added, answered, named)
 
     def _written_down(self, given: Given, answered: Answered) -> None:
@@ -194,7 +218,10 @@ class Answering:
 def _asked(api: Api, body: bytes, headers: Headers) -> Asked | None:
     """The request that a body is; None for a body that the upstream is to judge."""
     try:
-        return Asked(api, body.decode(), headers)
+        asked = Asked(api, body.decode(), headers)
+        if len(body) > LONG:
+            asked.read_whole()
+        return asked
     except (ValueError, RecursionError):
         return None
 

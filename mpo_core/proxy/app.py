@@ -7,6 +7,7 @@ is no JSON, and of whatever else is wrong with a request, the upstream says so i
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -29,10 +30,11 @@ from mpo_core.proxy.continuing import Continuing
 from mpo_core.proxy.conversations import Conversations
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.records import read_feedback
-from mpo_core.proxy.store import Store
+from mpo_core.proxy.store import Store, StoreFault
 from mpo_core.proxy.upstream import CallerLeft, Upstream, read_body
 from mpo_core.proxy.versions import Versions
 
+log = logging.getLogger(__name__)
 WITH_PLANS = ("/v1/chat/completions", "/v1/responses")
 PASSED_ON = {
     "/v1/models": ["GET"],
@@ -112,6 +114,10 @@ def proxy_app(
         try:
             said = read_feedback(_json(body), time.time())
             kept = await conversations.write(store.feedback, said)
+        except StoreFault as error:
+            # The caller is to send it once more.
+            log.warning("feedback is not kept: %s", error)
+            return refusal(str(error), 503, "mpo")
         except InputError as error:
             return refusal(str(error), 400, "mpo")
         metrics.feedback.labels(kept).inc()
@@ -136,7 +142,10 @@ def proxy_app(
         Route("/metrics", counts),
     ]
     handlers = {HTTPException: _not_served}
-    return Guarded(Starlette(routes=routes, lifespan=running, exception_handlers=handlers), access)
+    app = Starlette(routes=routes, lifespan=running, exception_handlers=handlers)
+    # A redirection would lead to whatever host the caller's header names.
+    app.router.redirect_slashes = False
+    return Guarded(app, access)
 
 
 class Guarded:

@@ -24,6 +24,8 @@ ROLES: dict[Any, Role] = {
     "function": "tool",
 }
 LONGEST_ID = 200
+OWN = "mpo-"
+"""How the names of conversations begin that their callers have not named."""
 EXTENDED = "UTF-8''"
 """How a header's value begins that is percent-encoded (RFC 8187)."""
 
@@ -85,9 +87,15 @@ class Asked:
         self.body: dict[str, Any] = body.value
         self.fields = members(text, body.start)
         turns = self.fields.get(LIST[api])
-        if turns is None or not isinstance(turns.value, list | str):
+        forms = list if api == "chat" else list | str
+        if turns is None or not isinstance(turns.value, forms):
             raise ValueError("no turns")
         self.at = turns
+        self._beginnings: list[tuple[int, str]] | None = None
+
+    def read_whole(self) -> None:
+        """Read all of it at once, which may take long, rather than what is wanted."""
+        self._beginnings = list(self._read_beginnings())
 
     @cached_property
     def turns(self) -> list[Turn]:
@@ -108,7 +116,7 @@ class Asked:
             return None
         kept = self.body.get("conversation")
         kept = kept.get("id") if isinstance(kept, dict) else kept
-        return hashlib.sha256(_canonical(kept)).hexdigest()[:24] if kept else None
+        return own_name(hashlib.sha256(_canonical(kept)).hexdigest()) if kept else None
 
     @property
     def previous_response(self) -> str | None:
@@ -125,13 +133,21 @@ class Asked:
         instructions, the model and the plan asked for by header; not the tools, the sampling or
         marks such as `cache_control`, which may change from one request to the next.
         """
+        return self._read_beginnings() if self._beginnings is None else iter(self._beginnings)
+
+    def _read_beginnings(self) -> Iterator[tuple[int, str]]:
         head = [self.api, self.model, self.body.get("instructions"), self.headers.plan]
         digest = hashlib.sha256(_canonical(head))
         for k, turn in enumerate(self.turns, start=1):
             digest.update(_canonical([turn.role, _content(turn.said)]))
             ends = k == len(self.turns) or self.turns[k].role == "assistant"
             if turn.role != "assistant" and ends:
-                yield k, digest.copy().hexdigest()[:24]
+                yield k, own_name(digest.copy().hexdigest())
+
+
+def own_name(digits: str) -> str:
+    """The name of a conversation that its caller has not named."""
+    return f"{OWN}{digits[:24]}"
 
 
 def parts_of(said: Any) -> list[dict[str, Any]]:

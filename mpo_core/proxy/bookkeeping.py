@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import regex
+
+from mpo_core.errors import InputError
+from mpo_core.proxy.expressions import Limit, compiled, left_out
 from mpo_core.proxy.store import Store
 
 log = logging.getLogger(__name__)
@@ -20,7 +23,7 @@ class Bookkeeping:
         self, store: Store, in_thread: Callable[..., Awaitable[Any]], redact: Sequence[str]
     ) -> None:
         self._store, self._in_thread = store, in_thread
-        self._redact = [re.compile(pattern) for pattern in redact]
+        self._redact = [compiled(pattern) for pattern in redact]
         self._usage: dict[str, tuple[int, int, int]] = {}
         self._messages: dict[str, list[Any]] = {}
 
@@ -43,23 +46,41 @@ class Bookkeeping:
         """Write what there is."""
         usage, self._usage = self._usage, {}
         messages, self._messages = self._messages, {}
+        for id, amounts in usage.items():
+            self._kept(id, self._store.record_usage, *amounts)
+        for id, said in messages.items():
+            self._kept(id, self._said, said)
+
+    def _said(self, id: str, messages: list[Any]) -> None:
         try:
-            for id, amounts in usage.items():
-                self._store.record_usage(id, *amounts)
-            for id, said in messages.items():
-                self._store.record_messages(id, redacted(said, self._redact))
+            kept = redacted(messages, self._redact, Limit())
+        except TimeoutError as error:
+            raise InputError("proxy.redact takes too long over its messages") from error
+        self._store.record_messages(id, kept)
+
+    def _kept(self, id: str, write: Callable[..., None], *values: Any) -> None:
+        """What is wrong with one conversation takes nothing from the others."""
+        try:
+            write(id, *values)
         except Exception as error:
-            log.warning("what conversations cost is not kept: %s", " ".join(str(error).split()))
+            words = " ".join(str(error).split())
+            log.warning("what conversation %s costs or says is not kept: %s", id, words)
 
 
-def redacted(value: Any, patterns: Sequence[re.Pattern[str]]) -> Any:
-    """A value with the patterns' matches left out of all of its texts, keys among them."""
+def redacted(value: Any, patterns: Sequence["regex.Pattern[str]"], limit: Limit) -> Any:
+    """A value with the patterns' matches left out of all of its texts, keys among them.
+
+    Raises:
+        TimeoutError: it takes longer than the limit.
+    """
     if isinstance(value, str):
         for pattern in patterns:
-            value = pattern.sub(REDACTED, value)
+            value = left_out(pattern, value, limit, REDACTED)
         return value
     if isinstance(value, list):
-        return [redacted(inner, patterns) for inner in value]
+        return [redacted(inner, patterns, limit) for inner in value]
     if isinstance(value, dict):
-        return {redacted(k, patterns): redacted(v, patterns) for k, v in value.items()}
+        return {
+            redacted(k, patterns, limit): redacted(v, patterns, limit) for k, v in value.items()
+        }
     return value

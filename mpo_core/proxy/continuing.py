@@ -6,9 +6,10 @@ from mpo_core.chat import ChatRequest
 from mpo_core.config import EndpointModelConfig
 from mpo_core.connection import Address
 from mpo_core.endpoint import EndpointModel
-from mpo_core.errors import InputError
+from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.probe import probe
 from mpo_core.prompts import Prompts
+from mpo_core.proxy.upstream import UpstreamFailed
 
 TIMEOUT_S = 60.0
 MOST = 256
@@ -27,7 +28,11 @@ class Continuing:
         self._found: dict[str, asyncio.Task[str]] = {}
 
     async def fault(self, model: str, callers_key: str) -> str:
-        """Why a model cannot be given the beginning of its reply; empty where it can."""
+        """Why a model cannot be given the beginning of its reply; empty where it can.
+
+        Raises:
+            UpstreamFailed: the upstream does not answer.
+        """
         if model not in self._found:
             if len(self._found) >= MOST:
                 self._found.clear()
@@ -37,6 +42,9 @@ class Continuing:
         except InputError as error:
             # Of the upstream's state at this moment.
             self._found.pop(model, None)
+            if isinstance(error.__cause__, ModelUnavailable):
+                words = f"upstream: {error}"
+                raise UpstreamFailed(words, 502, "upstream_unreachable") from error
             return str(error)
 
     async def _ask(self, model: str, callers_key: str) -> str:

@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
 from mpo_core.proxy.arms import arm_of
-from mpo_core.proxy.asked import Asked
+from mpo_core.proxy.asked import OWN, Asked, own_name
 from mpo_core.proxy.draws import Draws, NoSuchPlan, PlanMissing
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.records import OFF, Conversation, task_of
@@ -37,6 +37,9 @@ REMEMBERED = 4096
 """Conversations whose plans are held in memory; the others' are read when they go on."""
 LONGEST_REMEMBERED = 4096
 """Characters of a task that is held."""
+LONG = 2**16
+"""Characters of a body, or bytes, that take some time to read."""
+WITHOUT = "began without the proxy's folder"
 MOST_BEGINNINGS = 64
 """Beginnings of one request that are looked for."""
 
@@ -58,6 +61,10 @@ class Given:
         return cls(kept.id, kept.arm, kept.task, kept.plan_id, kept.plan, kept.mode, kept.why)
 
 
+class NoSuchConversation(InputError):
+    """A name of the proxy's own form that no conversation has."""
+
+
 class Conversations:
     """The conversations of one worker, in the folder that all of them share."""
 
@@ -70,6 +77,7 @@ class Conversations:
         self._draws = Draws(config, store, versions, metrics, self.read)
         self._known: OrderedDict[str, Given] = OrderedDict()
         self._beginning: dict[str, asyncio.Task[Given]] = {}
+        self._without: OrderedDict[str, None] = OrderedDict()
         # Those who only read do not wait for another process of the folder to finish its write.
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="mpo-proxy-reads")
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="mpo-proxy-writes")
@@ -80,10 +88,12 @@ class Conversations:
 
         Raises:
             NoSuchPlan: the plan that the caller asks for is not there.
+            NoSuchConversation: the caller names one by a name of the proxy's own that is none.
+            RecursionError: its body is nested too deep.
         """
         try:
             return await self._of(asked)
-        except NoSuchPlan:
+        except (NoSuchPlan, NoSuchConversation, RecursionError):
             raise
         except Exception as error:
             # Bugs as well: they are no reason not to answer an agent.
@@ -91,6 +101,7 @@ class Conversations:
             said = " ".join(str(error).split())
             log.warning("a request goes on without a plan: %s", said, exc_info=not known)
             self._metrics.failures.labels("proxy", "").inc()
+            self._note_without(asked)
             return None
 
     def remembered(self, asked: Asked) -> Given | None:
@@ -99,7 +110,8 @@ class Conversations:
         if named is None and (asked.headers.plan == FRESH or asked.previous_response is not None):
             return None
         # As long as one is not known, the next beginning is made: mostly it is the first.
-        ids = [named] if named else (id for _, id in islice(asked.beginnings(), MOST_BEGINNINGS))
+        beginnings = islice(asked.beginnings(), MOST_BEGINNINGS)
+        ids: Iterable[str] = [named] if named else (id for _, id in beginnings)
         for id in ids:
             if id in self._known:
                 self._known.move_to_end(id)
@@ -112,6 +124,10 @@ class Conversations:
             await self.write(self._store.name, name, id)
         except InputError as error:
             log.warning("%s: not kept as a name of %s: %s", name, id, error)
+
+    async def apart(self, asked: Asked, function: Callable[..., T], *values: Any) -> T:
+        """What a function makes of a request; in a thread where that may take long."""
+        return await in_thread(len(asked.text) > LONG or self.rule.may_be_slow, function, *values)
 
     async def read(self, function: Callable[..., T], *values: Any) -> T:
         """What a function gives that reads the folder."""
@@ -126,16 +142,35 @@ class Conversations:
         self._readers.shutdown()
         self._writers.shutdown()
 
+    def _note_without(self, asked: Asked) -> None:
+        """A conversation that begins without a plan is given none later, in its middle."""
+        named = asked.headers.conversation or asked.served_state
+        for id in [named] if named else [id for _, id in _some(list(asked.beginnings()))[-1:]]:
+            self._without[id] = None
+            if len(self._without) > REMEMBERED:
+                self._without.popitem(last=False)
+
     # ---------------------------------------------------------------------- which one it is
 
     async def _of(self, asked: Asked) -> Given | None:
         beginnings = _some(list(asked.beginnings()))
         named = asked.headers.conversation or asked.served_state
         if named is None and asked.previous_response is not None:
-            named = await self.read(self._store.named, asked.previous_response)
+            previous = asked.previous_response
+            # Those that begin otherwise name beginnings.
+            is_one = not previous.startswith(OWN)
+            named = await self.read(self._store.named, previous) if is_one else None
+            # What goes on from a response of another place gets no plan in its middle.
+            return await self._kept(named) if named else None
         if named is not None:
+            known = await self._kept(named)
+            if known is None and asked.headers.conversation and named.startswith(OWN):
+                raise NoSuchConversation(
+                    f"X-MPO-Conversation: no conversation {named!r}; names that begin with {OWN} "
+                    "are the proxy's own, give another one"
+                )
             last = beginnings[-1][0] if beginnings else len(asked.turns)
-            return await self._kept(named) or await self._begun(named, asked, last)
+            return known or await self._begun(named, asked, last)
         if not beginnings:
             return None
         if asked.headers.plan == FRESH:
@@ -144,7 +179,8 @@ class Conversations:
             known = await self._kept(id)
             if known is not None:
                 return known
-        turns, id = beginnings[-1]
+        without = next((one for one in beginnings if one[1] in self._without), None)
+        turns, id = without or beginnings[-1]
         return await self._begun(id, asked, turns)
 
     async def _fresh(self, asked: Asked, beginnings: list[tuple[int, str]]) -> Given:
@@ -157,7 +193,12 @@ class Conversations:
                 known = await self._kept(id) if id else None
                 if known is not None:
                     return known
-        given = await self._begun(secrets.token_hex(12), asked, turns)
+        without = next((id for _, id in beginnings if id in self._without), None)
+        id = own_name(secrets.token_hex(12))
+        if without:
+            self._without[id] = None
+        given = await self._begun(id, asked, turns)
+        self._without.pop(without or "", None)
         await self.write(self._store.name, beginning, given.id)
         return given
 
@@ -192,7 +233,7 @@ class Conversations:
     async def _begin(self, id: str, asked: Asked, beginning: int) -> Given:
         planners = self._versions.planners
         assert planners is not None
-        text = self.rule.task(asked, beginning) or ""
+        text = await self.apart(asked, self.rule.task, asked, beginning) or ""
         longest = self._config.longest_task
         task = task_of(text[:longest])
         wanted = asked.headers.plan
@@ -213,6 +254,10 @@ class Conversations:
             given = {"plan_id": plan.id, "plan": plan.text, "planner": plan.origin}
             return await self._open(made.model_copy(update={"arm": plan.origin, **given}))
 
+        if id in self._without and arm != OFF:
+            given = await self._open(made.model_copy(update={"why": WITHOUT}))
+            self._without.pop(id, None)
+            return given
         if wanted not in (None, OFF, FRESH):
             return await opened(await self._draws.named(task, wanted))
         if arm == OFF:
@@ -231,6 +276,11 @@ class Conversations:
             if made.arm != OFF:
                 self._metrics.plans.labels(made.arm, made.why or "given").inc()
         return self._remembered(kept)
+
+
+async def in_thread(slow: bool, function: Callable[..., T], *values: Any) -> T:
+    """What a function gives; where it may be slow, others are answered meanwhile."""
+    return await asyncio.to_thread(function, *values) if slow else function(*values)
 
 
 def _some(beginnings: list[tuple[int, str]]) -> list[tuple[int, str]]:

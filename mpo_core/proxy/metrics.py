@@ -5,8 +5,10 @@ With several workers, Prometheus's client keeps their counts in files of the fol
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
+import psutil
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -15,7 +17,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 PLANNER_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40)
@@ -74,5 +76,14 @@ class Metrics:
         registry = self._registry
         if os.environ.get(SHARED):
             registry = CollectorRegistry()
+            _forget_the_dead(Path(os.environ[SHARED]))
             MultiProcessCollector(registry)
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Leave out what was under way in workers that are no more; what they counted stays."""
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        if not psutil.pid_exists(pid):
+            mark_process_dead(pid, str(folder))

@@ -5,7 +5,6 @@ A request's numbers, unknown fields, order and spacing reach the upstream as the
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mpo_core.patterns import matched
@@ -43,16 +42,23 @@ def whole(text: str) -> Place:
 
 def members(text: str, start: int) -> dict[str, Place]:
     """The members of the object that begins at a place; of a name that repeats, the last."""
-    found = {}
-    for at in _entries(text, start, "}"):
+    found: dict[str, Place] = {}
+    at = _past_space(text, start + 1)
+    while text[at] != "}":
         name = value_at(text, at)
-        found[name.value] = value_at(text, _past_space(text, name.end) + 1)
+        found[name.value] = value = value_at(text, _past_space(text, name.end) + 1)
+        at = _past_comma(text, value.end)
     return found
 
 
 def elements(text: str, start: int) -> list[Place]:
     """The elements of the array that begins at a place."""
-    return [value_at(text, at) for at in _entries(text, start, "]")]
+    found: list[Place] = []
+    at = _past_space(text, start + 1)
+    while text[at] != "]":
+        found.append(value_at(text, at))
+        at = _past_comma(text, found[-1].end)
+    return found
 
 
 class Edits:
@@ -99,18 +105,10 @@ class Edits:
         return "".join([*parts, self._text[at:]])
 
 
-def _entries(text: str, start: int, close: str) -> Iterator[int]:
-    """Where the entries of the array or object begin that begins at a place."""
-    at = _past_space(text, start + 1)
-    while text[at] != close:
-        yield at
-        # The value of a member is what follows its name.
-        entry = value_at(text, at)
-        at = _past_space(text, entry.end)
-        if text[at] == ":":
-            at = _past_space(text, value_at(text, at + 1).end)
-        if text[at] == ",":
-            at = _past_space(text, at + 1)
+def _past_comma(text: str, at: int) -> int:
+    """Where the next entry begins, or its array or object ends."""
+    at = _past_space(text, at)
+    return _past_space(text, at + 1) if text[at] == "," else at
 
 
 def _past_space(text: str, at: int) -> int:

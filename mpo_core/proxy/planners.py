@@ -65,6 +65,10 @@ class Planners(Record):
                 raise ValueError(f"{name!r} is not among the versions")
         if OFF in self.versions or "" in self.versions:
             raise ValueError(f"no version can be called {OFF!r} or nothing")
+        for name in self.versions:
+            # It is said in a header.
+            if not name.isascii() or not name.isprintable() or name != name.strip():
+                raise ValueError(f"{name!r}: a version's name is printable ASCII characters")
         if self.canary and self.canary.version == self.current:
             raise ValueError("the canary is the current version")
         return self

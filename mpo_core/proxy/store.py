@@ -63,6 +63,10 @@ CREATE TABLE names (name TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
+class StoreFault(InputError):
+    """The folder cannot be used at this moment; what was to be kept is not."""
+
+
 class Store:
     """One folder's records, for the threads of one process; each process opens it anew."""
 
@@ -278,7 +282,7 @@ class Store:
                 with locked(self._lock, self.folder / LOCK, WAIT_S):
                     yield
             except BlockingIOError as error:
-                raise InputError(
+                raise StoreFault(
                     f"{self.folder}: another process has been writing for {WAIT_S} s; see whether "
                     "it hangs"
                 ) from error
@@ -291,7 +295,7 @@ class Store:
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
             raise
         except sqlite3.DatabaseError as error:
-            raise InputError(
+            raise StoreFault(
                 f"{self.path}: {error}; free some space, let its owner give you access, or use "
                 "another folder"
             ) from error

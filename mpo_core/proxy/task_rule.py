@@ -1,5 +1,6 @@
 """What a conversation's task is, and which of its messages holds it."""
 
+import logging
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,17 +11,24 @@ from jmespath.exceptions import JMESPathError
 
 from mpo_core.config import ProxyConfig
 from mpo_core.proxy.asked import Asked, Turn
+from mpo_core.proxy.expressions import LIMIT_S, Limit, compiled, found
 
-EXAMPLES = re.compile(r"<(examples?)\b[^<>]*>.*?</\1>", re.DOTALL | re.IGNORECASE)
-"""Worked examples within a message."""
+log = logging.getLogger(__name__)
+TAG = re.compile(r"<(/?)(examples?)(?:>|\s[^<>]*>)", re.IGNORECASE)
+"""Where worked examples within a message begin and end."""
 
 
 class TaskRule:
     """How the task is read from a request, by the config."""
 
     def __init__(self, config: ProxyConfig) -> None:
-        self._regex = re.compile(config.task_regex) if config.task_regex else None
+        self._regex = compiled(config.task_regex) if config.task_regex else None
         self._path = jmespath.compile(config.task_jmespath) if config.task_jmespath else None
+
+    @property
+    def may_be_slow(self) -> bool:
+        """Whether a short text may take long, too."""
+        return self._regex is not None
 
     def task(self, asked: Asked, beginning: int) -> str | None:
         """The task of a conversation that begins with the request's first turns.
@@ -38,7 +46,7 @@ class TaskRule:
         turns = asked.turns[:beginning]
         last = max((k for k, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
         said = next((turn for turn in turns[last + 1 :] if turn.role == "user"), None)
-        return self.read(said) if said else None
+        return self.read(said, Limit()) if said else None
 
     def place(self, turns: Sequence[Turn], task: str) -> int | None:
         """The turn that holds the task, the same in every request of a conversation.
@@ -48,21 +56,45 @@ class TaskRule:
         """
         said = [k for k, turn in enumerate(turns) if turn.role == "user"]
         if self._path is None:
-            said_task = next((k for k in said if self.read(turns[k]) == task), None)
+            limit = Limit()
+            said_task = next((k for k in said if self.read(turns[k], limit) == task), None)
             if said_task is not None:
                 return said_task
         containing = (k for k in said if task and task in turns[k].text)
         return next(containing, said[0] if said else None)
 
-    def read(self, turn: Turn) -> str | None:
-        """The task in what the user says."""
+    def read(self, turn: Turn, limit: Limit) -> str | None:
+        """The task in what the user says; None as well where it takes longer than the limit."""
         if self._regex is None:
-            return _text_of(EXAMPLES.sub("", turn.text))
-        found = self._regex.search(turn.text)
-        if found is None:
+            return _text_of(without_examples(turn.text))
+        try:
+            match = found(self._regex, turn.text, limit)
+        except TimeoutError:
+            log.warning("proxy.task_regex: no task found within %g s", LIMIT_S)
             return None
-        groups = found.groupdict()
-        return _text_of(groups["task"] if "task" in groups else found[1 if found.re.groups else 0])
+        if match is None:
+            return None
+        groups = match.groupdict()
+        return _text_of(groups["task"] if "task" in groups else match[1 if match.re.groups else 0])
+
+
+def without_examples(text: str) -> str:
+    """A text without its `<example>` and `<examples>` blocks, in one pass whatever it holds.
+
+    A block ends at the first end of its own name; one without an end is none.
+    """
+    tags = list(TAG.finditer(text))
+    last_end = {tag[2].lower(): tag.start() for tag in tags if tag[1]}
+    parts, at, inside = [], 0, ""
+    for tag in tags:
+        name = tag[2].lower()
+        if inside:
+            if tag[1] and name == inside:
+                at, inside = tag.end(), ""
+        elif not tag[1] and last_end.get(name, -1) > tag.start():
+            parts.append(text[at : tag.start()])
+            inside = name
+    return "".join([*parts, text[at:]])
 
 
 def _text_of(value: Any) -> str | None:

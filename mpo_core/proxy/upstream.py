@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import httpx
 from starlette.types import Receive, Scope, Send
@@ -29,9 +29,16 @@ OF_ONE_HOP = frozenset(
 """Headers that are of a connection, not of what is said through it."""
 TAIL = 4096
 """Bytes at the end of an answer in which its usage is looked for."""
-_PROMPT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d+)')
-_COMPLETION = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d+)')
-_RESPONSE = re.compile(rb'"id"\s*:\s*"(resp_[\w-]+)"')
+_PROMPT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})(?!\d)')
+_COMPLETION = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})(?!\d)')
+_RESPONSE = re.compile(rb'"id"\s*:\s*"(resp_[\w-]{1,200})"')
+LONGEST_NAMED = 256
+"""Bytes of a response's id with its key; it may begin in one chunk and end in the next."""
+WITHOUT_BODY = (204, 304)
+ROOT = b"/v1/"
+DECODED = 4
+"""Times that a path may have been percent-encoded."""
+PLAIN = re.compile(rb"[!-~]*")
 
 
 class UpstreamFailed(Exception):
@@ -126,8 +133,10 @@ class Upstream:
         Raises:
             UpstreamFailed: it gave none.
         """
-        url = f"{self.url}{path}"
-        request = httpx.Request(method, url, headers=headers, content=body)
+        try:
+            request = httpx.Request(method, f"{self.url}{path}", headers=headers, content=body)
+        except httpx.InvalidURL as error:
+            raise UpstreamFailed(f"the request's path: {error}", 414, "invalid_path") from error
         # Of those least used the first, which has a connection to use again.
         number = self._under_way.index(min(self._under_way))
         self._under_way[number] += 1
@@ -137,6 +146,9 @@ class Upstream:
             except httpx.HTTPError as error:
                 raise self._failed(error) from error
             try:
+                if not 200 <= response.status_code < 600:
+                    said = f"upstream: answers with the status {response.status_code}"
+                    raise UpstreamFailed(said, 502, "upstream_unreadable")
                 yield response
             finally:
                 await response.aclose()
@@ -156,13 +168,51 @@ class Upstream:
 
 
 async def _sent(pool: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """The response to a request; sent again where a kept connection turns out to be closed."""
+    """The response to a request; sent again where a kept connection turns out to be closed.
+
+    Over a new connection, the upstream may have begun to work on it, and is not asked twice.
+    """
+    connected = False
+
+    async def trace(event: str, _: Any) -> None:
+        nonlocal connected
+        connected = connected or event == "connection.connect_tcp.started"
+
+    request.extensions = {**request.extensions, "trace": trace}
     try:
         return await pool.send(request, stream=True)
     except httpx.RemoteProtocolError as error:
-        if "without sending a response" not in str(error):
+        if connected or "without sending a response" not in str(error):
             raise
     return await pool.send(request, stream=True)
+
+
+def path_of(scope: Scope) -> bytes:
+    """What a request's path says below `/v1`, as it came; with the slash.
+
+    Raises:
+        ValueError: a part of it could lead the upstream out of `/v1`, where its key has other
+            rights, or ends the path for some readers and not for others.
+    """
+    # Not every server of ASGI applications tells the path as it came.
+    came = scope.get("raw_path") or quote(scope["path"]).encode()
+    root = quote(scope.get("root_path", "")).encode()
+    path = came.partition(b"?")[0].removeprefix(root)
+    if not path.startswith(ROOT) or not PLAIN.fullmatch(path) or b"#" in path:
+        raise ValueError("no plain path")
+    # Some readers decode what they have decoded.
+    decoded = path
+    for _ in range(DECODED):
+        decoded = unquote_to_bytes(decoded)
+    if unquote_to_bytes(decoded) != decoded:
+        raise ValueError("it is encoded too often")
+    # A backslash separates for some, and what follows a `;` is left out by some.
+    parts = [part.partition(b";")[0].strip() for part in re.split(rb"[/\\]", decoded)[1:]]
+    if any(part in (b"", b".", b"..") for part in parts):
+        raise ValueError("a part of it is empty, . or ..")
+    if any(byte < 0x20 or byte == 0x7F for byte in decoded) or b"?" in decoded or b"#" in decoded:
+        raise ValueError("a sign of it ends the path for some readers")
+    return path.removeprefix(ROOT[:-1])
 
 
 async def passed_on(
@@ -183,18 +233,28 @@ async def passed_on(
         Broken: it ended before it was whole.
     """
     found.status = response.status_code
-    kept = [(k.lower(), v) for k, v in response.headers.raw if k.lower() not in ANSWERS_HOP]
+    left_out = ANSWERS_HOP
+    if "transfer-encoding" in response.headers or response.status_code in WITHOUT_BODY:
+        # Such an answer ends elsewhere than its length may say.
+        left_out |= {b"content-length"}
+    kept = [
+        (name.lower(), value)
+        for name, value in response.headers.raw
+        if name.lower() not in left_out and not name.lower().startswith(b"x-mpo-")
+    ]
     await send(
         {"type": "http.response.start", "status": response.status_code, "headers": kept + added}
     )
-    length = response.headers.get("content-length", "")
+    length = dict(kept).get(b"content-length", b"")
     to_come = int(length) if length.isdigit() else -1
-    last = b""
+    last = beginning = b""
     try:
         async for chunk in response.aiter_raw():
-            if on_response and (named := _RESPONSE.search(chunk)):
-                await on_response(named[1].decode())
-                on_response = None
+            if on_response:
+                beginning = beginning[-LONGEST_NAMED:] + chunk
+                if named := _RESPONSE.search(beginning):
+                    await on_response(named[1].decode())
+                    on_response = None
             to_come -= len(chunk)
             # Who has all that was announced may leave at once.
             found.whole = to_come == 0

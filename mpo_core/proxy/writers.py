@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mpo_core.chat import ChatModel, ChatRequest
+from mpo_core.completions import Reply
 from mpo_core.config import EndpointModelConfig, ProxyConfig, ServedModelConfig
 from mpo_core.errors import InputError
 from mpo_core.formats import plans_by_text, words_of
@@ -19,6 +20,8 @@ from mpo_core.textfile import read_text
 from mpo_core.types import Task
 
 NOT_IN_FILE = "not in the file"
+LONGEST_ANSWER = 2**15
+"""Characters, whatever the model's server makes of `max_tokens`."""
 
 
 class Writer(Protocol):
@@ -74,6 +77,26 @@ class FileWriter:
         pass
 
 
+class Brief:
+    """A model of whose answers those alone are read that are no longer than a plan can be."""
+
+    def __init__(self, model: ChatModel) -> None:
+        self._model = model
+        self.name, self.fingerprint = model.name, model.fingerprint
+
+    async def chat(self, request: ChatRequest) -> list[Reply]:
+        """As the model; raises NoPlan for an answer that is too long, before any of it is read."""
+        replies = await self._model.chat(request)
+        longest = max((len(reply.text) for reply in replies), default=0)
+        if longest > LONGEST_ANSWER:
+            raise NoPlan(f"an answer of {longest} characters", fault="answer too long")
+        return replies
+
+    async def close(self) -> None:
+        """Let go of the model's connections."""
+        await self._model.close()
+
+
 class ModelWriter:
     """Plans that a model is asked for, as the suite asks its planners."""
 
@@ -100,7 +123,7 @@ class ModelWriter:
             [(text, _)], _ = await draw_plans(
                 task.id,
                 messages,
-                self._model,
+                Brief(self._model),
                 sampling,
                 self._model.fingerprint,
                 count=1,

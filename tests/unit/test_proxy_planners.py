@@ -39,6 +39,10 @@ ONE = {"current": "v1", "versions": {"v1": {"plans": "plans.jsonl"}}}
         (ONE | {"versions": {"v1": {"folder": "f", "plans": "p"}}}, "give one of"),
         ({"current": "off", "versions": {"off": {"plans": "p"}}}, "can be called 'off'"),
         (ONE | {"old": 1}, "old: unknown key"),
+        *(
+            (ONE | {"current": name, "versions": {name: {"plans": "p"}}}, "printable ASCII")
+            for name in ("v\n1", "v\r\nx-a: b", "v\u00e9", " v", "v\0")
+        ),
     ],
 )
 def test_a_damaged_file_is_one_line(tmp_path, content, fault):
