@@ -5,8 +5,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_metric_name, _validate_param, _validate_tag
 
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError
@@ -16,6 +17,7 @@ from mpo_core.tracking.known import Known
 from mpo_core.tracking.queue import Queue, Sent
 from mpo_core.tracking.sender import Delivered
 from mpo_core.tracking.store import Address
+from mpo_core.tracking.tracker import _name, _short
 from tests.thoroughness import examples
 
 
@@ -272,6 +274,51 @@ def test_a_run_that_cannot_be_made_is_tried_again_whatever_the_store_says(logged
         way.send()
     way._queue.__exit__()
     assert way.sent.aside == []
+
+
+class Unwilling(Store):
+    """Answers, and fails at one kind of entry."""
+
+    def __init__(self, op: str, failure: Exception) -> None:
+        super().__init__()
+        self.op, self.failure = op, failure
+        self.asked = 0
+
+    def carry_out(self, chunk: list[dict]) -> None:
+        self.asked += 1
+        if chunk[0]["op"] == self.op:
+            raise self.failure
+        super().carry_out(chunk)
+
+
+@pytest.mark.parametrize("failure", [Refused("bad name"), Away("status 500")])
+@pytest.mark.parametrize("op", ["begin", "metrics", "status", "trace"])
+def test_a_sync_ends_whatever_a_store_fails_at(logged, monkeypatch, op, failure):
+    monkeypatch.setattr(sender, "FIRST_PAUSE_S", 0)
+    store = Unwilling(op, failure)
+    monkeypatch.setattr(Delivered, "reached", lambda way: store)
+    monkeypatch.setattr(Delivered, "_delivery", store, raising=False)
+    Sent().save(logged, "mlflow.db mpo")
+    if op == "begin":
+        with pytest.raises(InputError, match=r"answers, but does not begin the run \((bad|status)"):
+            sender.sync(logged, None)
+    else:
+        assert sender.sync(logged, None)[1] == len(entries(logged, op))
+    assert store.asked < 100
+    waiting = Sent.load(logged, "mlflow.db mpo").unsent(Queue(logged))
+    assert op == "begin" or waiting == len(entries(logged, op))
+
+
+@given(st.dictionaries(st.text(max_size=300), st.text(max_size=5), max_size=5))
+@example({"models.llm.extra_body.top(k)": "1"})
+@example({"/": "", "..": "", "a/../b": "", "": "", "a//" * 90: "", "." * 300: "", "é\n": ""})
+@examples(100)
+def test_mlflow_takes_the_name_of_any_setting(given):
+    for kind, validate in (("param", _validate_param), ("tag", _validate_tag)):
+        for key, value in _short(given, kind).items():
+            validate(key, value)
+    for name in given:
+        _validate_metric_name(_name(name))
 
 
 steps = st.integers(0, 3)
