@@ -34,7 +34,7 @@ class Delivered:
     def __init__(self, queue: Queue, run_dir: Path, address: Address) -> None:
         self._queue, self._run_dir, self._address = queue, run_dir, address
         self.sent = Sent.load(run_dir, address.label)
-        if self.sent.offset > queue.end:
+        if self.sent.offset > queue.end or queue.end <= max(self.sent.aside, default=-1):
             self.sent = Sent()  # Of a queue that somebody has moved away.
         self._delivery: Delivery | None = None
         self._failed_at, self._failures = -1, 0
@@ -264,6 +264,8 @@ def sync(run_dir: Path, uri: str | None) -> tuple[int, int]:
         raise InputError(f"{run_dir}: nothing was logged there for MLflow")
     with Queue(run_dir) as queue:
         opened = [entry for entry, _ in queue.entries() if entry["op"] == "open"]
+        if not opened:
+            raise InputError(f"{run_dir}: nothing was logged there for MLflow")
         address = Address.as_noted(opened[-1], run_dir, uri)
         way = Delivered(queue, run_dir, address)
         before = way.unsent()

@@ -292,3 +292,16 @@ def test_a_version_that_was_taken_out_of_use_is_not_said_to_be_current(tmp_path,
     with Run(asked) as run:
         (only,) = load_rounds(run)
     assert (only.version, only.state) == ("v2", "withdrawn")
+
+
+@pytest.mark.parametrize(
+    "rounds", ["5", "[5]", '[{"number": 1}]', '[{"number": "x"}]', "null", "{}", '{"a": 1}']
+)
+def test_a_record_of_rounds_that_is_damaged_is_named(tmp_path, rounds):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    asked = config(tmp_path)
+    with Run(asked) as run:
+        run.files.feedback.write_text(f'{{"rounds": {rounds}}}')
+    with pytest.raises(InputError, match=r"feedback\.json: damaged \(rounds"):
+        worked(asked)

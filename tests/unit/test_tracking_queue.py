@@ -11,10 +11,11 @@ from mlflow.utils.validation import _validate_metric_name, _validate_param, _val
 
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError
+from mpo_core.run_folder import RunFolder
 from mpo_core.tracking import Dataset, MlflowTracker, PlannerVersion, sender
 from mpo_core.tracking.faults import Away, Refused
 from mpo_core.tracking.known import Known
-from mpo_core.tracking.queue import Queue, Sent
+from mpo_core.tracking.queue import HOLDS, Queue, Sent, _parsed
 from mpo_core.tracking.sender import Delivered
 from mpo_core.tracking.store import Address
 from mpo_core.tracking.tracker import _name, _short
@@ -130,6 +131,56 @@ def test_a_damaged_line_is_named(tmp_path):
     path.write_bytes(b"{\n" + path.read_bytes())
     with pytest.raises(InputError, match=r"queue\.jsonl: a line is damaged; move the file away"):
         entries(run)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "5\n", "null\n", "[]\n", "{}\n", '{"op": 5}\n', '{"op": "open"}\n', "[" * 9999],
+)
+def test_a_queue_of_something_else_is_named_by_a_sync(tmp_path, content):
+    path = Queue(tmp_path).path
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"nothing was logged there|a line is damaged"):
+        sender.sync(tmp_path, None)
+
+
+@given(JSON, st.data())
+def test_an_entry_that_lacks_something_or_holds_something_else_is_damaged(logged, other, data):
+    entry = data.draw(st.sampled_from(entries(logged)))
+    key = data.draw(st.sampled_from(sorted({"op", *HOLDS[entry["op"]]})))
+    for spoilt in ({k: v for k, v in entry.items() if k != key}, entry | {key: other}):
+        line = json.dumps(spoilt).encode()
+        try:
+            assert _parsed(line, logged) == json.loads(line) or "NaN" in str(line)
+            assert isinstance(spoilt[key], type(entry[key])) or key in ("uri", "parent", "step")
+        except InputError as fault:
+            assert "a line is damaged" in str(fault)
+
+
+@given(JSON | st.fixed_dictionaries({"offset": JSON}) | st.fixed_dictionaries({"aside": JSON}))
+@example({"offset": "x"})
+@example({"offset": -1})
+@example({"aside": [10**9]})
+@example(5)
+def test_what_is_noted_of_a_store_is_its_form_or_damaged(logged, noted):
+    path = RunFolder(logged).sent
+    path.write_text(json.dumps({"mlflow.db mpo": noted}))
+    address = Address.of(None, "mpo", logged.parent)
+    try:
+        with Queue(logged) as queue:
+            sent = Delivered(queue, logged, address).sent
+            assert max([sent.offset, *sent.aside]) <= queue.end
+    except InputError as fault:
+        assert "sent.json: damaged" in str(fault)
+    path.write_text("{}")
 
 
 def test_texts_have_no_effect_wherever_mlflow_shows_them(tmp_path):
