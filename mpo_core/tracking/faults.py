@@ -113,7 +113,7 @@ def sending(uri: str) -> Iterator[None]:
         with impatient():
             yield
     except (MlflowException, SQLAlchemyError, OSError, ValueError, NotImplementedError) as error:
-        said = hidden(in_a_line(error))
+        said = in_a_line(error)
         # Where a login is refused that once was taken, the entry is as good as before.
         if is_away(error, uri) or REFUSED_LOGIN.search(str(error)):
             raise Away(said) from error
@@ -150,8 +150,8 @@ def is_away(error: Exception, uri: str) -> bool:
 
 
 def in_a_line(error: Exception) -> str:
-    """What an error says, without all that was tried before."""
-    what = " ".join(str(error).split())
+    """What an error says, without all that was tried before, and without secrets in addresses."""
+    what = hidden(" ".join(str(error).split()))
     what = what.partition("(Caused by ")[2] or what
     return what[max(0, what.rfind("[Errno")) :].rstrip("\"')")[:200]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpo_core.tracking.about import command
-from mpo_core.tracking.faults import hidden
+from mpo_core.tracking.faults import hidden, in_a_line
 
 PLACES = [
     "http://u:{}@host:5000",
@@ -36,6 +36,12 @@ def test_no_secret_of_an_address_is_shown(place, middle):
     shown = hidden(place.format(f"SECRET{middle}SECRET"))
     assert "SECRET" not in shown and "***" in shown
     assert hidden(shown) == shown
+
+
+@given(before=st.integers(150, 210))
+def test_a_fault_that_is_cut_short_shows_no_part_of_a_secret(before):
+    said = in_a_line(OSError("x" * before + " postgresql://u:SECRET@host"))
+    assert "SEC" not in said and len(said) <= 200
 
 
 @pytest.mark.parametrize(
