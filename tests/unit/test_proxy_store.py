@@ -372,31 +372,3 @@ def test_a_full_disk_is_one_line_and_what_was_acknowledged_stays(tmp_path):
         assert set(done) <= store.rewards().keys()
         assert len(store.rewards()) <= len(done) + 1
         assert store.open_conversation(conversation("new")).id == "new"
-
-
-@pytest.mark.parametrize("record", ["", "{", "5", "{}", '{"id": "c"}', "null"])
-@pytest.mark.parametrize("table", ["conversations", "feedback", "messages"])
-def test_a_damaged_record_is_named_by_its_file(store, table, record):
-    store.open_conversation(conversation(plan="Step 1: Go."))
-    store.feedback(said(0.5))
-    store.record_messages("c", [])
-    column = "messages" if table == "messages" else "record"
-    with sqlite3.connect(store.path) as database:
-        if table == "conversations":
-            database.execute("DROP INDEX by_plan")
-        database.execute(f"UPDATE {table} SET {column} = ?", (record,))
-    database.close()
-    reads = {
-        "conversations": [
-            lambda: store.conversation("c"),
-            lambda: list(store.conversations()),
-            lambda: store.feedback(said(0.7)),
-        ],
-        "feedback": [store.rewards, store.counts, lambda: store.feedback(said(0.7))],
-        "messages": []
-        if record in ("5", "{}", '{"id": "c"}', "null")
-        else [lambda: store.messages("c")],
-    }
-    for read in reads[table]:
-        with pytest.raises(InputError, match=r"proxy\.db: a record in it is damaged"):
-            read()
