@@ -14,12 +14,14 @@ from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.config import Config
 from mpo_core.hub import hub_check
 from mpo_core.inert import inert, shortened
-from mpo_core.proxy.store import DATABASE, Store
+from mpo_core.proxy.looking import counts_of
 
 if TYPE_CHECKING:
     from jobs.run import Run
 
-console = Console()
+console = Console(markup=False, emoji=False)
+"""Nothing that is printed is markup, since paths, addresses and names may look like it: what is to
+have a style is given it by `style`, or is a `Text`."""
 
 
 def print_work(run: "Run") -> None:
@@ -61,25 +63,23 @@ def print_work(run: "Run") -> None:
         console.print(f"training   {plan.training}")
     for name, model in config.models_with_source.items():
         if check := hub_check(name, model.source):
-            console.print(f"model      {name}: {check.found}", soft_wrap=True, markup=False)
+            console.print(f"model      {name}: {check.found}", soft_wrap=True)
             if check.remedy:
-                console.print(f"           {check.remedy}", soft_wrap=True, markup=False)
+                console.print(f"           {check.remedy}", soft_wrap=True)
     if run.dir.is_dir() and run.files.holds_work():
         from jobs.status import status, status_lines
 
         for line in status_lines(status(run.dir, kept=False)):
-            console.print(inert(line), markup=False, highlight=False, soft_wrap=True)
+            console.print(inert(line), highlight=False, soft_wrap=True)
 
 
 def _print_feedback_work(run: "Run") -> None:
     """What a run on callers' feedback goes by."""
-    config, counts = run.config, {"conversations": 0, "final": 0}
-    if (config.proxy.folder / DATABASE).is_file():
-        with Store(config.proxy.folder, create=False) as store:
-            counts = store.counts()
+    config = run.config
+    conversations, rewarded = counts_of(config.proxy.folder)
     console.print(f"run        {run.dir}")
     console.print(f"feedback   {config.proxy.folder}", soft_wrap=True)
-    console.print(f"           {counts['conversations']} conversations, {counts['final']} rewarded")
+    console.print(f"           {conversations} conversations, {rewarded} rewarded")
     console.print(f"trainings  {', '.join(config.trainings)}")
 
 
@@ -144,7 +144,7 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
     from mpo_core.report.page import title
 
     for sentence in [*gains(summary), *imitation(summary)]:
-        console.print(sentence, markup=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
     _print_results(title(summary), summary)
     if "sampled" in summary:
         _print_results(f"{title(summary)}, sampled plans", summary["sampled"])
@@ -152,7 +152,7 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
         _print_table(
             "differences over all tasks", difference_rows(summary["feedback"]["differences"])
         )
-        console.print(feedback_counts(summary), markup=False, soft_wrap=True)
+        console.print(feedback_counts(summary), soft_wrap=True)
     speed = (
         f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
         if "tokens_per_s" in summary and "feedback" not in summary
@@ -163,12 +163,13 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
     )
     if summary["pair_rules"] and not summary["pairs"]:
         console.print(
-            "[yellow]no pairs: the plans of every task earned the same; more plans a task, a "
-            "higher planner.temperature, more attempts or more tasks may tell them apart[/]",
+            "no pairs: the plans of every task earned the same; more plans a task, a "
+            "higher planner.temperature, more attempts or more tasks may tell them apart",
+            style="yellow",
             soft_wrap=True,
         )
     for warning in conduct_warnings(summary.get("conduct", [])):
-        console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+        console.print(warning, style="yellow", soft_wrap=True)
     console.print(f"report: {folder}", soft_wrap=True)
 
 

@@ -6,11 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
+
+from pydantic import TypeAdapter, ValidationError
 
 from mpo_core.errors import InputError
 from mpo_core.patterns import matched
 
+T = TypeVar("T")
 PARQUET = b"PAR1"
 PACKED = {
     b"\x1f\x8b": "gzip",
@@ -57,8 +60,15 @@ def read_values(path: Path) -> list[Any]:
     return values
 
 
-def read_notes(path: Path) -> dict[str, Any]:
+@overload
+def read_notes(path: Path) -> dict[str, Any]: ...
+@overload
+def read_notes(path: Path, form: type[dict[str, T]]) -> dict[str, T]: ...
+def read_notes(path: Path, form: Any = None) -> Any:
     """What a run has noted in a JSON file of its own; nothing before it has.
+
+    Args:
+        form: of what is noted, which is looked at; by default any JSON object.
 
     Raises:
         InputError: the file is damaged.
@@ -66,14 +76,21 @@ def read_notes(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        notes = json.loads(read_text(path))
+        text = read_text(path)
+        notes = json.loads(text)
         if not isinstance(notes, dict):
             raise ValueError("not a JSON object")
+        return notes if form is None else TypeAdapter(form).validate_json(text, strict=True)
     except (ValueError, RecursionError) as error:
+        said = _first_fault(error) if isinstance(error, ValidationError) else error
         raise InputError(
-            f"{path}: damaged ({error}); delete it, and what it held is made anew"
+            f"{path}: damaged ({said}); delete it, and what it held is made anew"
         ) from error
-    return notes
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 def _content(path: Path) -> bytes:

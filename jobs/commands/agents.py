@@ -97,4 +97,9 @@ def feedback(
     console.print(f"{len(reports)} rewards: {counts or 'none'}", soft_wrap=True)
     for one, means in NOT_COUNTED.items():
         if kept[one]:
-            console.print(f"[yellow]{kept[one]} {one}: {means}[/]", soft_wrap=True)
+            console.print(f"{kept[one]} {one}: {means}", style="yellow", soft_wrap=True)
+    if reports and kept["unknown"] == len(reports):
+        raise InputError(
+            f"{file}: the proxy has none of these conversations; see whether the ids are those of "
+            "X-MPO-Conversation, and whether it is this proxy"
+        )

@@ -132,4 +132,4 @@ def episodes(
     asked = {name: str(value) for name, value in chosen.items() if value is not None}
     [folder] = run_folders([Path(run)])
     n = export_episodes(folder, form, out, asked, limit)
-    console.print(f"{out}: {n:,} episodes", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"{out}: {n:,} episodes", soft_wrap=True, highlight=False)

@@ -77,7 +77,7 @@ def status(
         return
     for one in found:
         for line in status_lines(one):
-            console.print(inert(line), markup=False, highlight=False, soft_wrap=True)
+            console.print(inert(line), highlight=False, soft_wrap=True)
 
 
 @app.command(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jobs.commands.options import ConfigArgument, Overrides
 from jobs.configs import named_config
@@ -125,7 +125,7 @@ def sandbox(
     from mpo_core.builtin_models import resolve_source
 
     def say(line: str) -> None:
-        console.print(escape(line), soft_wrap=True, highlight=False)
+        console.print(line, soft_wrap=True, highlight=False)
 
     if action == "build":
         if out is None:
@@ -172,9 +172,14 @@ def doctor(
     if as_json:
         print(json.dumps([asdict(check) for check in checks], indent=1))
     for check in [] if as_json else checks:
-        mark = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fault": "[red]no  [/]"}
-        line = f"{mark[check.status]} {check.name}: {escape(check.found)}"
-        remedy = f"\n     [bold]{escape(check.remedy)}[/]" if check.remedy else ""
-        console.print(line + remedy, soft_wrap=True, highlight=False)
+        word, color = {
+            "ok": ("ok  ", "green"),
+            "warn": ("warn", "yellow"),
+            "fault": ("no  ", "red"),
+        }[check.status]
+        line = Text.assemble((word, color), f" {check.name}: {check.found}")
+        if check.remedy:
+            line.append(f"\n     {check.remedy}", style="bold")
+        console.print(line, soft_wrap=True, highlight=False)
     if any(check.status == "fault" for check in checks):
         raise typer.Exit(2)

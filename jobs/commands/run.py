@@ -62,7 +62,7 @@ def run(
         print_work(opened)
     if begin_with is not None:
         line = _begun(begin_with, opened, dry_run)
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True, highlight=False)
     if dry_run:
         return
     with opened:

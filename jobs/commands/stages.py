@@ -177,7 +177,7 @@ def train(
             soft_wrap=True,
         )
         for warning in summary["warnings"]:
-            console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+            console.print(warning, style="yellow", soft_wrap=True)
 
 
 @app.command(
@@ -206,7 +206,13 @@ def evaluate(
         files = quoted({"file": [str(path) for path in plans]})
         given = [f"evaluation.plan_files={files}", "evaluation.arms=[none, file]"]
         overrides = [*given, *(overrides or [])]
-        aside = has_other_arms(named_config(config, overrides))
+        asked = named_config(config, overrides)
+        if asked.source == "feedback":
+            raise InputError(
+                "--plans: not with source=feedback, which plays no plans; give callers their plans "
+                "by `mpo proxy FILE`, or name a config with envs"
+            )
+        aside = has_other_arms(asked)
     with opened_run(config, overrides, aside=aside) as opened:
         if opened.config.source == "feedback":
             summary = evaluate_feedback(opened)

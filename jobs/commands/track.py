@@ -38,6 +38,6 @@ def sync(
     for run in map(by_name, runs):
         sent, refused = sync_run(run, tracking_uri)
         left += refused
-        console.print(f"{run}: {sent} entries sent", soft_wrap=True, markup=False)
+        console.print(f"{run}: {sent} entries sent", soft_wrap=True)
     if left:
         fail(f"MLflow does not take {left} entries, as said above; they are kept", FAILED)

@@ -60,8 +60,8 @@ class Evidence:
 
 
 def load_rounds(run: Run) -> list[Learning]:
-    """The rounds so far."""
-    return [Learning(**one) for one in read_notes(run.files.feedback).get("rounds", [])]
+    """The rounds so far. Raises InputError where the record of them is damaged."""
+    return read_notes(run.files.feedback, dict[str, list[Learning]]).get("rounds", [])
 
 
 def save_rounds(run: Run, rounds: Sequence[Learning]) -> None:

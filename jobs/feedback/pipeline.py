@@ -59,11 +59,10 @@ def _round(run: Run, pulled: Pulled, rounds: list[Learning]) -> tuple[list[Learn
     rounds = publish(run, rounds, pulled.arms)
     save_rounds(run, rounds)
     last = rounds[-1]
-    given = (
-        f"a share of {run.config.proxy.canary:g} of the new conversations get its plans"
-        if last.state == "canary"
-        else "new conversations get its plans"
-    )
+    given = {
+        "canary": f"a share of {run.config.proxy.canary:g} of the new conversations get its plans",
+        "current": "new conversations get its plans",
+    }.get(last.state, f"{run.config.proxy.folder}/planners.json has another in its place")
     return rounds, (
         f"round {last.number} has trained {last.version} from {last.start} on {last.pairs} pairs: "
         f"{given}"

@@ -43,7 +43,8 @@ def pull(run: Run) -> Pulled:
     """Copy what has come since the last time, and give all of it.
 
     Raises:
-        InputError: there is no proxy's folder.
+        InputError: there is no proxy's folder, or all that came is of other agents than the
+            config has in mind.
     """
     tasks = {task.id: task for task in run.records(run.files.tasks("train"), Task)}
     plans = Plans(run)
@@ -74,6 +75,11 @@ def pull(run: Run) -> Pulled:
             arms.append(*(one for one in drawn if one.key not in arms))
             episodes.append(*played)
         of_episodes = [arms[episode.key] for episode in episodes]
+    if of_episodes and not counted(run, of_episodes):
+        raise InputError(
+            f"feedback.models: {', '.join(run.config.feedback.models)}: no conversation of these "
+            f"has a final reward; there are those of {_agents(of_episodes)}"
+        )
     return Pulled(list(tasks.values()), plans.all(), of_episodes, episodes, counts)
 
 
@@ -84,13 +90,17 @@ def counted(run: Run, arms: Sequence[Assignment]) -> list[Assignment]:
         InputError: there are several agents, and it names none.
     """
     named = run.config.feedback.models
-    of_each = Counter(one.model for one in arms)
-    if not named and len(of_each) > 1:
-        found = ", ".join(f"{model} ({n})" for model, n in of_each.most_common())
+    if not named and len({one.model for one in arms}) > 1:
         raise InputError(
-            f"feedback.models: conversations of several agents: {found}; name those that count"
+            f"feedback.models: conversations of several agents: {_agents(arms)}; name those that "
+            "count"
         )
     return [one for one in arms if not named or one.model in named]
+
+
+def _agents(arms: Sequence[Assignment]) -> str:
+    of_each = Counter(one.model for one in arms)
+    return ", ".join(f"{model} ({n})" for model, n in of_each.most_common())
 
 
 class Plans:

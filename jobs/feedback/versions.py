@@ -19,6 +19,9 @@ from mpo_core.proxy.planners import Canary, Planners, Source, read_planners, wri
 from mpo_core.proxy.records import OFF
 from mpo_core.report.arms import arm_name
 from mpo_core.report.feedback import figures
+from mpo_core.textfile import read_notes
+from mpo_core.training.settings import SUMMARY_FILE
+from mpo_core.types import content_hash
 
 LOCK = "planners.lock"
 WAIT_S = 10
@@ -39,7 +42,8 @@ def check_prompts(run: Run) -> None:
 
 
 def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) -> list[Learning]:
-    """Let the proxy know the planner of the last round; the same one again changes nothing.
+    """Let the proxy know the planner of the last round; the same one again changes nothing, also
+    where it is not in use any more.
 
     Args:
         seen: episodes, whose versions have names that are taken.
@@ -48,22 +52,35 @@ def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) ->
         The rounds, the last with its version and state.
     """
     proxy, last = run.config.proxy, rounds[-1]
-    weights = run.trainee(last.planner).folder.resolve()
+    source = _source_of(run, last.planner)
     with _alone(proxy.folder):
         known = read_planners(proxy.folder)
         versions = dict(known.versions) if known else {}
-        version = next((v for v, source in versions.items() if source.folder == weights), "")
+        version = next((name for name, known in versions.items() if known == source), "")
         if not version:
             version = _free({*versions, *(one.arm for one in seen)})
-            versions[version] = Source(folder=weights, env=run.config.feedback.prompts)
+            versions[version] = source
             share = proxy.canary if known and proxy.canary < 1 else 0
             canary = Canary(version=version, share=share) if share else None
             current = known.current if known and canary else version
             known = Planners(current=current, canary=canary, versions=versions)
             write_planners(proxy.folder, known)
     assert known is not None
-    state: State = "canary" if known.canary and known.canary.version == version else "current"
-    return in_state(rounds, state, version)
+    return in_state(rounds, _state_of(version, known), version)
+
+
+def _source_of(run: Run, planner: str) -> Source:
+    """Of a planner's weights, told from others that lay at the same place."""
+    folder = run.trainee(planner).folder.resolve()
+    training = content_hash(read_notes(folder / SUMMARY_FILE))
+    return Source(folder=folder, env=run.config.feedback.prompts, training=training)
+
+
+def _state_of(version: str, known: Planners | None) -> State:
+    """Whether a proxy uses a version that it was given: whoever writes the file may decide."""
+    if known and known.canary and known.canary.version == version:
+        return "canary"
+    return "current" if known and known.current == version else "withdrawn"
 
 
 def judge(run: Run, rounds: Sequence[Learning], pulled: Pulled) -> tuple[list[Learning], str]:
@@ -79,9 +96,7 @@ def judge(run: Run, rounds: Sequence[Learning], pulled: Pulled) -> tuple[list[Le
     with _alone(folder):
         known = read_planners(folder)
         if known is None or known.canary is None or known.canary.version != last.version:
-            # Decided by hand, by whoever wrote the file.
-            stays = known is not None and known.current == last.version
-            return in_state(rounds, "current" if stays else "withdrawn"), ""
+            return in_state(rounds, _state_of(last.version, known)), ""
         answer, said = _compared(run, pulled, last.version, known.current)
         if answer == "open":
             return list(rounds), f"{last.version} stays a canary: {said}"

@@ -31,6 +31,8 @@ class Source(Record):
     model: str | None = None
     folder: Path | None = None
     """A Hugging Face model folder, or an adapter's."""
+    training: str | None = None
+    """A hash of the training that left the folder's weights: others may come to lie there."""
     env: str = ENVIRONMENT
     """The environment by whose prompt a model is asked; that of callers' tasks by default."""
 

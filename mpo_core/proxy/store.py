@@ -25,12 +25,14 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
 
 from mpo_core.errors import InputError, remedy
 from mpo_core.locks import locked, share
 from mpo_core.proxy.records import Conversation, Feedback, Usage
-from mpo_core.types import Plan
+from mpo_core.types import Plan, Record
 
 DATABASE = "proxy.db"
 LOCK = "proxy.lock"
@@ -40,6 +42,7 @@ WAIT_S = 30
 """For another process of the folder to finish its write, each of which takes milliseconds."""
 READ_AT_ONCE = 500
 """Records; a reader holds nothing between two reads."""
+R = TypeVar("R", bound=Record)
 Kept = Literal["stored", "repeated", "late", "unknown"]
 
 PLAN_OF = "json_extract(record, '$.plan_id'), json_extract(record, '$.planner')"
@@ -197,13 +200,13 @@ class Store:
             f" GROUP BY {PLAN_OF} ORDER BY min(number)",
             task_id,
         )
-        given = [(Conversation.model_validate_json(record).given, n) for _, n, record in rows]
+        given = [(self._parsed(Conversation, record).given, n) for _, n, record in rows]
         return [(plan, n) for plan, n in given if plan is not None]
 
     def conversations(self) -> Iterator[Conversation]:
         """All conversations, in the order they began; others may be begun meanwhile."""
         for record in self._in_parts("conversations"):
-            yield Conversation.model_validate_json(record)
+            yield self._parsed(Conversation, record)
 
     def rewards(self) -> dict[str, Feedback]:
         """Conversation -> its final feedback, by which it counts."""
@@ -239,13 +242,14 @@ class Store:
     def messages(self, id: str) -> list[Any]:
         """A conversation's messages, where they were kept."""
         rows = self._read("SELECT messages FROM messages WHERE id = ?", id)
-        return json.loads(rows[0][0]) if rows else []
+        with self._said():
+            return json.loads(rows[0][0]) if rows else []
 
     # --------------------------------------------------------------------------- the database
 
     def _feedback(self, which: str) -> Iterator[Feedback]:
         for record in self._in_parts("feedback", which):
-            yield Feedback.model_validate_json(record)
+            yield self._parsed(Feedback, record)
 
     def _in_parts(self, table: str, which: str = "TRUE") -> Iterator[str]:
         after = 0
@@ -256,6 +260,10 @@ class Store:
         while rows := self._read(query, after):
             yield from (record for _, record in rows)
             after = rows[-1][0]
+
+    def _parsed(self, kind: type[R], record: str) -> R:
+        with self._said():
+            return kind.model_validate_json(record)
 
     def _read(self, query: str, *values: Any) -> list[Any]:
         with self._said(), self._reading:
@@ -289,11 +297,17 @@ class Store:
 
     @contextmanager
     def _said(self) -> Iterator[None]:
-        """What SQLite cannot do is bad input: a full disk, no access, another kind of file."""
+        """What SQLite cannot do is bad input: a full disk, no access, another kind of file; and so
+        is a record that is damaged."""
         try:
             yield
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
             raise
+        except (ValidationError, json.JSONDecodeError) as error:
+            raise InputError(
+                f"{self.path}: a record in it is damaged; put a copy of the file in its place, or "
+                "use another folder"
+            ) from error
         except sqlite3.DatabaseError as error:
             raise StoreFault(
                 f"{self.path}: {error}; free some space, let its owner give you access, or use "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mpo_core.config import Config
 from mpo_core.overrides import flat
-from mpo_core.tracking.faults import hidden
+from mpo_core.tracking.faults import HIDDEN, hidden
 
 SUITE = Path(__file__).parents[2]
 
@@ -29,8 +29,8 @@ def source_tags() -> dict[str, str]:
 
 
 def params_of(config: Config) -> dict[str, str]:
-    """A run's settings by dotted key, without passwords in addresses and without headers, which
-    may hold keys."""
+    """A run's settings by dotted key, without what may be secret in addresses, and without headers,
+    which may hold keys."""
     return {
         key: hidden(str(value))
         for key, value in flat(config.model_dump(mode="json")).items()
@@ -39,10 +39,15 @@ def params_of(config: Config) -> dict[str, str]:
 
 
 def command() -> str:
-    """As it was typed, without passwords in it."""
+    """As it was typed, without headers and what may be secret in addresses."""
     module = _module()
     started = ["python", "-m", module] if module else [Path(sys.argv[0]).name]
-    return hidden(shlex.join([*started, *sys.argv[1:]]))
+    return shlex.join([*started, *map(_shown, sys.argv[1:])])
+
+
+def _shown(word: str) -> str:
+    key, _, _ = word.partition("=")
+    return f"{key}={HIDDEN}" if "extra_headers" in word else hidden(word)
 
 
 def _source() -> str:

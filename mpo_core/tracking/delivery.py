@@ -124,7 +124,7 @@ class Delivery:
             tags = {}
             if entry["parent"]:
                 tags[PARENT] = self._sent.runs[entry["parent"]]
-            elif entry["under"] and (above := self._under(entry["under"])):
+            elif entry.get("under") and (above := self._under(entry["under"])):
                 tags[PARENT] = above
             if entry["parent"]:
                 run_id = self._ensured(entry, tags)

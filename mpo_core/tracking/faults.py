@@ -17,7 +17,10 @@ SERVERS = ("http", "postgresql", "mysql", "mssql", "databricks")
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 REFUSED_LOGIN = re.compile(r"\b40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED|CUSTOMER_UNAUTHORIZED")
 NO_ANSWER = re.compile(r"failed with (timeout )?exception|too many \d+ error responses")
-PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+ADDRESS = re.compile(r"(?<=://)\S+|(?<=url: )/\S+")
+PUBLIC = re.compile(r"(?i:api-version|charset|driver|mode|sslmode|timeout)=[\w.+-]*")
+"""What of an address's query is shown; anything else may hold a key."""
+HIDDEN = "***"
 IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -31,14 +34,39 @@ hangs for a quarter of an hour; here whoever sends tries again, later."""
 class Away(Exception):
     """A store that does not answer, or not now: try again later."""
 
+    how = "does not answer"
+
+
+class Failing(Away):
+    """A store that answers, and fails at what nothing can be sent without."""
+
+    how = "answers, but does not begin the run"
+
 
 class Refused(Exception):
     """A store that answers, and does not take this entry."""
 
 
 def hidden(text: str) -> str:
-    """The text without the passwords of addresses."""
-    return PASSWORD.sub("***@", text)
+    """The text without what may be secret in its addresses: users and passwords, up to the last
+    `@`, and the values of queries, but for a few."""
+    return ADDRESS.sub(lambda found: _hidden(found[0]), text)
+
+
+def _hidden(address: str) -> str:
+    place, asks, query = address.partition("?")
+    if "@" in query:
+        return HIDDEN  # Of a password with a `?`, or of a query: who knows.
+    _, at, rest = place.rpartition("@")
+    shown = [_without_value(part) for part in query.split("&")] if query else []
+    return (f"{HIDDEN}@" if at else "") + rest + asks + "&".join(shown)
+
+
+def _without_value(part: str) -> str:
+    if PUBLIC.fullmatch(part):
+        return part
+    name, equals, _ = part.partition("=")
+    return f"{name}={HIDDEN}" if equals else HIDDEN
 
 
 def check_address(uri: str) -> None:
@@ -85,7 +113,7 @@ def sending(uri: str) -> Iterator[None]:
         with impatient():
             yield
     except (MlflowException, SQLAlchemyError, OSError, ValueError, NotImplementedError) as error:
-        said = hidden(in_a_line(error))
+        said = in_a_line(error)
         # Where a login is refused that once was taken, the entry is as good as before.
         if is_away(error, uri) or REFUSED_LOGIN.search(str(error)):
             raise Away(said) from error
@@ -122,8 +150,8 @@ def is_away(error: Exception, uri: str) -> bool:
 
 
 def in_a_line(error: Exception) -> str:
-    """What an error says, without all that was tried before."""
-    what = " ".join(str(error).split())
+    """What an error says, without all that was tried before, and without secrets in addresses."""
+    what = hidden(" ".join(str(error).split()))
     what = what.partition("(Caused by ")[2] or what
     return what[max(0, what.rfind("[Errno")) :].rstrip("\"')")[:200]
 

@@ -17,7 +17,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from mpo_core.errors import InputError, remedy
 from mpo_core.files import write_text
@@ -26,6 +29,22 @@ from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 
 Entry = dict[str, Any]
+HOLDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "open": {"uri": (str, NoneType), "experiment": str, "runs_dir": str},
+    "begin": {
+        **{"run": str, "parent": (str, NoneType), "name": str, "kind": str, "at": int},
+        **{"tags": dict, "params": dict},
+    },
+    "status": {"run": str, "status": str, "at": int},
+    "metrics": {"run": str, "at": int, "step": (int, NoneType), "values": dict},
+    "tags": {"run": str, "values": dict},
+    "inputs": {"run": str, "datasets": list},
+    "table": {"run": str, "name": str, "digest": str, "tables": list},
+    "folder": {"run": str, "name": str, "path": str, "digest": str},
+    "trace": {"run": str, "at": int, "id": str, "trace": dict},
+    "model": {"run": str, "name": str, "digest": str, "planner": dict},
+}
+"""What an entry says is to be done (`op`) -> what else it holds."""
 TAKEN_WAIT_S = 5
 """As long as a process that was told to end may hold the queue of the run that it was."""
 
@@ -126,19 +145,23 @@ class Queue:
 class Sent:
     """How far a store has a queue."""
 
-    offset: int = 0
+    offset: Annotated[int, Field(ge=0)] = 0
     """Bytes of the queue that it has acknowledged."""
     top: str = ""
     """Key of the pipeline run that was begun last."""
     runs: dict[str, str] = field(default_factory=dict)
     """Run's key in the queue -> its id in MLflow."""
-    aside: list[int] = field(default_factory=list)
+    aside: list[Annotated[int, Field(ge=0)]] = field(default_factory=list)
     """Where the entries begin, of those before, that it would not take."""
 
     @classmethod
     def load(cls, run_dir: Path, store: str) -> "Sent":
-        """What is noted of a store; nothing where it was never sent to."""
-        return cls(**read_notes(RunFolder(run_dir).sent).get(store, {}))
+        """What is noted of a store; nothing where it was never sent to.
+
+        Raises:
+            InputError: the notes are damaged.
+        """
+        return read_notes(RunFolder(run_dir).sent, dict[str, Sent]).get(store) or cls()
 
     def save(self, run_dir: Path, store: str) -> None:
         """Note it. Raises InputError where it cannot be written."""
@@ -161,8 +184,12 @@ def _whole_bytes(path: Path) -> int:
 
 def _parsed(line: bytes, path: Path) -> Entry:
     try:
-        return json.loads(line)
-    except ValueError as error:
+        entry = json.loads(line)
+        for key, kind in HOLDS[entry["op"]].items():
+            if not isinstance(entry[key], kind):
+                raise TypeError(f"{key}: {entry[key]!r}")
+        return entry
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(
             f"{path}: a line is damaged; move the file away to log the run anew"
         ) from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from mpo_core.errors import InputError
 from mpo_core.report import SUMMARY
-from mpo_core.tracking.faults import hidden, impatient, in_a_line
+from mpo_core.tracking.faults import impatient, in_a_line
 from mpo_core.tracking.store import DATABASE, sqlite_uri, store_uri
 from mpo_core.tracking.tracker import KIND
 
@@ -41,7 +41,7 @@ def fetch_reports(
             return _fetched(MlflowClient(tracking_uri=store), experiment, where, into)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise InputError(
-            f"--tracking-uri: MLflow's store cannot be asked: {hidden(in_a_line(error))}"
+            f"--tracking-uri: MLflow's store cannot be asked: {in_a_line(error)}"
         ) from error
 
 

@@ -6,12 +6,13 @@ does not take is set aside, so that it holds up nothing, and `mpo track sync` tr
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mpo_core.errors import InputError
 from mpo_core.tracking.delivery import AT_ONCE, Delivery, Gone
-from mpo_core.tracking.faults import Away, Refused
+from mpo_core.tracking.faults import Away, Failing, Refused
 from mpo_core.tracking.queue import Entry, Queue, Sent
 from mpo_core.tracking.store import Address
 
@@ -33,7 +34,7 @@ class Delivered:
     def __init__(self, queue: Queue, run_dir: Path, address: Address) -> None:
         self._queue, self._run_dir, self._address = queue, run_dir, address
         self.sent = Sent.load(run_dir, address.label)
-        if self.sent.offset > queue.end:
+        if self.sent.offset > queue.end or queue.end <= max(self.sent.aside, default=-1):
             self.sent = Sent()  # Of a queue that somebody has moved away.
         self._delivery: Delivery | None = None
         self._failed_at, self._failures = -1, 0
@@ -79,7 +80,9 @@ class Delivered:
         for start in again:
             try:
                 delivery.carry_out([self._queue.entry(start)])
-            except (Refused, Gone) as refused:
+            except (Refused, Gone, Away) as refused:
+                if isinstance(refused, Away) and not delivery.answers():
+                    raise
                 log.warning("MLflow does not take an entry: %s", refused)
                 continue
             self.sent.aside.remove(start)
@@ -223,6 +226,27 @@ def _kind(entry: Entry) -> tuple[str, str | None]:
     return entry["op"], entry.get("run")
 
 
+def _send_all(way: Delivered) -> None:
+    """Send what there is, with some tries at an entry that the store fails at.
+
+    Raises:
+        Away: the store does not answer, or fails at what cannot be set aside, the begin of a run.
+    """
+    failed_at, tries = -1, 0
+    while True:
+        try:
+            way.send()
+            return
+        except Away as away:
+            start = way.sent.offset
+            failed_at, tries = start, tries + 1 if start == failed_at else 1
+            if way.unsent() == 0 or not way.reached().answers():
+                raise
+            if tries >= TRIES:
+                raise Failing(str(away)) from away
+        time.sleep(FIRST_PAUSE_S)
+
+
 def sync(run_dir: Path, uri: str | None) -> tuple[int, int]:
     """Send what a run's folder has logged and MLflow lacks.
 
@@ -240,23 +264,18 @@ def sync(run_dir: Path, uri: str | None) -> tuple[int, int]:
         raise InputError(f"{run_dir}: nothing was logged there for MLflow")
     with Queue(run_dir) as queue:
         opened = [entry for entry, _ in queue.entries() if entry["op"] == "open"]
+        if not opened:
+            raise InputError(f"{run_dir}: nothing was logged there for MLflow")
         address = Address.as_noted(opened[-1], run_dir, uri)
         way = Delivered(queue, run_dir, address)
         before = way.unsent()
         try:
-            while True:
-                try:
-                    way.send()
-                    break
-                except Away:
-                    # An entry that the store fails at is set aside after some tries.
-                    if way.unsent() == 0 or not way.reached().answers():
-                        raise
+            _send_all(way)
             way.retry()
         except Away as away:
             raise InputError(
-                f"{run_dir}: MLflow does not answer ({away}); {way.unsent()} entries wait, send "
-                "them later by the same command"
+                f"{run_dir}: MLflow {away.how} ({away}); {way.unsent()} entries wait, send them "
+                "later by the same command"
             ) from away
         left = way.unsent()
     return before - left, left

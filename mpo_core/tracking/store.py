@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 from mpo_core.errors import InputError
 from mpo_core.locks import share
 from mpo_core.paths import homes_filled_in
-from mpo_core.tracking.faults import hidden
+from mpo_core.tracking.faults import HIDDEN, hidden
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -47,7 +47,7 @@ class Address:
         return f"{DATABASE if self.own else hidden(self.uri)} {self.experiment}"
 
     def noted(self, run_dir: Path) -> dict[str, Any]:
-        """What a run's queue says of it, without a password, for whoever sends the rest."""
+        """What a run's queue says of it, without what is secret, for whoever sends the rest."""
         return {
             "uri": None if self.own else hidden(self.uri),
             "experiment": self.experiment,
@@ -59,16 +59,16 @@ class Address:
         """The address that a run's queue says; or another store's, where that is given.
 
         Raises:
-            InputError: a password is missing.
+            InputError: a password or a key of it is missing.
         """
         runs_dir = run_dir.joinpath(notes["runs_dir"]).resolve()
         uri = given or notes["uri"] or sqlite_uri(runs_dir / DATABASE)
-        if "***@" in uri:
+        if HIDDEN in uri:
             uri = os.environ.get("MLFLOW_TRACKING_URI") or ""
             if hidden(uri) != notes["uri"]:
                 raise InputError(
-                    f"--tracking-uri: {run_dir} was logged to {notes['uri']}; give it with its "
-                    "password, or set MLFLOW_TRACKING_URI to it"
+                    f"--tracking-uri: {run_dir} was logged to {notes['uri']}; give it whole, "
+                    "or set MLFLOW_TRACKING_URI to it"
                 )
         return cls(uri, notes["experiment"], runs_dir)
 

@@ -40,7 +40,9 @@ DESCRIPTION = "mlflow.note.content"
 FIRST_ANSWER_S = 10
 """As long as a run waits at its start for a store to say whether it can be used."""
 INTERRUPTED_WAIT_S = 5
-NO_METRIC_NAME = re.compile(r"[^\w./: -]", re.ASCII)
+NOT_IN_A_NAME = re.compile(r"[^\w./: -]", re.ASCII)
+NOWHERE = ("", ".", "..")
+"""Parts of a name that MLflow refuses, as of a path that leads elsewhere."""
 LONGEST = {"name": 250, "param": 6000, "tag": 8000}
 """Characters that MLflow keeps."""
 
@@ -201,7 +203,7 @@ class MlflowTracker:
         self._leave(self._runs.pop(), "FINISHED")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        values = {NO_METRIC_NAME.sub("_", name): float(v) for name, v in metrics.items()}
+        values = {_name(name): float(v) for name, v in metrics.items()}
         self._log({"op": "metrics", "step": step, "values": values})
 
     def log_tags(self, tags: Mapping[str, Any]) -> None:
@@ -358,10 +360,17 @@ def _now() -> int:
 
 def _short(values: Mapping[str, Any], kind: str) -> dict[str, str]:
     """As MLflow keeps them, with no text that has an effect where it is shown."""
-    return {
-        inert(key)[: LONGEST["name"]]: inert(str(value))[: LONGEST[kind]]
-        for key, value in values.items()
-    }
+    return {_name(key): inert(str(value))[: LONGEST[kind]] for key, value in values.items()}
+
+
+def _name(given: str) -> str:
+    """Of a metric, a tag or a parameter, as MLflow takes it: of some characters alone, and with no
+    part, between slashes, that would lead elsewhere in a path."""
+    parts = NOT_IN_A_NAME.sub("_", given).split("/")
+    name = "/".join("_" if part in NOWHERE else part for part in parts)
+    if len(name) <= LONGEST["name"]:
+        return name
+    return name[: LONGEST["name"]].rstrip("./") or "_"
 
 
 def _cell(value: Any) -> Any:

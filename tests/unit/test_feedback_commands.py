@@ -13,7 +13,8 @@ from jobs.view.app import viewer
 from mpo_core.config import Config, parse_config
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
-from mpo_core.proxy.records import OFF
+from mpo_core.proxy.planners import Planners, Source, write_planners
+from mpo_core.proxy.records import OFF, Feedback
 from mpo_core.proxy.store import Store
 from mpo_core.types import Episode, PreferencePair
 from tests.callers import (
@@ -77,6 +78,15 @@ def test_the_stages_alone_do_what_the_whole_does(tmp_path):
         (["run", "CONFIG", "feedback.train=rft"], "rft needs planner.rft.training"),
         (["run", "CONFIG", "planner.sft={}"], "there are no seed plans"),
         (["run", "CONFIG", "proxy.folder=nowhere"], "no proxy has kept anything here"),
+        (["evaluate", "CONFIG", "--plans", "plans.jsonl"], "--plans: not with source=feedback"),
+        *(
+            (
+                [*stage, "CONFIG", "feedback.models=[zzz]"],
+                "feedback.models: zzz: no conversation of these has a final reward; there are "
+                "those of agent (20)",
+            )
+            for stage in (["run"], ["evaluate"], ["rollout"], ["pairs"], ["train", "dpo"])
+        ),
     ],
 )
 def test_what_cannot_be_done_with_feedback_is_one_line(tmp_path, arguments, fault):
@@ -157,3 +167,48 @@ def test_a_run_that_begins_with_a_copy_learns_anew_from_all_that_has_come(tmp_pa
     assert "Round 1 has trained v4 from base" in mpo("run", path, "--from", str(asked.run_dir))
     assert len(read_records(Run(other).files.pairs(), PreferencePair)) == 10
     assert versions(tmp_path).current == "v4"
+
+
+def files_under(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("state", ["none", "empty", "closed", "open"])
+def test_a_dry_run_leaves_the_proxys_folder_as_it_is(tmp_path, state):
+    folder, shown = tmp_path / "proxy", "0 conversations, 0 rewarded"
+    opened = None
+    if state in ("none", "empty"):
+        folder.mkdir()
+        write_planners(folder, Planners(current="v1", versions={"v1": Source(folder=tmp_path)}))
+        if state == "empty":
+            (folder / "proxy.db").touch()
+    else:
+        begin(tmp_path)
+        talk(tmp_path, "v1", [GOOD, POOR])
+        talk(tmp_path, "v1", [GOOD], final=False)
+        shown = "30 conversations, 20 rewarded"
+        opened = Store(folder) if state == "open" else None
+        if opened:
+            opened.feedback(Feedback(conversation="c0", reward=0.1, at=9.0))
+    before = files_under(folder)
+    assert shown in mpo("run", settings_of(tmp_path, config(tmp_path)), "--dry-run")
+    after = files_under(folder)
+    # SQLite's index of an open journal notes who reads.
+    assert {p: c for p, c in after.items() if p.suffix != ".db-shm"} == {
+        p: c for p, c in before.items() if p.suffix != ".db-shm"
+    }
+    assert after.keys() == before.keys()
+    if opened:
+        opened.close()
+
+
+def test_rewards_of_nothing_that_the_proxy_knows_are_an_error(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD])
+    rewards = tmp_path / "rewards.jsonl"
+    rewards.write_text('{"conversation": "x", "reward": 1}\n{"conversation": "y", "reward": 1}\n')
+    done = mpo_here("feedback", str(rewards), "--folder", str(tmp_path / "proxy"))
+    assert done.returncode == 2 and "has none of these conversations" in done.stderr
+    assert "2 unknown" in done.stdout
+    rewards.write_text('{"conversation": "x", "reward": 1}\n{"conversation": "c0", "reward": 1}\n')
+    assert "1 unknown" in mpo("feedback", str(rewards), "--folder", str(tmp_path / "proxy"))

@@ -2,10 +2,12 @@
 summary where weights would be."""
 
 import re
+import shutil
 
 import pytest
 
 from jobs.feedback.learning import load_rounds
+from jobs.feedback.versions import publish
 from jobs.run import Run
 from mpo_core.errors import InputError
 from mpo_core.ledger import read_records
@@ -247,3 +249,59 @@ def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_pat
     assert "conversations with v2 all began after those with v1" in said(worked(asked)[0])
     talk(tmp_path, "v1", [GOOD], begun=11.0)
     assert "all began after" not in said(worked(asked)[0])
+
+
+@pytest.mark.parametrize("canary", [1.0, 0.25])
+def test_other_weights_at_the_same_place_are_another_version(tmp_path, canary):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    proxy = {"folder": str(tmp_path / "proxy"), "canary": canary}
+    asked = config(tmp_path, proxy=proxy)
+    worked(asked)
+    shutil.rmtree(asked.run_dir)
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=30)
+    summary, _ = worked(asked)
+    found = versions(tmp_path)
+    assert "has trained v3 from base" in said(summary)
+    assert (found.canary.version if found.canary else found.current) == "v3"
+    assert found.versions["v3"].folder == found.versions["v2"].folder
+    with Run(asked) as run:
+        rounds = load_rounds(run)
+        assert publish(run, rounds, []) == rounds and versions(tmp_path) == found
+
+
+def test_a_version_that_was_taken_out_of_use_is_not_said_to_be_current(tmp_path, monkeypatch):
+    begin(tmp_path)
+    asked = config(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jobs.feedback.pipeline.publish", lambda *all: cut_off(publish(*all)))
+        with pytest.raises(KeyboardInterrupt):
+            worked(asked)
+    found = versions(tmp_path)
+    assert found.current == "v2"
+    by_hand = found.model_copy(update={"current": "v1"})
+    write_planners(tmp_path / "proxy", by_hand)
+    summary, _ = worked(asked)
+    assert "planners.json has another in its place" in said(summary)
+    assert versions(tmp_path) == by_hand
+    with Run(asked) as run:
+        (only,) = load_rounds(run)
+    assert (only.version, only.state) == ("v2", "withdrawn")
+
+
+@pytest.mark.parametrize(
+    "rounds", ["5", "[5]", '[{"number": 1}]', '[{"number": "x"}]', "null", "{}", '{"a": 1}']
+)
+def test_a_record_of_rounds_that_is_damaged_is_named(tmp_path, rounds):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    asked = config(tmp_path)
+    with Run(asked) as run:
+        run.files.feedback.write_text(f'{{"rounds": {rounds}}}')
+    with pytest.raises(InputError, match=r"feedback\.json: damaged \(rounds"):
+        worked(asked)

@@ -1,6 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.table import Table
 
 from jobs import rendering
 from tests.reported import summary
@@ -18,3 +22,25 @@ def test_no_interval_wraps_in_a_terminal_of_eighty_columns(width, capsys, monkey
     for row in found["paired"]:
         low, high = row["ci95"]
         assert f"{row['diff']:+.3f} [{low:+.3f}, {high:+.3f}]" in shown
+
+
+@given(
+    st.lists(
+        st.sampled_from(["[b]", "[/b]", "[/]", "q", "[fe80::1]", "\\[", ":smile:", "[@click=x]y"]),
+        min_size=1,
+    ).map("".join)
+)
+@example("http://[::1]:8100/v1")
+def test_nothing_of_users_is_markup(text):
+    with rendering.console.capture() as captured:
+        rendering.console.print(text, soft_wrap=True)
+        rendering.console.print(text, style="yellow", soft_wrap=True)
+        rendering.console.print(Table(text, title=text, min_width=300))
+    assert captured.get().count(text) == 4
+
+
+def test_no_command_prints_by_a_console_that_knows_markup():
+    package = Path(rendering.__file__).parent
+    made = [path for path in package.rglob("*.py") if re.search(r"\bConsole\(", path.read_text())]
+    assert made == [Path(rendering.__file__)]
+    assert not rendering.console._markup and not rendering.console._emoji

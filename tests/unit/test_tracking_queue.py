@@ -5,17 +5,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_metric_name, _validate_param, _validate_tag
 
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError
+from mpo_core.run_folder import RunFolder
 from mpo_core.tracking import Dataset, MlflowTracker, PlannerVersion, sender
 from mpo_core.tracking.faults import Away, Refused
 from mpo_core.tracking.known import Known
-from mpo_core.tracking.queue import Queue, Sent
+from mpo_core.tracking.queue import HOLDS, Queue, Sent, _parsed
 from mpo_core.tracking.sender import Delivered
 from mpo_core.tracking.store import Address
+from mpo_core.tracking.tracker import _name, _short
 from tests.thoroughness import examples
 
 
@@ -128,6 +131,56 @@ def test_a_damaged_line_is_named(tmp_path):
     path.write_bytes(b"{\n" + path.read_bytes())
     with pytest.raises(InputError, match=r"queue\.jsonl: a line is damaged; move the file away"):
         entries(run)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "5\n", "null\n", "[]\n", "{}\n", '{"op": 5}\n', '{"op": "open"}\n', "[" * 9999],
+)
+def test_a_queue_of_something_else_is_named_by_a_sync(tmp_path, content):
+    path = Queue(tmp_path).path
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"nothing was logged there|a line is damaged"):
+        sender.sync(tmp_path, None)
+
+
+@given(JSON, st.data())
+def test_an_entry_that_lacks_something_or_holds_something_else_is_damaged(logged, other, data):
+    entry = data.draw(st.sampled_from(entries(logged)))
+    key = data.draw(st.sampled_from(sorted({"op", *HOLDS[entry["op"]]})))
+    for spoilt in ({k: v for k, v in entry.items() if k != key}, entry | {key: other}):
+        line = json.dumps(spoilt).encode()
+        try:
+            assert _parsed(line, logged) == json.loads(line) or "NaN" in str(line)
+            assert isinstance(spoilt[key], type(entry[key])) or key in ("uri", "parent", "step")
+        except InputError as fault:
+            assert "a line is damaged" in str(fault)
+
+
+@given(JSON | st.fixed_dictionaries({"offset": JSON}) | st.fixed_dictionaries({"aside": JSON}))
+@example({"offset": "x"})
+@example({"offset": -1})
+@example({"aside": [10**9]})
+@example(5)
+def test_what_is_noted_of_a_store_is_its_form_or_damaged(logged, noted):
+    path = RunFolder(logged).sent
+    path.write_text(json.dumps({"mlflow.db mpo": noted}))
+    address = Address.of(None, "mpo", logged.parent)
+    try:
+        with Queue(logged) as queue:
+            sent = Delivered(queue, logged, address).sent
+            assert max([sent.offset, *sent.aside]) <= queue.end
+    except InputError as fault:
+        assert "sent.json: damaged" in str(fault)
+    path.write_text("{}")
 
 
 def test_texts_have_no_effect_wherever_mlflow_shows_them(tmp_path):
@@ -272,6 +325,51 @@ def test_a_run_that_cannot_be_made_is_tried_again_whatever_the_store_says(logged
         way.send()
     way._queue.__exit__()
     assert way.sent.aside == []
+
+
+class Unwilling(Store):
+    """Answers, and fails at one kind of entry."""
+
+    def __init__(self, op: str, failure: Exception) -> None:
+        super().__init__()
+        self.op, self.failure = op, failure
+        self.asked = 0
+
+    def carry_out(self, chunk: list[dict]) -> None:
+        self.asked += 1
+        if chunk[0]["op"] == self.op:
+            raise self.failure
+        super().carry_out(chunk)
+
+
+@pytest.mark.parametrize("failure", [Refused("bad name"), Away("status 500")])
+@pytest.mark.parametrize("op", ["begin", "metrics", "status", "trace"])
+def test_a_sync_ends_whatever_a_store_fails_at(logged, monkeypatch, op, failure):
+    monkeypatch.setattr(sender, "FIRST_PAUSE_S", 0)
+    store = Unwilling(op, failure)
+    monkeypatch.setattr(Delivered, "reached", lambda way: store)
+    monkeypatch.setattr(Delivered, "_delivery", store, raising=False)
+    Sent().save(logged, "mlflow.db mpo")
+    if op == "begin":
+        with pytest.raises(InputError, match=r"answers, but does not begin the run \((bad|status)"):
+            sender.sync(logged, None)
+    else:
+        assert sender.sync(logged, None)[1] == len(entries(logged, op))
+    assert store.asked < 100
+    waiting = Sent.load(logged, "mlflow.db mpo").unsent(Queue(logged))
+    assert op == "begin" or waiting == len(entries(logged, op))
+
+
+@given(st.dictionaries(st.text(max_size=300), st.text(max_size=5), max_size=5))
+@example({"models.llm.extra_body.top(k)": "1"})
+@example({"/": "", "..": "", "a/../b": "", "": "", "a//" * 90: "", "." * 300: "", "é\n": ""})
+@examples(100)
+def test_mlflow_takes_the_name_of_any_setting(given):
+    for kind, validate in (("param", _validate_param), ("tag", _validate_tag)):
+        for key, value in _short(given, kind).items():
+            validate(key, value)
+    for name in given:
+        _validate_metric_name(_name(name))
 
 
 steps = st.integers(0, 3)

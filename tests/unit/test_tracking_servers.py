@@ -1,21 +1,25 @@
 """MLflow at addresses: wrong ones are named at once, a server that is away is only warned of."""
 
+import json
 import logging
 import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socket import create_server
+from typing import ClassVar
 
 import pytest
 from mlflow import MlflowClient
 
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
+from mpo_core.tracking import sender
 from mpo_core.tracking.faults import IMPATIENT
 from mpo_core.tracking.sender import sync
 from mpo_core.tracking.store import sqlite_uri
@@ -51,6 +55,27 @@ class Another(Refusing):
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
+
+
+class Full(Refusing):
+    """A tracking server that reads, and begins no run."""
+
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        call = self.path.partition("?")[0].rpartition("mlflow/")[2]
+        self.asked[call] += 1
+        mine = {"experiment_id": "1", "name": "mpo", "lifecycle_stage": "active"}
+        said = {"error_code": "INTERNAL_ERROR", "message": "database or disk is full"}
+        if call != "runs/create":
+            said = {"runs": []} if call == "runs/search" else {"experiment": mine}
+        self.send_response(500 if call == "runs/create" else 200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(said).encode())
+
+    do_POST = do_GET
 
 
 @contextmanager
@@ -120,6 +145,18 @@ def test_what_waits_is_sent_later_once_and_to_whom_it_is_said(tmp_path, database
     found = MlflowClient(uri).get_run((runs / "mine" / "mlflow_run_id").read_text())
     assert (found.info.status, found.data.metrics) == ("FINISHED", {"loss": 1.0})
     assert found.info.end_time - found.info.start_time < 60_000
+
+
+def test_a_sync_with_a_server_that_begins_no_run_ends_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(sender, "FIRST_PAUSE_S", 0.01)
+    with tracking(tmp_path, uri=f"http://127.0.0.1:{free_port()}", wait_s=0) as opened:
+        opened.end("FINISHED")
+    with (
+        answering(Full) as port,
+        pytest.raises(InputError, match=r"does not begin the run \(.*500.*\); 2 entries wait"),
+    ):
+        sync(tmp_path / "mine", f"http://127.0.0.1:{port}")
+    assert Full.asked["runs/create"] == sender.TRIES
 
 
 @pytest.mark.parametrize("uri", ["file:./mlruns", "mlruns", "nonsense://x", "sqlite:/bad", ":::"])
