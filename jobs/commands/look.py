@@ -113,15 +113,20 @@ def compare(
         comparison_markdown,
         comparison_page,
         sections,
+        usable_reports,
     )
     from mpo_core.report.merge import read_report
     from mpo_core.tracking.reports import fetch_reports
 
     with TemporaryDirectory() as fetched:
-        folders = run_folders(runs) if runs else []
+        reports = [read_report(folder) for folder in run_folders(runs)] if runs else []
         if experiment:
-            folders += fetch_reports(experiment, where, Path(fetched), tracking_uri)
-        found = compare_runs([read_report(folder) for folder in folders])
+            folders = fetch_reports(experiment, where, Path(fetched), tracking_uri)
+            usable, faults = usable_reports(folders)
+            reports += usable
+            for folder, why in faults.items():
+                typer.echo(f"left out: MLflow's run {folder.name}: {inert(why)}", err=True)
+        found = compare_runs(reports)
     if out and any((out / name).exists() for name in ("config.yaml", "summary.json")):
         raise InputError(f"--out: {out} is a run's or its report; choose another folder")
     if out:

@@ -177,6 +177,8 @@ class Pages:
     def episodes(self, request: Request) -> Response:
         run, page = self._run(request), _page(request)
         asked = {key: value for key, value in request.query_params.items() if value}
+        if "searched" in asked:
+            _number(asked["searched"])
         with run.lock:
             try:
                 found = run.records.episodes(asked, page)

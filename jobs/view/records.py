@@ -1,7 +1,6 @@
 """What the pages ask of a run: its episodes by a filter, an episode, a plan, a task, a pair."""
 
 import json
-import re
 import sqlite3
 import sys
 import time
@@ -45,12 +44,23 @@ class Found:
 
     rows: list[sqlite3.Row]
     total: int
-    """With a search of the texts, those found on this page and before."""
+    """With a search of the texts, those found on this page."""
     mean_reward: float | None
     success_rate: float | None
     more: bool
-    searched: int | None
-    """Episodes whose texts were read; None where none was asked for."""
+    searched: "Searched | None" = None
+    """None where no text was asked for."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """How far a search of the texts has come in the episodes that the other filters leave."""
+
+    before: int
+    """Episodes that were passed over, as searched already."""
+    until: int
+    """The last one whose text was read, counted from 1."""
+    of: int
 
 
 class Gone(Exception):
@@ -73,7 +83,9 @@ class Records:
         Args:
             asked: column -> value, `min_` or `max_` and a column of `RANGES` -> number, `planner`,
                 `success` -> 0 or 1, `text` -> what an episode's record holds somewhere,
+                `searched` -> how many episodes a search of the texts passes over,
                 `sort` -> one of `SORTS`.
+            page: of PAGE episodes; a search of the texts goes on by `searched` instead.
 
         Raises:
             ValueError: a number that is none.
@@ -81,14 +93,16 @@ class Records:
         where, values = _conditions(asked)
         order = _order(asked.get("sort", ""))
         if asked.get("text"):
-            return self._holding(asked["text"], where, values, order, page)
+            return self._holding(
+                asked["text"], where, values, order, int(asked.get("searched") or 0)
+            )
         total, mean_reward, success_rate = self._db.execute(
             f"SELECT count(*), avg(reward), avg(success) FROM ({EPISODES}{where})", values
         ).fetchone()
         rows = self._db.execute(
             f"{EPISODES}{where}{order} LIMIT ? OFFSET ?", [*values, PAGE, (page - 1) * PAGE]
         ).fetchall()
-        return Found(rows, total, mean_reward, success_rate, page * PAGE < total, searched=None)
+        return Found(rows, total, mean_reward, success_rate, page * PAGE < total)
 
     def each(self, asked: dict[str, str], most: int | None = None) -> Iterator[sqlite3.Row]:
         """The episodes that a filter leaves, in the order of the ledgers, one by one.
@@ -103,20 +117,23 @@ class Records:
             f"{EPISODES}{where}{_order('oldest')} LIMIT ?", [*values, limit]
         )
 
-    def _holding(self, text: str, where: str, values: list[Any], order: str, page: int) -> Found:
-        """As far as the pages up to this one need, or the time allows."""
-        pattern = re.compile(re.escape(json.dumps(text, ensure_ascii=False)[1:-1].encode()), re.I)
-        found: list[sqlite3.Row] = []
-        until, searched = time.monotonic() + SEARCH_SECONDS, 0
-        for row in self._db.execute(f"{EPISODES}{where}{order}", values):
-            if len(found) > page * PAGE or time.monotonic() > until:
-                break
-            searched += 1
+    def _holding(self, text: str, where: str, values: list[Any], order: str, before: int) -> Found:
+        """Those that hold the text among the episodes after the first `before`, as far as a page of
+        them or the time goes; at least one is read, so that whoever goes on comes to the end."""
+        wanted = json.dumps(text, ensure_ascii=False)[1:-1].encode().lower()
+        of = self._db.execute(f"SELECT count(*) FROM ({EPISODES}{where})", values).fetchone()[0]
+        rows: list[sqlite3.Row] = []
+        stop, until = time.monotonic() + SEARCH_SECONDS, before
+        for row in self._db.execute(
+            f"{EPISODES}{where}{order} LIMIT -1 OFFSET ?", [*values, before]
+        ):
+            until += 1
             with suppress(Gone):
-                if pattern.search(self._line(row)):
-                    found.append(row)
-        shown = found[(page - 1) * PAGE : page * PAGE]
-        return Found(shown, len(found), None, None, len(found) > page * PAGE, searched)
+                if wanted in self._line(row).lower():
+                    rows.append(row)
+            if len(rows) == PAGE or time.monotonic() > stop:
+                break
+        return Found(rows, len(rows), None, None, until < of, Searched(before, until, of))
 
     def choices(self) -> dict[str, list[str]]:
         """Column -> the values there are, to choose among."""

@@ -2,6 +2,7 @@
 and in which of the settings that decide a result."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,29 @@ from mpo_core.exact import exact_mean
 from mpo_core.inert import inert
 from mpo_core.overrides import flat
 from mpo_core.pages import templates
+from mpo_core.report import SUMMARY
 from mpo_core.report.arms import arm_name
 from mpo_core.report.gain import difference
-from mpo_core.report.merge import SHARED, Finished
+from mpo_core.report.merge import SHARED, Finished, NoReport, whole_report
 from mpo_core.types import TaskResult
 
 Cells = list[list[str]]
+TABLES = {"table", "types"}
+"""What of a summary is compared."""
+
+
+def usable_reports(run_dirs: Sequence[Path]) -> tuple[list[Finished], dict[Path, str]]:
+    """Those of the reports that can be compared; and of each other run's folder, why not."""
+    found, faults = [], {}
+    for run_dir in run_dirs:
+        try:
+            report = whole_report(run_dir)
+            if TABLES - report.summary.keys():
+                raise NoReport(f"{SUMMARY}: has no tables")
+            found.append(report)
+        except NoReport as error:
+            faults[run_dir] = str(error)
+    return found, faults
 
 
 def compare_runs(runs: Sequence[Finished]) -> dict[str, Any]:
@@ -38,7 +56,7 @@ def compare_runs(runs: Sequence[Finished]) -> dict[str, Any]:
     if twice:
         raise InputError(f"compare: {twice[0]} is given twice")
     for run in runs:
-        if not {"table", "types"} <= run.summary.keys():
+        if TABLES - run.summary.keys():
             raise InputError(
                 f"{run.dir}: its summary has no tables; `mpo report {run.dir}` writes it anew"
             )

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -12,6 +12,7 @@ from mpo_core.errors import InputError
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
 from mpo_core.overrides import flat
+from mpo_core.proxy.differences import compared, in_order
 from mpo_core.report import DETAILS, RESULTS, SUMMARY, write_report
 from mpo_core.report.gain import merged_example
 from mpo_core.report.spending import spent_together
@@ -59,39 +60,72 @@ def report_runs(run_dirs: Sequence[Path], out: Path | None) -> tuple[Path, dict[
     return folder, summary
 
 
+class NoReport(Exception):
+    """A run's report is not there, damaged or not whole; the message says which file and why."""
+
+
 def read_report(run_dir: Path) -> Finished:
     """A run's report. Raises InputError where it is not there, damaged or not whole."""
-    folder, again = RunFolder(run_dir).report, f"`mpo evaluate {run_dir}` writes it anew"
+    try:
+        return whole_report(run_dir)
+    except NoReport as error:
+        raise InputError(
+            f"{RunFolder(run_dir).report}/{error}; `mpo evaluate {run_dir}` writes it anew"
+        ) from error
+
+
+def whole_report(run_dir: Path) -> Finished:
+    """A run's report. Raises NoReport where it is not there, damaged or not whole."""
+    folder = RunFolder(run_dir).report
     for name in (RESULTS, SUMMARY):
         if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: no such file; {again}")
-    results = read_records(folder / RESULTS, TaskResult)
+            raise NoReport(f"{name}: no such file")
+    try:
+        results = read_records(folder / RESULTS, TaskResult)
+    except InputError as error:
+        raise NoReport(str(error).removeprefix(f"{folder}/")) from error
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{folder / SUMMARY}: not JSON; {again}") from error
+        raise NoReport(f"{SUMMARY}: not JSON") from error
     if not isinstance(summary, dict):
-        raise InputError(f"{folder / SUMMARY}: no report; {again}")
+        raise NoReport(f"{SUMMARY}: no report")
     for key in ("name", "seed", *SHARED, *COUNTED):
         if key not in summary:
-            raise InputError(f"{folder / SUMMARY}: has no {key!r}; {again}")
-    arms = {(result.arm, result.sampled) for result in results}
-    tasks = _tasks(results)
-    found = Counter(((result.arm, result.sampled), _task(result)) for result in results)
-    if not results or found != Counter(product(arms, tasks)):
-        raise InputError(f"{folder / RESULTS}: not one line for every arm and task; {again}")
+            raise NoReport(f"{SUMMARY}: has no {key!r}")
+    if not results or not _is_whole(summary, results):
+        raise NoReport(f"{RESULTS}: not one line for every arm and task")
     if {result.seed for result in results} != {summary["seed"]}:
-        raise InputError(f"{folder / RESULTS}: of another seed than {SUMMARY}; {again}")
+        raise NoReport(f"{RESULTS}: of another seed than {SUMMARY}")
     return Finished(run_dir, summary, results)
+
+
+def _is_whole(summary: Mapping[str, Any], results: Sequence[TaskResult]) -> bool:
+    """Whether there is one line for every arm and task; of callers' feedback, whose arms have tasks
+    of their own, as many as the summary counts."""
+    found = Counter(((result.arm, result.sampled), _task(result)) for result in results)
+    arms = {arm for arm, _ in found}
+    if "feedback" not in summary:
+        return found == Counter(product(arms, _tasks(results)))
+    tasks = Counter(arm for arm, _ in found)
+    counted = {(arm, False): of_arm["n"] for arm, of_arm in summary.get("arms", {}).items()}
+    return tasks == counted and set(found.values()) == {1}
 
 
 def merge(runs: Sequence[Finished], name: str) -> tuple[dict[str, Any], list[TaskResult]]:
     """The summary and results of all runs; a single run's are its own, worked out anew.
 
     Raises:
-        InputError: two runs have the same seed, or differ in more than seed and arms.
+        InputError: two runs have the same seed, or differ in more than seed and arms, or go by
+            callers' feedback, whose seed decides nothing.
     """
     first, *others = runs = sorted(runs, key=lambda run: run.summary["seed"])
+    by_feedback = [run.dir for run in runs if "feedback" in run.summary]
+    if others and by_feedback:
+        raise InputError(
+            f"{by_feedback[0]}: a run on callers' feedback is not merged with others; "
+            "`mpo compare` shows several side by side"
+        )
     for before, run in zip(runs, others, strict=False):
         if run.summary["seed"] == before.summary["seed"]:
             raise InputError(
@@ -100,7 +134,9 @@ def merge(runs: Sequence[Finished], name: str) -> tuple[dict[str, Any], list[Tas
             )
         _check_alike(first, run)
     results = [result for run in runs for result in run.results]
-    found = compare(results, first.summary["bootstrap"])
+    # Versions of a planner by feedback are compared in the order in which they came.
+    against = compared(in_order(one.arm for one in results)) if by_feedback else None
+    found = compare(results, first.summary["bootstrap"], against)
     if not others:
         return first.summary | found, results
     summaries = [run.summary for run in runs]

@@ -7,9 +7,10 @@ from mlflow import MlflowClient
 from jobs.cli import main
 from jobs.tracked import description, metrics_of
 from mpo_core.config import TrackingConfig
+from mpo_core.errors import InputError
 from mpo_core.report import write_report
 from mpo_core.report.across import compare_runs, comparison_page, sections
-from mpo_core.report.merge import read_report
+from mpo_core.report.merge import read_report, report_runs
 from mpo_core.tracking import MlflowTracker
 from mpo_core.tracking.tracker import DESCRIPTION
 from tests.reported import results, summary
@@ -72,6 +73,57 @@ def test_arms_and_tasks_that_only_one_has_played_are_in_no_difference(tmp_path, 
     found = compare_runs([read_report(run) for run in (two[0], tmp_path / "three")])
     assert found["differences"] == []
     assert row(found["arms"], run="three", arm="rft")["mean_reward"] == 1.0
+
+
+def a_feedback_run(folder, name: str, gain: float = 0.0):
+    """Of callers' feedback: the version's tasks are not those without plans."""
+    found = [
+        *results("feedback", "none", {"a": 0.25, "b": 0.5}),
+        *results("feedback", "v1", {"b": 0.5 + gain, "c": 1.0, "d": 0.0}),
+    ]
+    told = {"envs": {}, "models": {}, "settings": {}, "bootstrap": 100}
+    told |= {"feedback": {"differences": [], "said": [], "conversations": 5, "final": 5}}
+    told["feedback"] |= {"unfinished": 0, "tasks": 4, "two_plans": 0, "late": 0, "without_plan": {}}
+    write_report(folder / name / "report", summary(found, name=name, **told), found)
+    (folder / name / "config.yaml").write_text(f"name: {name}\n")
+    return folder / name
+
+
+def test_runs_on_feedback_are_compared_on_the_tasks_that_arms_share(tmp_path):
+    runs = [a_feedback_run(tmp_path, "one"), a_feedback_run(tmp_path, "two", gain=0.5)]
+    found = compare_runs([read_report(run) for run in runs])
+    assert row(found["differences"], run="two", arm="v1")["diff"] == pytest.approx(1 / 6, abs=1e-6)
+    with pytest.raises(InputError, match="feedback is not merged"):
+        report_runs(runs, tmp_path / "all")
+    _, again = report_runs(runs[:1], None)
+    assert (again["arms"]["none"]["n"], again["arms"]["v1"]["n"]) == (2, 3)
+    [pair] = again["paired"]
+    assert (pair["arm_a"], pair["arm_b"], pair["n"]) == ("v1", "none", 1)
+
+
+@pytest.mark.parametrize("damage", [lambda lines: lines[:-1], lambda lines: [*lines, lines[0]]])
+def test_a_feedback_runs_results_that_are_not_whole_are_refused(tmp_path, damage):
+    run = a_feedback_run(tmp_path, "one")
+    path = run / "report" / "results.jsonl"
+    path.write_text("".join(damage(path.read_text().splitlines(keepends=True))))
+    with pytest.raises(InputError, match="not one line for every arm and task"):
+        read_report(run)
+
+
+def test_a_damaged_report_among_an_experiments_is_named_and_left_out(
+    tmp_path, two, capsys, monkeypatch
+):
+    bad = a_run(tmp_path, "bad", 3)
+    (bad / "report" / "results.jsonl").write_text("")
+    monkeypatch.setattr("mpo_core.tracking.reports.fetch_reports", lambda *_: [*two, bad])
+    with pytest.raises(SystemExit) as end:
+        main(["compare", "--experiment", "e", "--json"])
+    shown = capsys.readouterr()
+    assert not end.value.code
+    assert [run["name"] for run in json.loads(shown.out)["runs"]] == ["one", "two"]
+    assert shown.err == (
+        "left out: MLflow's run bad: results.jsonl: not one line for every arm and task\n"
+    )
 
 
 @pytest.mark.slow

@@ -65,6 +65,17 @@ def test_an_episode_shows_its_plan_and_where_its_steps_are_reached(browse):
     assert html.count('class="at" href') == 2
 
 
+def test_a_search_that_ran_out_of_time_goes_on_by_a_link(browse, monkeypatch):
+    monkeypatch.setattr("jobs.view.records.SEARCH_SECONDS", 0)
+    html = page(browse, "/episodes", run="run", text="take thing 2", sort="newest")
+    asked = 1
+    while link := re.search(r'rel="next" href="([^"]+)"', html):
+        assert "of 8 episodes" in html
+        html, asked = browse.get(unescape(link[1])).text, asked + 1
+    assert asked == 8 and "after the first 7" in html
+    assert browse.get("/episodes?run=run&text=x&searched=-1").status_code == 404
+
+
 def test_two_episodes_of_one_task_stand_side_by_side(browse):
     html = page(browse, "/compare", run="run", a=f"{0:020x}", b=f"{4:020x}")
     assert html.count("polyline") == 2 and "Wait." in html and "of two tasks" not in html

@@ -65,6 +65,24 @@ def test_a_filter_leaves_what_it_says(tmp_path, opened, asked, expected):
     assert set(keys(records, **asked)) == {f"{number:020x}" for number in expected}
 
 
+@pytest.mark.parametrize("sort", ["newest", "oldest", "reward"])
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_search_of_the_texts_that_goes_on_finds_everything_once(
+    tmp_path, opened, monkeypatch, sort, seconds
+):
+    monkeypatch.setattr("jobs.view.records.PAGE", 3)
+    monkeypatch.setattr("jobs.view.records.SEARCH_SECONDS", seconds)
+    records = read(opened(viewed_run(tmp_path / "run", n=20)))
+    found, searched, more = [], 0, True
+    while more:
+        asked = {"text": "TAKE thing 2", "sort": sort, "searched": str(searched)}
+        here = records.episodes(asked)
+        assert here.searched.before == searched < here.searched.until <= here.searched.of == 20
+        found += [row["key"] for row in here.rows]
+        searched, more = here.searched.until, here.more
+    assert searched == 20 and sorted(found) == [f"{n:020x}" for n in range(10)]
+
+
 def test_a_number_that_is_none_is_told(tmp_path, opened):
     records = read(opened(viewed_run(tmp_path / "run")))
     with pytest.raises(ValueError):
