@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpo_core.config import Config, load_config
+from jobs.view.folders import RUNS
+from mpo_core.config import Config, load_config, models_of_file
 from mpo_core.errors import InputError
 from mpo_core.likeness import meant
 from mpo_core.overrides import quoted
@@ -13,13 +14,21 @@ from mpo_core.run_folder import RunFolder
 PRESETS = Path(__file__).parent / "presets"
 
 
-def named_config(source: str, overrides: Sequence[str] = ()) -> Config:
-    """The config of a preset's name, a YAML file, or a run's folder, wherever that has moved to."""
+def named_config(
+    source: str, overrides: Sequence[str] = (), *, unused_models: bool = False
+) -> Config:
+    """The config of a preset's name, a YAML file, or a run's folder, wherever that has moved to;
+    `unused_models` as of `load_config`."""
     path = _find(source)
     if path.parent == Path(source):
         run = path.parent.resolve()
         overrides = [f"name={quoted(run.name)}", f"runs_dir={quoted(str(run.parent))}", *overrides]
-    return load_config(path, overrides)
+    return load_config(path, overrides, unused_models=unused_models)
+
+
+def models_of(source: str) -> set[str]:
+    """The names of the models that a config has before any overrides."""
+    return models_of_file(_find(source))
 
 
 def preset_names() -> list[str]:
@@ -49,6 +58,10 @@ def _find(source: str) -> Path:
     preset = PRESETS / f"{source}.yaml"
     if not preset.is_file():
         names = preset_names()
+        if RunFolder(RUNS / path).config.is_file():
+            raise InputError(
+                f"{source}: no preset; the run of this name is given by its folder: {RUNS / path}"
+            )
         known = meant(source, [*names, *runs_beside(path)]) or f" ({', '.join(names)})"
         raise InputError(f"{source}: neither a .yaml file, nor a run's folder, nor a preset{known}")
     return preset

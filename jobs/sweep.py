@@ -27,11 +27,11 @@ from typing import Any, Literal
 
 import yaml
 
-from jobs.configs import named_config
+from jobs.configs import models_of, named_config
 from jobs.same_run import begin_with_copy, check_beginning, refuse_other_settings
 from jobs.sweep_job import SUITE, PointJob
 from mpo_core import strict_yaml
-from mpo_core.config import SlurmConfig, identity, save_config
+from mpo_core.config import SlurmConfig, identity, require_used, save_config
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.locks import lock_file
@@ -120,16 +120,21 @@ class Sweep:
         """`begin_with`: the folder of a run whose files the points begin with a copy of."""
         if begin_with is not None:
             check_beginning(begin_with)
-        self.base = named_config(config, overrides)
+        self.base = named_config(config, overrides, unused_models=True)
         self.place = place
         self.begin_with = begin_with
         self.points = grid(self.base.name, over)
         self.configs = {
             point.name: named_config(
-                config, [*overrides, *point.overrides, f"name={json.dumps(point.name)}"]
+                config,
+                [*overrides, *point.overrides, f"name={json.dumps(point.name)}"],
+                unused_models=True,
             )
             for point in self.points
         }
+        # A model that some points use is one that the others bring too.
+        models = {name for point in self.configs.values() for name in point.models}
+        require_used(models - models_of(config), [*self.configs.values()])
         for point in self.configs.values():
             refuse_other_settings(point)
         self.dir = self.base.runs_dir / "sweeps" / self.base.name

@@ -7,6 +7,8 @@ import typer
 
 from jobs.exits import FAILED, fail
 from jobs.rendering import console
+from mpo_core.errors import InputError
+from mpo_core.run_folder import RunFolder
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -32,10 +34,19 @@ def sync(
 ) -> None:
     """Send what runs have logged and MLflow does not have: nothing is there twice then."""
     from jobs.view.folders import by_name
+    from mpo_core.tracking.queue import Queue
     from mpo_core.tracking.sender import sync as sync_run
 
-    left = 0
-    for run in map(by_name, runs):
+    left, folders = 0, [by_name(run) for run in runs]
+    if len(folders) > 1:
+        # A pattern such as runs/* names more than runs, and runs that logged nothing.
+        folders = [run for run in folders if Queue(run).path.is_file()]
+        for run in map(by_name, runs):
+            if run not in folders and RunFolder(run).config.is_file():
+                console.print(f"{run}: nothing was logged there", soft_wrap=True, markup=False)
+        if not folders:
+            raise InputError("nothing was logged for MLflow in any of these folders")
+    for run in folders:
         sent, refused = sync_run(run, tracking_uri)
         left += refused
         console.print(f"{run}: {sent} entries sent", soft_wrap=True)

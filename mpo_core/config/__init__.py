@@ -37,7 +37,14 @@ from mpo_core.config.models import (
     kind_of,
 )
 from mpo_core.config.proxy import ProxyConfig, is_loopback
-from mpo_core.config.reading import load_config, parse_config, save_config, validated
+from mpo_core.config.reading import (
+    load_config,
+    models_of_file,
+    parse_config,
+    require_used,
+    save_config,
+    validated,
+)
 from mpo_core.config.sections import (
     ROUND_ARM,
     WITHOUT_PLANNER,
@@ -104,8 +111,10 @@ __all__ = [
     "is_loopback",
     "kind_of",
     "load_config",
+    "models_of_file",
     "operational",
     "parse_config",
+    "require_used",
     "save_config",
     "selects",
     "settings",

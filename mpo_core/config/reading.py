@@ -5,7 +5,7 @@ it, by paths relative to its own folder. Sections are merged key by key, and the
 over all; a list or a value is replaced whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -18,6 +18,7 @@ from mpo_core.config.faults import advice, in_words
 from mpo_core.config.tree import Config
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
+from mpo_core.likeness import meant
 from mpo_core.overrides import apply_override
 from mpo_core.paths import at_home
 
@@ -27,11 +28,17 @@ COMMAND_LINE = "command line"
 """Where the faults of overrides are, in a file without any."""
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: Path, overrides: Sequence[str] = (), *, unused_models: bool = False
+) -> Config:
     """Read a YAML file and apply `dotted.key=value` overrides.
 
+    Args:
+        unused_models: whether overrides may bring models that have no role; a file's own may.
+
     Raises:
-        InputError: naming the key at fault, for an unreadable file, an unknown key, a wrong type.
+        InputError: naming the key at fault, for an unreadable file, an unknown key, a wrong type,
+            a model of the overrides that nothing uses.
     """
     tree = _read(path)
     if not overrides:
@@ -39,7 +46,27 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     own = deepcopy(tree)
     for override in overrides:
         apply_override(tree, override, Config)
-    return parse_config(tree, where=COMMAND_LINE if _is_whole(own) else str(path))
+    config = parse_config(tree, where=COMMAND_LINE if _is_whole(own) else str(path))
+    if not unused_models:
+        require_used(config.models.keys() - _models_of(own), [config])
+    return config
+
+
+def models_of_file(path: Path) -> set[str]:
+    """The names of the models in a file, whether or not it is whole. Raises InputError."""
+    return _models_of(_read(path))
+
+
+def require_used(brought: Iterable[str], configs: Sequence[Config]) -> None:
+    """Raises InputError for a model that the command line brings and none of the configs gives a
+    role: mostly a misspelt name, whose settings would be without effect."""
+    used = {name for config in configs for name in config.models_by_role.values()}
+    for name in sorted(set(brought) - used):
+        raise InputError(
+            f"{COMMAND_LINE}: models.{name}: used by nothing{meant(name, sorted(used))}; the "
+            f"roles are planner.model, agent.model and seeds.teacher, and they name "
+            f"{', '.join(sorted(used))}"
+        )
 
 
 def parse_config(tree: dict[str, Any], where: str = "config") -> Config:
@@ -71,6 +98,10 @@ def save_config(config: Config, path: Path) -> None:
         InputError: the file cannot be written.
     """
     write_text(path, strict_yaml.dump(config.model_dump(mode="json")))
+
+
+def _models_of(tree: dict[str, Any]) -> set[str]:
+    return set(tree.get("models") or ())
 
 
 def _is_whole(tree: dict[str, Any]) -> bool:

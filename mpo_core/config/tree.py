@@ -134,8 +134,7 @@ class Config(Section):
     def _models_exist(self) -> "Config":
         teacher = self.seeds.teacher
         roles = {"planner.model": self.planner.model, "agent.model": self.agent.model}
-        named = roles | ({"seeds.teacher": teacher} if teacher else {})
-        for role, name in named.items():
+        for role, name in self.models_by_role.items():
             if name not in self.models:
                 raise ValueError(
                     f"{role}: {name!r} is not in models ({', '.join(sorted(self.models))})"
@@ -280,6 +279,12 @@ class Config(Section):
                     f"max_model_len {model.max_model_len}; lower it, or raise the latter"
                 )
         return self
+
+    @property
+    def models_by_role(self) -> dict[str, str]:
+        """Key of each role -> the key in `models` of the model that has it."""
+        teacher = {"seeds.teacher": self.seeds.teacher} if self.seeds.teacher else {}
+        return {"planner.model": self.planner.model, "agent.model": self.agent.model} | teacher
 
     @property
     def served_models(self) -> dict[str, ServedModelConfig]:

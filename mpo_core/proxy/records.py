@@ -71,6 +71,10 @@ class Feedback(Record):
         """What is reported, however often and whenever."""
         return self.reward, self.success
 
+    def adds_nothing_to(self, other: "Feedback") -> bool:
+        """Whether it says what the other one says, or leaves out what that says of success."""
+        return self.reward == other.reward and self.success in (None, other.success)
+
 
 class Usage(Record):
     """What a conversation has cost so far."""

@@ -359,10 +359,10 @@ def told_apart(feedback: Feedback, before: Iterable[tuple[Feedback, bool]]) -> t
     if final is None:
         repeats = counting and (counting[-1].says, False) == (feedback.says, feedback.final)
         return ("repeated", False) if repeats else ("stored", True)
-    if feedback.says == final.says:
+    if feedback.adds_nothing_to(final):
         return "repeated", False
     # An earlier one that arrives once more, such as by a caller's retry, contradicts nothing.
-    if not feedback.final and feedback.says in [one.says for one in counting]:
+    if not feedback.final and any(map(feedback.adds_nothing_to, counting)):
         return "repeated", False
     said_late = [(one.says, one.final) for one, late in before if late]
     return "late", (feedback.says, feedback.final) not in said_late

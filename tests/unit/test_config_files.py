@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.configs import PRESETS, named_config
 from mpo_core import strict_yaml
+from mpo_core.config import load_config, save_config
 from mpo_core.errors import InputError
 from tests.commandline import ROOT
 
@@ -156,3 +157,43 @@ def test_yaml_is_loaded_safely(tmp_path):
     (tmp_path / "evil.yaml").write_text("name: !!python/object/apply:os.getcwd []")
     with pytest.raises(InputError, match="not readable as YAML"):
         named_config(str(tmp_path / "evil.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["models.plannr.source=x"], r"models\.plannr: used by nothing \(did you mean planner\?\)"),
+        (["models.zzz.endpoint=http://h/v1"], r"models\.zzz: used by nothing; the roles are"),
+        (["models.big.endpoint=http://h/v1", "agent.model=big"], None),
+        (["models.spare.timeout_s=5"], None),
+    ],
+)
+def test_a_model_that_an_override_brings_has_a_role(tmp_path, overrides, fault):
+    endpoint = {"endpoint": "http://127.0.0.1:1/v1"}
+    tree = {
+        "name": "mine",
+        "envs": {"scienceworld": {}},
+        "models": {"planner": endpoint, "agent": endpoint, "spare": endpoint},
+        "planner": {"model": "planner"},
+        "agent": {"model": "agent"},
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(strict_yaml.dump(tree))
+    assert load_config(file).models.keys() == {"planner", "agent", "spare"}
+    if fault is None:
+        config = load_config(file, overrides)
+        save_config(config, tmp_path / "saved.yaml")
+        assert load_config(tmp_path / "saved.yaml", ["seed=1"]).models == config.models
+        return
+    with pytest.raises(InputError, match=fault):
+        load_config(file, overrides)
+
+
+def test_a_run_that_is_named_without_its_folder_is_pointed_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for run in ("sandbox-seed0", "demo"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        (tmp_path / "runs" / run / "config.yaml").write_text("name: mine\n")
+    with pytest.raises(InputError, match=r"^sandbox-seed0: .* by its folder: runs/sandbox-seed0$"):
+        named_config("sandbox-seed0")
+    assert named_config("demo").name == "demo"

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name, _validate_param, _validate_tag
 
+from jobs.cli import main
 from mpo_core.config import TrackingConfig
 from mpo_core.errors import InputError
 from mpo_core.run_folder import RunFolder
@@ -388,3 +389,26 @@ def test_of_a_curves_step_there_is_one_point_and_of_a_figure_the_last_value(logs
         else:
             assert (new is None) == ((name, step) in points)
             points.setdefault((name, step), value)
+
+
+def test_of_several_folders_those_that_logged_are_synced(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        "mpo_core.tracking.sender.sync", lambda run, uri: asked.append(run) or (3, 0)
+    )
+    for run in ("logged", "silent"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "config.yaml").touch()
+    Queue(tmp_path / "logged").path.parent.mkdir()
+    Queue(tmp_path / "logged").path.touch()
+    (tmp_path / "mlartifacts").mkdir()
+    (tmp_path / "mlflow.db").touch()
+    with pytest.raises(SystemExit) as end:
+        main(["track", "sync", *map(str, sorted(tmp_path.iterdir()))])
+    said = capsys.readouterr()
+    assert not end.value.code, said.err
+    assert asked == [tmp_path / "logged"]
+    assert "silent: nothing was logged there" in said.out and "mlartifacts" not in said.out
+    with pytest.raises(SystemExit) as end:
+        main(["track", "sync", str(tmp_path / "silent"), str(tmp_path / "mlflow.db")])
+    assert end.value.code == 2 and "nothing was logged" in capsys.readouterr().err
