@@ -79,6 +79,7 @@ class Answering:
             return
         began = time.monotonic()
         api: Api = "responses" if exchange.path.endswith("responses") else "chat"
+        given: Given | None = None
         try:
             headers = Headers.of(exchange.headers)
             asked = await in_thread(len(body) > LONG, _asked, api, body, headers)
@@ -100,6 +101,7 @@ class Answering:
             await exchange.answer(refusal(str(error), 400, "mpo"))
             return
         except UpstreamFailed as error:
+            self._metrics.failures.labels("upstream", given.arm if given else "").inc()
             await exchange.answer(refusal(str(error), error.status, error.code))
             return
         except RecursionError:

@@ -5,6 +5,7 @@ With several workers, Prometheus's client keeps their counts in files of the fol
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,4 +87,6 @@ def _forget_the_dead(folder: Path) -> None:
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
-            mark_process_dead(pid, str(folder))
+            # Another worker may be at it, too.
+            with suppress(FileNotFoundError):
+                mark_process_dead(pid, str(folder))

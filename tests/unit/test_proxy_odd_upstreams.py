@@ -13,17 +13,18 @@ from tests.planning_proxy import TASK, chat, planning_proxy, recording_upstream
 
 
 @contextmanager
-def raw_upstream(*answers):
-    """The URL of a server that closes each connection after one of the answers, and the requests
-    that it was sent."""
+def raw_upstream(*connections):
+    """The URL of a server that gives a connection's answers and closes it, one connection after
+    the other, and the requests that it was sent."""
     seen = []
 
     def serve():
-        for answer in answers:
+        for answers in connections:
             connection, _ = listener.accept()
             with connection:
-                seen.append(connection.recv(65_536))
-                connection.sendall(answer)
+                for answer in answers:
+                    seen.append(connection.recv(65_536))
+                    connection.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, daemon=True).start()
@@ -46,16 +47,24 @@ def raw_upstream(*answers):
     ],
 )
 def test_an_answer_is_whole_whatever_its_headers_say(tmp_path, answer, status, body):
-    with raw_upstream(answer) as (url, _), planning_proxy(tmp_path, url) as proxy:
+    with raw_upstream([answer]) as (url, _), planning_proxy(tmp_path, url) as proxy:
         answered = proxy.client.get(f"{proxy.url}/models")
         assert answered.status_code == status
         assert body is None or answered.content == body
 
 
 def test_an_upstream_that_closes_a_new_connection_is_not_asked_twice(tmp_path):
-    with raw_upstream(b"", b"") as (url, seen), planning_proxy(tmp_path, url) as proxy:
+    with raw_upstream([b""], [b""]) as (url, seen), planning_proxy(tmp_path, url) as proxy:
         assert proxy.ask(chat(TASK)).status_code == 502
         assert len(seen) == 1
+
+
+def test_a_request_goes_once_more_where_a_kept_connection_turns_out_to_be_closed(tmp_path):
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    with raw_upstream([ok, b""], [ok]) as (url, seen), planning_proxy(tmp_path, url) as proxy:
+        for _ in range(2):
+            assert proxy.client.get(f"{proxy.url}/models").content == b"ok"
+        assert len(seen) == 3
 
 
 def test_an_answer_that_is_too_long_is_no_plan(tmp_path):
