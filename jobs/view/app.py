@@ -172,6 +172,7 @@ class Pages:
             with run.lock:
                 shown.append((run, run.records.count(), run.index.behind(), run.summary))
         arms = list(dict.fromkeys(arm for *_, summary in shown for arm in summary.get("arms", {})))
+        arms.sort(key=lambda arm: arm != "mpo")  # What a small screen shows first.
         return self._page("home.html", shown=shown, arms=arms)
 
     def episodes(self, request: Request) -> Response:
