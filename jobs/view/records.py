@@ -20,15 +20,17 @@ R = TypeVar("R", bound=Record)
 PAGE = 50
 SEARCH_SECONDS = 2.0
 """How long a search of the texts may take before it shows what it has found."""
-EPISODES = """
+JOINED = """
+FROM episode
+LEFT JOIN task ON task.rowid = (SELECT min(rowid) FROM task WHERE id = episode.task_id)
+"""
+EPISODES = f"""
 SELECT episode.*, task.env, task.type, task.split, task.description,
     CASE WHEN episode.model = 'expert' THEN 'expert' WHEN episode.plan_id IS NULL THEN 'none'
     ELSE (SELECT replace(group_concat(DISTINCT planner), ',', ', ') FROM plan
         WHERE plan.id = episode.plan_id)
     END AS planner
-FROM episode
-LEFT JOIN task ON task.rowid = (SELECT min(rowid) FROM task WHERE id = episode.task_id)
-"""
+{JOINED}"""
 BY_PLANNER = {
     "none": "episode.plan_id IS NULL AND episode.model != 'expert'",
     "expert": "episode.model = 'expert'",
@@ -100,8 +102,11 @@ class Records:
         total, mean_reward, success_rate = self._db.execute(
             f"SELECT count(*), avg(reward), avg(success) FROM ({EPISODES}{where})", values
         ).fetchone()
+        # The planners of a page's episodes alone are looked up, not of all that are sorted.
+        here = f"SELECT episode.rowid {JOINED}{where}{order} LIMIT ? OFFSET ?"
         rows = self._db.execute(
-            f"{EPISODES}{where}{order} LIMIT ? OFFSET ?", [*values, PAGE, (page - 1) * PAGE]
+            f"{EPISODES} WHERE episode.rowid IN ({here}){order}",
+            [*values, PAGE, (page - 1) * PAGE],
         ).fetchall()
         return Found(rows, total, mean_reward, success_rate, page * PAGE < total)
 

@@ -87,6 +87,20 @@ def test_callers_tasks_are_told_apart_by_their_texts(tmp_path):
             assert TASKS[1].description in page(client, address, run="run")
 
 
+def test_a_runs_report_is_a_link_away_and_runs_no_script(tmp_path):
+    run = viewed_run(tmp_path / "run")
+    with TestClient(viewer([run]), "http://127.0.0.1") as client:
+        assert 'href="/report' not in page(client, "/episodes", run="run")
+        assert client.get("/report?run=run").status_code == 404
+        (run / "report" / "index.html").write_text("<style></style><p>It won.</p>")
+        assert 'href="/report?run=run"' in page(client, "/episodes", run="run")
+        answer = client.get("/report?run=run")
+    assert "It won." in answer.text
+    [policy] = answer.headers.get_list("content-security-policy")
+    assert "default-src 'none'" in policy and "script-src" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 def test_pairs_name_their_tasks(browse):
     html = page(browse, "/pairs", run="run")
     assert all(task.id in html for task in TASKS)
