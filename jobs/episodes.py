@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.view.index import RunIndex
 from jobs.view.records import BY_PLANNER, Gone, Records
 from mpo_core.errors import InputError
-from mpo_core.interchange import Format, Played, write_episodes
+from mpo_core.interchange import Format, Played, check_out, write_episodes
 from mpo_core.progress import Bar
 from mpo_core.run_folder import RunFolder
 
@@ -27,6 +27,7 @@ def export_episodes(
         InputError: the filter leaves none or names what the run does not have, `out` cannot be
             written, or a ledger is changed meanwhile; nothing is written then.
     """
+    check_out(form, out)
     with closing(RunIndex(folder)) as index:
         _read(index)
         records = Records(index)
@@ -42,6 +43,10 @@ def export_episodes(
 
 
 def _read(index: RunIndex) -> None:
+    if not index.behind():
+        for _ in index.refresh():  # What was taken away is not behind.
+            pass
+        return
     try:
         with Bar("index", None, 0, "records") as shown:
             for read in index.refresh():
@@ -70,7 +75,8 @@ def _played(
             ) from error
         yield Played(
             episode,
-            arm=row["planner"] or "given",
+            # Who else wrote the plan is in none of an arm's logs.
+            arm=asked.get("planner") or row["planner"] or "given",
             env=row["env"] or episode.task_id.partition("/")[0],
             type=row["type"] or "",
             split=row["split"] or "",
@@ -85,7 +91,9 @@ def _played(
 def _check(records: Records, asked: dict[str, str]) -> None:
     """Raises InputError for a value that no episode of the run has."""
     choices = records.choices()
-    choices["planner"] = sorted({*choices["planner"], *BY_PLANNER})
+    arms = sorted({*choices["planner"], *BY_PLANNER})
+    if "planner" in asked:
+        choices["planner"] = [arm for arm in arms if any(records.each({"planner": arm}, 1))]
     for name, value in asked.items():
         if name in choices and value not in choices[name]:
             there = ", ".join(choices[name]) or "none"

@@ -175,9 +175,14 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
 
 def print_cells(heading: str, cells: list[list[str]]) -> None:
     """A table, its header first; what is the same in the first column of all rows stands in its
-    title."""
+    title. One that is too wide is parted by what its first column repeats."""
     header, *rows = cells
     if len(rows) > 1 and len({row[0] for row in rows}) == 1:
         heading = f"{heading}: {rows[0][0]}"
         header, rows = header[1:], [row[1:] for row in rows]
-    _print_table(heading, [header, *rows])
+    parts = [list(part) for _, part in groupby(rows, key=lambda row: row[0])]
+    if len(parts) < len(rows) and _width(_table([header, *rows])) > console.width:
+        for part in parts:
+            print_cells(f"{heading}: {part[0][0]}", [header[1:], *(row[1:] for row in part)])
+    else:
+        _print_table(heading, [header, *rows])

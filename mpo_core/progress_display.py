@@ -55,6 +55,7 @@ class _Log:
 
     def __init__(self, shown: Shown, interval_s: float) -> None:
         self._shown, self._interval_s = shown, interval_s
+        self._said = ""
         self._said_at = time.monotonic()
         self._print()
 
@@ -70,7 +71,9 @@ class _Log:
         self._print()
 
     def _print(self) -> None:
-        print(self._shown.line(), file=sys.stderr, flush=True)
+        if (line := self._shown.line()) != self._said:
+            print(line, file=sys.stderr, flush=True)
+            self._said = line
 
 
 class _Notebook(_Log):

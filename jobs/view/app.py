@@ -32,6 +32,7 @@ from jobs.view.records import PAGE, SORTS, Gone, Records
 from jobs.view.steps import reached, steps_of
 from mpo_core.errors import InputError
 from mpo_core.pages import templates
+from mpo_core.report import PAGE as PAGE_OF_REPORT
 from mpo_core.report import SUMMARY
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
@@ -46,6 +47,11 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+REPORT_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+"""Of a report, a page of its own with its style in it."""
 FILES = {"view.css": "text/css", "view.js": "text/javascript"}
 LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
 
@@ -74,6 +80,11 @@ class Viewed:
         except (InputError, AttributeError):
             return {}
         return summary if whole else {}
+
+    @property
+    def report(self) -> Path:
+        """The report's page; not there before there is one."""
+        return RunFolder(self.folder).report / PAGE_OF_REPORT
 
     def refresh(self, stop: threading.Event) -> None:
         """Takes in what the run has got since, and lets the pages have their turns in between."""
@@ -124,6 +135,7 @@ def viewer(folders: Sequence[Path], hosts: Sequence[str] = ()) -> Starlette:
             Route("/plan", pages.plan),
             Route("/pairs", pages.pairs),
             Route("/pair", pages.pair),
+            Route("/report", pages.report),
             Route("/state", pages.state),
             Route("/static/{name}", pages.static),
         ],
@@ -147,8 +159,10 @@ class OnlyGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                given = {name for name, _ in message["headers"]}
                 own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message["headers"], *own]}
+                added = [header for header in own if header[0] not in given]
+                message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
         if scope["type"] == "http" and scope["method"] != "GET":
@@ -172,6 +186,7 @@ class Pages:
             with run.lock:
                 shown.append((run, run.records.count(), run.index.behind(), run.summary))
         arms = list(dict.fromkeys(arm for *_, summary in shown for arm in summary.get("arms", {})))
+        arms.sort(key=lambda arm: arm != "mpo")  # What a small screen shows first.
         return self._page("home.html", shown=shown, arms=arms)
 
     def episodes(self, request: Request) -> Response:
@@ -256,6 +271,14 @@ class Pages:
         return self._page(
             "pair.html", run=run, row=row, pair=pair, sides=sides, task=task, total=total
         )
+
+    def report(self, request: Request) -> Response:
+        """The report's own page, as its file is: it has no scripts, and none would run."""
+        try:
+            text = self._run(request).report.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise HTTPException(404, "this run has no report yet") from error
+        return HTMLResponse(text, headers=REPORT_HEADERS)
 
     def state(self, request: Request) -> Response:
         """For a page that follows a run: changes when there is something new to show."""

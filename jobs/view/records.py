@@ -4,7 +4,7 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from jobs.view.index import RunIndex
+from mpo_core.proxy.episodes import episode_key_of
 from mpo_core.types import Episode, PreferencePair, Record
 
 R = TypeVar("R", bound=Record)
@@ -19,15 +20,17 @@ R = TypeVar("R", bound=Record)
 PAGE = 50
 SEARCH_SECONDS = 2.0
 """How long a search of the texts may take before it shows what it has found."""
-EPISODES = """
+JOINED = """
+FROM episode
+LEFT JOIN task ON task.rowid = (SELECT min(rowid) FROM task WHERE id = episode.task_id)
+"""
+EPISODES = f"""
 SELECT episode.*, task.env, task.type, task.split, task.description,
     CASE WHEN episode.model = 'expert' THEN 'expert' WHEN episode.plan_id IS NULL THEN 'none'
     ELSE (SELECT replace(group_concat(DISTINCT planner), ',', ', ') FROM plan
         WHERE plan.id = episode.plan_id)
     END AS planner
-FROM episode
-LEFT JOIN task ON task.rowid = (SELECT min(rowid) FROM task WHERE id = episode.task_id)
-"""
+{JOINED}"""
 BY_PLANNER = {
     "none": "episode.plan_id IS NULL AND episode.model != 'expert'",
     "expert": "episode.model = 'expert'",
@@ -91,7 +94,7 @@ class Records:
             ValueError: a number that is none.
         """
         where, values = _conditions(asked)
-        order = _order(asked.get("sort", ""))
+        order = _order(asked.get("sort", ""), self._ledgers())
         if asked.get("text"):
             return self._holding(
                 asked["text"], where, values, order, int(asked.get("searched") or 0)
@@ -99,8 +102,11 @@ class Records:
         total, mean_reward, success_rate = self._db.execute(
             f"SELECT count(*), avg(reward), avg(success) FROM ({EPISODES}{where})", values
         ).fetchone()
+        # The planners of a page's episodes alone are looked up, not of all that are sorted.
+        here = f"SELECT episode.rowid {JOINED}{where}{order} LIMIT ? OFFSET ?"
         rows = self._db.execute(
-            f"{EPISODES}{where}{order} LIMIT ? OFFSET ?", [*values, PAGE, (page - 1) * PAGE]
+            f"{EPISODES} WHERE episode.rowid IN ({here}){order}",
+            [*values, PAGE, (page - 1) * PAGE],
         ).fetchall()
         return Found(rows, total, mean_reward, success_rate, page * PAGE < total)
 
@@ -122,6 +128,8 @@ class Records:
         them or the time goes; at least one is read, so that whoever goes on comes to the end."""
         wanted = json.dumps(text, ensure_ascii=False)[1:-1].encode().lower()
         of = self._db.execute(f"SELECT count(*) FROM ({EPISODES}{where})", values).fetchone()[0]
+        # A caller's name for a conversation stands in no episode's text.
+        called = episode_key_of(text)
         rows: list[sqlite3.Row] = []
         stop, until = time.monotonic() + SEARCH_SECONDS, before
         for row in self._db.execute(
@@ -129,7 +137,7 @@ class Records:
         ):
             until += 1
             with suppress(Gone):
-                if wanted in self._line(row).lower():
+                if row["key"] == called or wanted in self._line(row).lower():
                     rows.append(row)
             if len(rows) == PAGE or time.monotonic() > stop:
                 break
@@ -162,6 +170,17 @@ class Records:
         """
         return self._record(row, Episode)
 
+    def _ledgers(self) -> list[str]:
+        """The ledgers, the one that was last written first."""
+        names = [row[0] for row in self._db.execute("SELECT DISTINCT file FROM episode")]
+        return sorted(names, key=self._written, reverse=True)
+
+    def _written(self, name: str) -> float:
+        try:
+            return (self._folder / name).stat().st_mtime
+        except OSError:
+            return 0.0
+
     def neighbours(self, row: sqlite3.Row) -> tuple[str | None, str | None]:
         """The keys of the episodes before and after it in its ledger."""
         near = "SELECT key FROM episode WHERE file = ? AND place {} ? ORDER BY place {} LIMIT 1"
@@ -170,7 +189,8 @@ class Records:
         return before and before[0], after and after[0]
 
     def named(self, beginning: str) -> list[tuple[str, str]]:
-        """(episode, plan or task) and its key or id: those that are it, else that begin so."""
+        """(episode, plan or task) and its key or id: those that are it, else that begin so; an
+        episode also by what its caller named the conversation."""
         kinds = {"episode": ("episode", "key"), "plan": ("plan", "id"), "task": ("task", "id")}
         whole, begun = [], []
         for kind, (table, column) in kinds.items():
@@ -181,6 +201,9 @@ class Records:
         given = self._db.execute("SELECT plan_id FROM episode WHERE plan_id = ?", (beginning,))
         if not whole and given.fetchone():
             return [("plan", beginning)]
+        called = self.episode_row(episode_key_of(beginning))
+        if not whole and called:
+            return [("episode", called["key"])]
         return whole or begun
 
     def task(self, task_id: str) -> sqlite3.Row | None:
@@ -222,7 +245,8 @@ class Records:
         """A page of a file's pairs, and how many it has."""
         total = self._db.execute("SELECT count(*) FROM pair WHERE name = ?", (name,)).fetchone()[0]
         rows = self._db.execute(
-            "SELECT pair.*, (SELECT type FROM task WHERE id = pair.task_id) AS type FROM pair "
+            "SELECT pair.*, task.env, task.type, task.description FROM pair LEFT JOIN task "
+            "ON task.rowid = (SELECT min(rowid) FROM task WHERE id = pair.task_id) "
             "WHERE name = ? ORDER BY number LIMIT ? OFFSET ?",
             (name, PAGE, (page - 1) * PAGE),
         ).fetchall()
@@ -284,11 +308,16 @@ def _beginning(text: str) -> tuple[str, str]:
     return text, text + chr(sys.maxunicode)
 
 
-def _order(sort: str) -> str:
+def _order(sort: str, ledgers: Sequence[str] = ()) -> str:
+    """The ORDER BY of a sort. No record says when it was written: the newest are the last ones of
+    the ledger that comes first."""
+    names = (name.replace("'", "''") for name in ledgers)
+    places = " ".join(f"WHEN '{name}' THEN {place}" for place, name in enumerate(names))
+    ledger = f"CASE episode.file {places} END, " if places else ""
     by = {
         "oldest": "episode.rowid",
         "reward": "episode.reward DESC, episode.rowid",
         "steps": "episode.steps DESC, episode.rowid",
         "tokens": "episode.tokens DESC, episode.rowid",
     }
-    return f" ORDER BY {by.get(sort, 'episode.rowid DESC')}"
+    return f" ORDER BY {by.get(sort, f'{ledger}episode.rowid DESC')}"

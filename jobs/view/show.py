@@ -89,7 +89,9 @@ def _plan(records: Records, plan_id: str) -> list[RenderableType]:
     plan = records.plan(plan_id)
     assert plan is not None
     return [
-        _text(f"of {plan['planner'] or 'a given file'}, {plan['origin']}"),
+        _text(
+            f"of {', '.join(dict.fromkeys([plan['planner'] or 'a given file', plan['origin']]))}"
+        ),
         *_described(records, plan["task_id"]),
         _text(plan["text"]),
         _episodes(records, {"plan_id": plan_id, "sort": "oldest"}),

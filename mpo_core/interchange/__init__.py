@@ -12,6 +12,6 @@ every field of an episode goes.
 """
 
 from mpo_core.interchange.played import Exchange, Played, conversation
-from mpo_core.interchange.write import FORMATS, Format, write_episodes
+from mpo_core.interchange.write import FORMATS, Format, check_out, write_episodes
 
-__all__ = ["FORMATS", "Exchange", "Format", "Played", "conversation", "write_episodes"]
+__all__ = ["FORMATS", "Exchange", "Format", "Played", "check_out", "conversation", "write_episodes"]

@@ -27,7 +27,7 @@ def write_episodes(form: Format, episodes: Iterable[Played], out: Path) -> int:
         InputError: `out` is there, is no name for the format, or cannot be written, or there are no
             episodes; nothing is written then.
     """
-    _check(form, out)
+    check_out(form, out)
     n = 0
 
     def counted() -> Iterator[Played]:
@@ -47,7 +47,8 @@ def write_episodes(form: Format, episodes: Iterable[Played], out: Path) -> int:
         raise InputError(f"{out}: cannot write: {said}; {remedy(error)}") from error
 
 
-def _check(form: Format, out: Path) -> None:
+def check_out(form: Format, out: Path) -> None:
+    """Raises InputError where `out` is there, or is no name for the format."""
     lines = out.suffix == LINES
     if form == "otel" and not lines:
         raise InputError(

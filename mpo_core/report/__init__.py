@@ -15,6 +15,7 @@ from mpo_core.types import TaskResult
 RESULTS = "results.jsonl"
 SUMMARY = "summary.json"
 DETAILS = "details.json"
+PAGE = "index.html"
 
 
 def write_report(
@@ -37,5 +38,5 @@ def write_report(
         write_text(folder / DETAILS, json.dumps(details, indent=1) + "\n")
     plot(summary, folder / "arms.png")
     write_text(folder / "report.md", markdown(summary))
-    write_text(folder / "index.html", web_page(summary, details))
+    write_text(folder / PAGE, web_page(summary, details))
     write_text(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")

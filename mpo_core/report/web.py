@@ -47,7 +47,7 @@ def web_page(summary: Summary, details: Mapping[str, Any] | None = None) -> str:
         details: what `mpo_core.report.details` says of a single run.
     """
     pages = templates("mpo_core.report")
-    pages.globals |= {"marked": _marked, "seen": _seen}
+    pages.globals |= {"marked": _marked, "seen": _seen, "coded": _coded}
     drawn = summary.get("sampled", {"table": [], "paired": []})
     found = summary.get("feedback", {"differences": []})
     return pages.get_template("report.html").render(
@@ -143,6 +143,15 @@ def _marked(before: str, after: str) -> tuple[Markup, Markup]:
         left.append(gone if kind == "equal" or not gone else Markup("<del>{}</del>").format(gone))
         right.append(come if kind == "equal" or not come else Markup("<ins>{}</ins>").format(come))
     return Markup("").join(left), Markup("").join(right)
+
+
+def _coded(text: str) -> Markup:
+    """A sentence whose words in backticks are code."""
+    parts = re.split(r"`([^`]+)`", inert(text))
+    shown = (
+        Markup("<code>{}</code>").format(p) if n % 2 else escape(p) for n, p in enumerate(parts)
+    )
+    return Markup("").join(shown)
 
 
 def _seen(summary: Summary, task_id: str) -> str:

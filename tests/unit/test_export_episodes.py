@@ -97,6 +97,34 @@ def test_a_plan_that_several_planners_wrote_counts_for_each(run, tmp_path):
     }
 
 
+def test_of_an_arm_that_is_asked_for_there_is_no_log_but_its_own(run, tmp_path):
+    path = run / "plans" / "sampled" / "sft-unseen.jsonl"
+    path.parent.mkdir()
+    path.write_text(Plan.of(TASKS[0].id, GOOD, "made-up").model_dump_json() + "\n")
+    export_episodes(run, "inspect", tmp_path / "logs", {"planner": "mpo"})
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["evaluation-mpo.eval"]
+
+
+def test_arms_that_are_offered_are_those_that_the_run_has(tmp_path):
+    folder = viewed_run(tmp_path / "run")
+    with pytest.raises(InputError, match=r"it has mpo, sft$"):
+        export_episodes(folder, "atif", tmp_path / "out", {"planner": "mpoo"})
+
+
+def test_no_work_is_shown_before_a_folder_that_is_there_is_refused(run, tmp_path, capsys):
+    (tmp_path / "out.jsonl").touch()
+    with pytest.raises(InputError, match="exists already"):
+        export_episodes(run, "atif", tmp_path / "out.jsonl", {})
+    assert capsys.readouterr().err == ""
+
+
+def test_an_index_that_is_whole_already_shows_no_bar(run, tmp_path, capsys):
+    export_episodes(run, "atif", tmp_path / "one.jsonl", {})
+    assert "index:" in capsys.readouterr().err
+    export_episodes(run, "atif", tmp_path / "two.jsonl", {})
+    assert "index:" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -177,6 +177,12 @@ def test_a_log_gets_a_line_at_the_beginning_now_and_then_and_at_the_end(passing,
     assert lines[-1] == "games: 100/100 games, 2.0 s each, after 3:20"
 
 
+def test_a_log_gets_no_line_twice(passing, capsys):
+    with Bar("index", None, 0, "records"):
+        pass
+    assert capsys.readouterr().err == "index: 0 records\n"
+
+
 @pytest.mark.parametrize("columns", [80, 60, 40, 132])
 @pytest.mark.parametrize("name", ["scoring", "sampled plans mpo-2 validation", "x" * 200])
 def test_a_bar_fits_its_terminal_and_80_columns(passing, capsys, name, columns):

@@ -28,6 +28,7 @@ def test_no_interval_wraps_in_a_terminal_of_eighty_columns(width, capsys, monkey
     st.lists(
         st.sampled_from(["[b]", "[/b]", "[/]", "q", "[fe80::1]", "\\[", ":smile:", "[@click=x]y"]),
         min_size=1,
+        max_size=6,
     ).map("".join)
 )
 @example("http://[::1]:8100/v1")
@@ -44,3 +45,18 @@ def test_no_command_prints_by_a_console_that_knows_markup():
     made = [path for path in package.rglob("*.py") if re.search(r"\bConsole\(", path.read_text())]
     assert made == [Path(rendering.__file__)]
     assert not rendering.console._markup and not rendering.console._emoji
+
+
+def test_a_table_that_is_too_wide_is_parted_by_what_its_first_columns_repeat(capsys, monkeypatch):
+    monkeypatch.setattr(rendering.console, "width", 80)
+    types, runs = ["pick_and_place_with_movable_recep", "look_at_obj_in_light"], ["one", "two"]
+    cells = [["environment", "task type", "plans", *(f"{run}-{'x' * 20}" for run in runs)]]
+    cells += [["alfworld seen", kind, arm, "0.5", "0.5"] for kind in types for arm in ("mpo", "no")]
+    rendering.print_cells("By task type", cells)
+    shown = capsys.readouterr().out
+    for kind in types:
+        assert shown.count(kind) == 1
+        assert f"By task type: alfworld seen: {kind}" in shown
+    monkeypatch.setattr(rendering.console, "width", 200)
+    rendering.print_cells("By task type", cells)
+    assert capsys.readouterr().out.count(types[0]) == 2

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from jobs.cli import main
 from mpo_core.evaluation import Attempt
+from mpo_core.inert import inert
 from mpo_core.report import write_report
 from mpo_core.report.details import details
 from mpo_core.report.page import paired_rows, table_rows
-from mpo_core.report.web import _marked, web_page
+from mpo_core.report.web import _coded, _marked, web_page
 from mpo_core.types import EpisodeFigures
 from tests.reported import RESULTS, summary
 from tests.viewed_run import GOOD, POOR, TASKS, episode, pair, score
@@ -117,3 +118,13 @@ def test_marked_texts_are_the_texts_and_the_same_words_are_not_marked(before, af
     assert (re.sub("<[^>]+>", "", left), re.sub("<[^>]+>", "", right)) == (before, after)
     if before == after:
         assert "<" not in left + right
+
+
+def test_the_runs_of_a_joint_report_are_parted_by_commas():
+    html = web_page(summary(runs={"runs/a": 1, "runs/b": 2}))
+    assert "of 2 runs: runs/a (seed 1), runs/b (seed 2)." in html
+
+
+def test_words_in_backticks_are_code_and_still_inert():
+    assert _coded("`seen` are <b>\x1b") == "<code>seen</code> are &lt;b&gt;" + inert("\x1b")
+    assert _coded("`<i>`") == "<code>&lt;i&gt;</code>"

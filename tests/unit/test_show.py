@@ -4,7 +4,7 @@ import pytest
 
 from jobs.cli import main
 from jobs.rendering import console
-from mpo_core.types import Task
+from mpo_core.types import Plan, Task
 from tests.viewed_run import GOOD, TASKS, episode, plan, viewed_run
 
 LONG = Task(
@@ -52,3 +52,11 @@ def test_where_an_episode_reaches_a_step_is_called_a_guess(shown):
     assert "(turns reach its steps by a guess, from the words of both)" in lines
     assert "1, perhaps step 1, score 0.00" in lines and "2, perhaps step 2, score 1.00" in lines
     assert not any("guess" in line for line in shown(episode(7).key))
+
+
+def test_a_plan_names_its_planner_once_where_that_is_its_origin(tmp_path, shown):
+    path = tmp_path / "run" / "plans" / "v1-train.jsonl"
+    called = Plan.of(TASKS[0].id, "Step 1: Ask.", "v1")
+    path.write_text(called.model_dump_json() + "\n")
+    assert shown(called.id)[2] == "of v1"
+    assert shown(plan(TASKS[0]).id)[2] == "of mpo, made-up"

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mpo_core.tracking.about import command
@@ -33,6 +33,7 @@ NO_ENDS = st.characters(exclude_categories=["Z", "C"])
 @pytest.mark.parametrize("place", PLACES)
 @given(middle=st.text(NO_ENDS, max_size=8))
 def test_no_secret_of_an_address_is_shown(place, middle):
+    assume("=" not in middle or not place.endswith("?{}"))  # Of a query, names are shown.
     shown = hidden(place.format(f"SECRET{middle}SECRET"))
     assert "SECRET" not in shown and "***" in shown
     assert hidden(shown) == shown

@@ -42,6 +42,7 @@ def test_the_runs_stand_side_by_side_with_the_reports_figures(tmp_path):
         html = page(client, "/")
     assert "one" in html and "two" in html and html.count("0.875") == 2
     assert "[0.775, 0.975]" in html
+    assert html.index(">mpo<") < html.index(">sft<")
 
 
 def test_every_link_of_every_page_leads_somewhere(browse):
@@ -76,8 +77,38 @@ def test_a_search_that_ran_out_of_time_goes_on_by_a_link(browse, monkeypatch):
     assert browse.get("/episodes?run=run&text=x&searched=-1").status_code == 404
 
 
+def test_callers_tasks_are_told_apart_by_their_texts(tmp_path):
+    tasks = [task.model_copy(update={"type": task.env}) for task in TASKS]
+    with TestClient(
+        viewer([viewed_run(tmp_path / "run", tasks=tasks)]), "http://127.0.0.1"
+    ) as client:
+        wait(client)
+        for address in ("/episodes", "/pairs"):
+            assert TASKS[1].description in page(client, address, run="run")
+
+
+def test_a_runs_report_is_a_link_away_and_runs_no_script(tmp_path):
+    run = viewed_run(tmp_path / "run")
+    with TestClient(viewer([run]), "http://127.0.0.1") as client:
+        assert 'href="/report' not in page(client, "/episodes", run="run")
+        assert client.get("/report?run=run").status_code == 404
+        (run / "report" / "index.html").write_text("<style></style><p>It won.</p>")
+        assert 'href="/report?run=run"' in page(client, "/episodes", run="run")
+        answer = client.get("/report?run=run")
+    assert "It won." in answer.text
+    [policy] = answer.headers.get_list("content-security-policy")
+    assert "default-src 'none'" in policy and "script-src" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_pairs_name_their_tasks(browse):
+    html = page(browse, "/pairs", run="run")
+    assert all(task.id in html for task in TASKS)
+
+
 def test_two_episodes_of_one_task_stand_side_by_side(browse):
     html = page(browse, "/compare", run="run", a=f"{0:020x}", b=f"{4:020x}")
+    assert html.count("run, mpo, 0000") == html.count("run, sft, 0000") == 2
     assert html.count("polyline") == 2 and "Wait." in html and "of two tasks" not in html
     assert "of two tasks" in page(browse, "/compare", run="run", a=f"{0:020x}", b=f"{1:020x}")
 

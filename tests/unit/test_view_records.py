@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from jobs.view.index import RunIndex
 from jobs.view.records import Gone, Records
 from mpo_core.ledger import Ledger
+from mpo_core.proxy.episodes import episode_key_of
 from mpo_core.run_folder import RunFolder
 from mpo_core.types import Episode, EpisodeFigures
 from tests.thoroughness import examples
@@ -81,6 +84,25 @@ def test_a_search_of_the_texts_that_goes_on_finds_everything_once(
         found += [row["key"] for row in here.rows]
         searched, more = here.searched.until, here.more
     assert searched == 20 and sorted(found) == [f"{n:020x}" for n in range(10)]
+
+
+def test_the_newest_are_those_of_the_ledger_that_was_last_written(tmp_path, opened):
+    run = viewed_run(tmp_path / "run")
+    append(run, [episode(8), episode(9)], stage="scoring")
+    for stage, at in (("scoring", 100), ("evaluation", 200)):
+        os.utime(run / "episodes" / f"{stage}.jsonl", (at, at))
+    found = keys(read(opened(run)), sort="newest")
+    assert found == [f"{n:020x}" for n in (*range(7, -1, -1), 9, 8)]
+
+
+def test_a_callers_name_of_a_conversation_finds_its_episode(tmp_path, opened):
+    run = viewed_run(tmp_path / "run")
+    called = episode(9).model_copy(update={"key": episode_key_of("ticket 17")})
+    append(run, [called], stage="feedback")
+    records = read(opened(run))
+    assert records.named("ticket 17") == [("episode", called.key)]
+    assert keys(records, text="ticket 17") == [called.key]
+    assert records.named("ticket 18") == []
 
 
 def test_a_number_that_is_none_is_told(tmp_path, opened):
