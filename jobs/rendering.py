@@ -73,14 +73,21 @@ def print_work(run: "Run") -> None:
 
 def _print_feedback_work(run: "Run") -> None:
     """What a run on callers' feedback goes by."""
-    config, counts = run.config, {"conversations": 0, "final": 0}
-    if (config.proxy.folder / DATABASE).is_file():
-        with Store(config.proxy.folder, create=False) as store:
-            counts = store.counts()
+    from jobs.feedback.prospect import other_planner, trainings_ahead
+
+    config, there = run.config, (run.config.proxy.folder / DATABASE).is_file()
+    missing = "" if there else " (no proxy has kept anything there)"
     console.print(f"run        {run.dir}")
-    console.print(f"feedback   {config.proxy.folder}", soft_wrap=True)
+    console.print(f"feedback   {config.proxy.folder}{missing}", soft_wrap=True, markup=False)
+    if there:
+        with Store(config.proxy.folder, create=False) as store:
+            counts, ahead = store.counts(), trainings_ahead(run, store)
+    else:
+        counts, ahead = {"conversations": 0, "final": 0}, "none"
     console.print(f"           {counts['conversations']} conversations, {counts['final']} rewarded")
-    console.print(f"trainings  {', '.join(config.trainings)}")
+    console.print(f"trainings  {ahead}", soft_wrap=True, markup=False)
+    if warning := other_planner(run):
+        console.print(f"warning    {warning}", soft_wrap=True, markup=False)
 
 
 def _scoring_work(config: Config, plans: int) -> str:
