@@ -52,3 +52,13 @@ def test_where_an_episode_reaches_a_step_is_called_a_guess(shown):
     assert "(turns reach its steps by a guess, from the words of both)" in lines
     assert "1, perhaps step 1, score 0.00" in lines and "2, perhaps step 2, score 1.00" in lines
     assert not any("guess" in line for line in shown(episode(7).key))
+
+
+def test_of_what_begins_alike_it_is_said_how_many_there_are(tmp_path, capsys):
+    alike = [LONG.model_copy(update={"id": f"alike/{number}"}) for number in range(6)]
+    run = viewed_run(tmp_path / "run", tasks=[*TASKS, *alike])
+    (run / "config.yaml").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["show", "alike/", str(run)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "task alike/3 and 2 more; give more of it" in said
