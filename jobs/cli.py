@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -22,6 +23,8 @@ from mpo_core.likeness import meant
 from mpo_core.paths import homes_filled_in
 
 WARNINGS = (signal.SIGUSR1, signal.SIGTERM)
+LIKE = 0.75
+"""How alike an option must be to be offered: `--help` is not for `--html`."""
 OTHER_CHOICE = re.compile(r"'(.*)' is not one of (.*)\.", re.DOTALL)
 """What Typer says of a word that is none of a few."""
 
@@ -37,6 +40,12 @@ class Commands(TyperGroup):
             if found := OTHER_CHOICE.fullmatch(error.message):
                 hint = meant(found[1], re.findall(r"'(.*?)'", found[2]))
                 error.message = error.message.removesuffix(".") + hint
+            raise
+        except Exception as error:
+            # An option that there is not; Typer does not hand out that error's class.
+            if (options := getattr(error, "possibilities", None)) and hasattr(error, "option_name"):
+                like = get_close_matches(error.option_name, options, cutoff=LIKE)
+                error.possibilities = like  # type: ignore[attr-defined]
             raise
 
 

@@ -21,6 +21,7 @@ from mpo_core.formats import (
     read_rows,
     write_rows,
 )
+from mpo_core.proxy.planners import write_prompts_of
 from mpo_core.proxy.records import ENVIRONMENT
 from mpo_core.run_folder import in_round
 from mpo_core.types import Demonstration, Plan, PreferencePair
@@ -29,7 +30,8 @@ R = TypeVar("R", Demonstration, PreferencePair, Plan)
 
 
 def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
-    """Write a trained planner as a Hugging Face folder, an adapter merged into its base.
+    """Write a trained planner as a Hugging Face folder, an adapter merged into its base; beside the
+    weights, by whose prompt it is to be asked.
 
     Args:
         version: `sft`, `rft`, `pg` or `mpo`, which is the planner that the rounds ended with.
@@ -50,6 +52,8 @@ def export_planner(run: Run, version: str, out: Path, *, adapter: bool) -> Path:
     whole = folder if adapter else merged(run.backend.source(run.config.planner.model), folder)
     with whole_folder(out) as partial:
         shutil.copytree(whole, partial, dirs_exist_ok=True)
+        if run.config.asked_by:
+            write_prompts_of(partial, run.config.asked_by)
     return out
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from jobs.run import Run
-from jobs.tasks import parted
+from jobs.tasks import parted, set_apart
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
 from mpo_core.ledger import read_records
@@ -60,6 +60,13 @@ def yields(
     return {
         rule: {"pairs": of_rule.total(), "tasks": len(of_rule)} for rule, of_rule in found.items()
     }
+
+
+def count_pairs(run: Run, tasks: Sequence[Task], scores: Sequence[PlanScore]) -> int:
+    """How many pairs to train on `collect_pairs` would give; writes nothing."""
+    apart = {task.id for task in set_apart(tasks, run.config.validation)}
+    chosen = chosen_pairs(run.config.pairs.rule, tasks, scores, **_limits(run))
+    return sum(task.id not in apart for task, *_ in chosen)
 
 
 def _limits(run: Run) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Which planner a proxy is given: `mpo proxy PLANNER`, as its folder's first version."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,9 +12,12 @@ from jobs.run import Run
 from mpo_core.config import Config, EndpointModelConfig, ProxyConfig, load_config, validated
 from mpo_core.connection import Address, address_of, cause_of
 from mpo_core.errors import InputError
+from mpo_core.likeness import meant
 from mpo_core.overrides import apply_override
-from mpo_core.proxy.planners import Planners, Source, read_planners
+from mpo_core.proxy.planners import Planners, Source, read_planners, read_prompts_of
 from mpo_core.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 FIRST = "v1"
 LIST_S = 30
@@ -61,7 +65,7 @@ def source_of(planner: str, model: str | None, config: ProxyConfig) -> Source:
     """Where a planner's plans come from. Raises InputError."""
     if "://" in planner:
         address = _address(planner, config)
-        return Source(endpoint=planner, model=model or _only_model(address))
+        return Source(endpoint=planner, model=_model_there(address, model))
     if model is not None:
         raise InputError(f"--model: only with a planner's URL, and {planner} is none")
     path = Path(planner)
@@ -70,7 +74,8 @@ def source_of(planner: str, model: str | None, config: ProxyConfig) -> Source:
     if RunFolder(path).config.is_file():
         return _of_run(path)
     if path.is_dir():
-        return Source(folder=path.absolute())
+        env = read_prompts_of(path)
+        return Source(folder=path.absolute(), **({"env": env} if env else {}))
     raise InputError(
         f"{planner}: no planner: expected a URL (http://HOST:8000/v1), a file of plans, a model "
         "folder, a run's folder or the folder of a proxy"
@@ -82,9 +87,7 @@ def _of_run(path: Path) -> Source:
     config = load_config(RunFolder(path).config)
     where = {"name": path.resolve().name, "runs_dir": path.resolve().parent}
     run = Run(config.model_copy(update=where))
-    env = {"env": next(iter(config.envs))} if len(config.envs) == 1 else {}
-    if config.source == "feedback":
-        env = {"env": config.feedback.prompts}
+    env = {"env": config.asked_by} if config.asked_by else {}
     for version in (final_version(run), "rft", "sft"):
         if run.trainee(version).summary():
             return Source(folder=run.trainee(version).folder.absolute(), **env)
@@ -106,26 +109,50 @@ def _address(url: str, config: ProxyConfig) -> Address:
     return address_of("planner", validated(EndpointModelConfig, served, "PLANNER"))
 
 
-def _only_model(address: Address) -> str:
-    """The model of a server that has one. Raises InputError where it has none or several."""
+def _model_there(address: Address, named: str | None) -> str:
+    """The model of that name, or the only one of a server. A server that does not tell its models
+    is believed to have the named one.
+
+    Raises:
+        InputError: there is no such model, or none or several are there and none is named.
+    """
+    try:
+        names = _models_of(address)
+    except Untold as untold:
+        if named is None:
+            raise InputError(f"{untold}; name the planner by --model") from untold
+        log.warning("%s; nor is whether it has %s", untold, named)
+        return named
+    listed = ", ".join(names[:8]) or "none"
+    if named is None and len(names) != 1:
+        raise InputError(f"{address.url}: name the planner by --model; there are: {listed}")
+    # Not every server lists all that it answers for, so an empty list says nothing.
+    if named is not None and names and named not in names:
+        raise InputError(
+            f"--model {named}: {address.url} has no such model{meant(named, names)}; "
+            f"there are: {listed}"
+        )
+    return named or names[0]
+
+
+def _models_of(address: Address) -> list[str]:
+    """The models that a server lists. Raises Untold."""
     headers = {"authorization": f"Bearer {address.key}"} if address.key else {}
     try:
         answer = httpx.get(f"{address.url}/models", headers=headers, timeout=LIST_S)
         answer.raise_for_status()
-        names = [str(row["id"]) for row in answer.json()["data"]]
+        return [str(row["id"]) for row in answer.json()["data"]]
     except httpx.HTTPStatusError as error:
         raise _untold(address, f"HTTP {error.response.status_code}") from error
     except httpx.HTTPError as error:
         raise _untold(address, cause_of(error, address.url, LIST_S)[0]) from error
     except (ValueError, LookupError, TypeError) as error:
         raise _untold(address, "its answer is no list of models") from error
-    if len(names) != 1:
-        listed = ", ".join(names[:8]) or "none"
-        raise InputError(f"{address.url}: name the planner by --model; there are: {listed}")
-    return names[0]
 
 
-def _untold(address: Address, reason: str) -> InputError:
-    return InputError(
-        f"{address.url}: its models are not told ({reason}); name the planner by --model"
-    )
+class Untold(Exception):
+    """A server does not tell its models."""
+
+
+def _untold(address: Address, reason: str) -> Untold:
+    return Untold(f"{address.url}: its models are not told ({reason})")

@@ -15,6 +15,7 @@ from mpo_core.config import Config
 from mpo_core.hub import hub_check
 from mpo_core.inert import inert, shortened
 from mpo_core.proxy.looking import counts_of
+from mpo_core.proxy.store import DATABASE, Store
 
 if TYPE_CHECKING:
     from jobs.run import Run
@@ -75,12 +76,21 @@ def print_work(run: "Run") -> None:
 
 def _print_feedback_work(run: "Run") -> None:
     """What a run on callers' feedback goes by."""
+    from jobs.feedback.prospect import other_planner, trainings_ahead
+
     config = run.config
     conversations, rewarded = counts_of(config.proxy.folder)
+    there, ahead = (config.proxy.folder / DATABASE).is_file(), "none"
+    if rewarded:
+        with Store(config.proxy.folder, create=False) as store:
+            ahead = trainings_ahead(run, store)
+    missing = "" if there else " (no proxy has kept anything there)"
     console.print(f"run        {run.dir}")
-    console.print(f"feedback   {config.proxy.folder}", soft_wrap=True)
+    console.print(f"feedback   {config.proxy.folder}{missing}", soft_wrap=True)
     console.print(f"           {conversations} conversations, {rewarded} rewarded")
-    console.print(f"trainings  {', '.join(config.trainings)}")
+    console.print(f"trainings  {ahead}", soft_wrap=True)
+    if warning := other_planner(run):
+        console.print(f"warning    {warning}", soft_wrap=True)
 
 
 def _scoring_work(config: Config, plans: int) -> str:

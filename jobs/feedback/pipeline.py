@@ -12,6 +12,7 @@ from jobs.feedback.learning import (
     save_rounds,
     train_round,
 )
+from jobs.feedback.prospect import other_planner
 from jobs.feedback.pull import Pulled, pull
 from jobs.feedback.report import report
 from jobs.feedback.versions import check_prompts, judge, publish
@@ -28,6 +29,8 @@ def learn(run: Run) -> dict[str, Any]:
     """
     run.tracker  # noqa: B018  A store that refuses is found out before the work.
     check_prompts(run)
+    if warning := other_planner(run):
+        print(f"{run.config.name}: {warning}", file=sys.stderr)
     pulled, rounds, said = pull(run), load_rounds(run), list[str]()
     if rounds and rounds[-1].state == "canary":
         rounds, sentence = judge(run, rounds, pulled)

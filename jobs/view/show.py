@@ -40,7 +40,10 @@ def show(what: str, folders: Sequence[Path], console: Console) -> None:
             found = records.named(what)
             if len(found) > 1:
                 names = ", ".join(f"{kind} {name}" for kind, name in found[:4])
-                raise InputError(f"{what}: several of {folder.name} begin so: {names}; give more")
+                more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+                raise InputError(
+                    f"{what}: several of {folder.name} begin so: {names}{more}; give more of it"
+                )
             for kind, name in found:
                 parts = {"episode": _episode, "plan": _plan, "task": _task}[kind](records, name)
                 console.print(Group(_text(f"{folder.name}: {kind} {name}\n"), *parts))

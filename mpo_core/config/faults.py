@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from mpo_core.likeness import meant
 from mpo_core.overrides import like
 
 ALL_SAID = "all_said"
@@ -35,6 +36,9 @@ def in_words(error: ErrorDetails, section: str = "") -> str:
     if error["type"] == "missing":
         return f"{key}: missing"
     message = plainly(error["msg"])
+    if error["type"] == "literal_error":
+        known = re.findall(r"'(.*?)'", error["ctx"]["expected"])
+        message += meant(str(error["input"]), known)
     if error["type"] in EXPECTED:
         given = error["input"]
         found = "nothing" if given is None else " ".join(str(given).split())[:40]

@@ -334,6 +334,14 @@ class Config(Section):
         return {name: section for name, section in sections.items() if section}
 
     @property
+    def asked_by(self) -> str | None:
+        """Whose prompt the planner is asked by: an environment's, or `feedback`'s; None where it is
+        asked by those of several environments."""
+        if self.source == "feedback":
+            return self.feedback.prompts
+        return next(iter(self.envs)) if len(self.envs) == 1 else None
+
+    @property
     def run_dir(self) -> Path:
         """The run's folder (`mpo_core.run_folder`)."""
         return self.runs_dir / self.name

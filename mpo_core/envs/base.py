@@ -212,6 +212,10 @@ def installed() -> list[str]:
     return sorted(_registered())
 
 
+IN_THE_CHECKOUT = {"cooking": "examples/cooking"}
+"""Environment -> the folder of its package, for those that are not installed with the suite."""
+
+
 def suite_class(name: str) -> type[Suite]:
     """The suite registered under `name`.
 
@@ -223,7 +227,10 @@ def suite_class(name: str) -> type[Suite]:
     if name not in points:
         known = ", ".join(sorted(points)) or "none (is the package installed?)"
         hint = meant(name, points)
-        raise InputError(f"envs.{name}: no such environment{hint}; installed: {known}")
+        own = IN_THE_CHECKOUT.get(name)
+        package = f"`pip install --no-deps {own}`" if own else "`pip install` its package"
+        remedy = "" if hint else f"; {package} to have it"
+        raise InputError(f"envs.{name}: no such environment{hint}; installed: {known}{remedy}")
     places = sorted({point.value for point in points[name]})
     if len(places) > 1:
         raise InputError(

@@ -59,8 +59,8 @@ def feedback(
         timeout_s: for each of five attempts.
 
     Returns:
-        `stored`; `repeated`, where it says what was said before; `late`, where the final reward was
-        another; `unknown`, where there is no such conversation.
+        `stored`; `repeated`, where it says no more than was said before; `late`, where the final
+        reward was another; `unknown`, where there is no such conversation.
 
     Raises:
         InputError: a value that cannot be, or the proxy refuses it.

@@ -119,7 +119,9 @@ class Draws:
                 writer = self._versions.writer(version)
                 text = await writer.write(task, sample, sampled=sampled)
         except TimeoutError as error:
-            raise self._failed(version, "planner timeout", error) from error
+            limit = self._config.planner_timeout_s
+            slow = TimeoutError(f"no plan within {limit:g} s (proxy.planner_timeout_s)")
+            raise self._failed(version, "planner timeout", slow) from error
         except NoPlan as error:
             why = f"no plan: {error.fault}"
             if error.fault == NOT_IN_FILE:

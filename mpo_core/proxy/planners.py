@@ -4,6 +4,7 @@ It is written whole, and read again when it has changed, so that a new version i
 a restart. Conversations under way keep their plan, which is in the store.
 """
 
+import json
 from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
@@ -16,6 +17,8 @@ from mpo_core.textfile import read_text
 from mpo_core.types import Record
 
 FILE = "planners.json"
+PROMPTS = "mpo_planner.json"
+"""Beside a planner's weights: by whose prompt it was trained to be asked, `{"env": NAME}`."""
 
 
 class Source(Record):
@@ -95,3 +98,26 @@ def read_planners(folder: Path) -> Planners | None:
 def write_planners(folder: Path, planners: Planners) -> None:
     """Say which planners there are. Raises InputError where the file cannot be written."""
     write_text(folder / FILE, planners.model_dump_json(indent=1, exclude_none=True) + "\n")
+
+
+def read_prompts_of(weights: Path) -> str | None:
+    """The environment by whose prompt a planner is to be asked; None where its folder names none.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = weights / PROMPTS
+    if not path.is_file():
+        return None
+    try:
+        env = json.loads(read_text(path))["env"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: names no environment (env); mend it, or delete it") from error
+    if not isinstance(env, str):
+        raise InputError(f"{path}: env: expected an environment's name; mend it, or delete it")
+    return env
+
+
+def write_prompts_of(weights: Path, env: str) -> None:
+    """Say beside a planner's weights by whose prompt it is to be asked."""
+    write_text(weights / PROMPTS, json.dumps({"env": env}) + "\n")

@@ -25,7 +25,7 @@ from uvicorn.supervisors import Multiprocess
 
 from mpo_core import aio
 from mpo_core.config import EndpointModelConfig, ProxyConfig, is_loopback, validated
-from mpo_core.connection import address_of
+from mpo_core.connection import address_of, cause_of
 from mpo_core.errors import InputError
 from mpo_core.proxy.metrics import SHARED
 from mpo_core.proxy.planners import Planners, read_planners, write_planners
@@ -40,6 +40,7 @@ GRACE_S = 30
 """For the answers under way when the server is to stop."""
 KEEP_S = 75
 READY_S = 0.1
+REACH_S = 5.0
 
 
 def serve(
@@ -78,7 +79,7 @@ def serve(
     os.environ[SETTINGS] = json.dumps(told)
     threading.Thread(
         target=_say_when_ready,
-        args=(f"http://{shown}:{port}", config, without_login(url), say),
+        args=(f"http://{shown}:{port}", config, url, say),
         daemon=True,
     ).start()
     with listener, TemporaryDirectory(prefix="mpo-proxy-") as shared:
@@ -176,6 +177,17 @@ def check_planners(planners: Planners, config: ProxyConfig, prompts_dir: Path | 
         aio.run(writer.close())
 
 
+def upstream_fault(url: str) -> str:
+    """Why a server cannot be reached, in words; empty for one that answers, whatever it says."""
+    try:
+        httpx.get(f"{url}/models", timeout=REACH_S)
+    except httpx.TimeoutException:
+        return f"nothing within {REACH_S:g} s"
+    except httpx.HTTPError as error:
+        return cause_of(error, without_login(url), REACH_S)[0]
+    return ""
+
+
 def _listening(config: ProxyConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
@@ -196,16 +208,18 @@ def _refuse_itself(url: str, port: int) -> None:
 
 
 def _say_when_ready(address: str, config: ProxyConfig, upstream: str, say: Callable) -> None:
-    """Ask the workers until one answers."""
+    """Ask the workers until one answers; warn of an upstream that does not."""
     while True:
         with suppress(httpx.HTTPError):
             if httpx.get(f"{address}/health", timeout=5, trust_env=False).is_success:
                 break
         time.sleep(READY_S)
     planners = read_planners(config.folder)
-    say(f"ready at {address}/v1, for {upstream}")
+    say(f"ready at {address}/v1, for {without_login(upstream)}")
     if planners is not None:
         say(f"  planner {planners.current}, kept in {config.folder}")
         if planners.canary:
             say(f"  canary {planners.canary.version}: {planners.canary.share:.0%} of conversations")
+    if fault := upstream_fault(upstream):
+        say(f"  warning: the upstream does not answer ({fault}); requests fail until it does")
     say("Ctrl-C stops")

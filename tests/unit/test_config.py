@@ -114,6 +114,7 @@ def test_overrides_reach_every_depth():
         ("training.bet=0.1", "training.bet: unknown key"),
         ("envs.scienceworld.taks=1", "envs.*taks: unknown key"),
         ("envs.nethack={}", "envs.nethack: no such environment; installed: "),
+        ("envs.nethack={}", "; `pip install` its package to have it"),
         ("envs.scienceworld.tasks.train=-1", "envs.scienceworld.tasks.train: .*0"),
         ("envs.scienceworld=5", "envs.scienceworld: expected settings below it"),
         ("seed=many", "seed: .*integer"),

@@ -1,11 +1,12 @@
 """What a run's data are called outside, and that their text is the one that was trained."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from jobs.configs import named_config
-from jobs.export import export_data
+from jobs.export import export_data, export_planner
 from jobs.run import Run
 from mpo_core.demonstrations import of_plan
 from mpo_core.envs.base import suite_class
@@ -14,6 +15,7 @@ from mpo_core.files import write_records
 from mpo_core.formats import training_rows
 from mpo_core.pairs import make_pairs
 from mpo_core.prompts import load_prompts
+from mpo_core.proxy.planners import PROMPTS, read_prompts_of
 from mpo_core.types import Plan, PlanScore
 
 TEMPLATE = "Plan for\n{task}\nin this form:\n<workflow>\nStep 1: ...\n</workflow>\n"
@@ -159,3 +161,22 @@ def test_a_run_without_data_and_a_folder_that_holds_something_are_named(run, tmp
     run.dir = tmp_path / "none"
     with pytest.raises(InputError, match="nothing to export yet"):
         export_data(run, tmp_path / "out", reference_names=True)
+
+
+@pytest.mark.parametrize(("adapter", "several"), [(True, False), (False, False), (False, True)])
+def test_an_exported_planner_says_by_whose_prompt_it_is_asked(
+    tmp_path, monkeypatch, adapter, several
+):
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    (trained / "adapter_config.json").write_text("{}")
+    monkeypatch.setattr("mpo_core.training.export.merged", lambda base, folder: folder)
+    more = ["envs.scienceworld={}"] if several else []
+    run = SimpleNamespace(
+        config=named_config("alfworld-llama3.1-8b", more),
+        trainee=lambda version: SimpleNamespace(folder=trained, summary=lambda: {"steps": 1}),
+        backend=SimpleNamespace(source=lambda name: "base"),
+    )
+    out = export_planner(run, "sft", tmp_path / "out", adapter=adapter)
+    assert read_prompts_of(out) == (None if several else "alfworld")
+    assert (out / "adapter_config.json").is_file() and not (trained / PROMPTS).exists()

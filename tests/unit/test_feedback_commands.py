@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from jobs.feedback.prospect import other_planner
 from jobs.run import Run
 from jobs.view.app import viewer
 from mpo_core.config import Config, parse_config
@@ -55,6 +56,12 @@ def test_the_stages_alone_do_what_the_whole_does(tmp_path):
     asked = config(tmp_path)
     path, files = settings_of(tmp_path, asked), Run(asked).files
     assert "20 plans scored by 20 episodes" in mpo("rollout", path)
+    ahead = mpo("run", path, "--dry-run")
+    assert "trainings training: 10 pairs of plans of the" in ahead, ahead
+    more = mpo("run", path, "--dry-run", "feedback.least_pairs=11")
+    assert "trainings none: 10 pairs of plans of the 11 that" in more
+    nowhere = mpo("run", path, "--dry-run", f"proxy.folder={tmp_path / 'nowhere'}")
+    assert "no proxy has kept anything there" in nowhere and "trainings none" in nowhere
     assert "10 pairs in" in mpo("pairs", path)
     assert "weights in" in mpo("train", "dpo", path)
     assert versions(tmp_path).current == "v1"
@@ -212,3 +219,14 @@ def test_rewards_of_nothing_that_the_proxy_knows_are_an_error(tmp_path):
     assert "2 unknown" in done.stdout
     rewards.write_text('{"conversation": "x", "reward": 1}\n{"conversation": "c0", "reward": 1}\n')
     assert "1 unknown" in mpo("feedback", str(rewards), "--folder", str(tmp_path / "proxy"))
+
+
+@pytest.mark.parametrize(
+    ("source", "warned"),
+    [("builtin:smollm2-135m-instruct", True), ("builtin:m-2", False), ("org/planner", False)],
+)
+def test_a_planner_that_is_not_the_one_to_be_trained_is_warned_of(tmp_path, source, warned):
+    begin(tmp_path)
+    found = other_planner(Run(config(tmp_path, models={"planner": {"source": source}}), make=False))
+    assert bool(found) == warned
+    assert not warned or "the proxy's planner v1 is m at http://h:1/v1" in found

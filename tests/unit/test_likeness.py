@@ -48,6 +48,9 @@ def test_a_name_with_one_letter_amiss_is_recognised(name, place, others):
         (["run", "dmo"], "nor a preset (did you mean demo?)"),
         (["run", "demo", "pairs.rul=x"], "pairs.rul: unknown key (did you mean rule?)"),
         (["run", "demo", "evaluation.arms=[nnoe]"], "arm 'nnoe' (did you mean none?); known: none"),
+        (["run", "demo", "pairs.rule=nestd"], "'significant' (did you mean nested?)"),
+        (["run", "demo", "evaluation.splits=[unsen]"], "'unseen' (did you mean unseen?)"),
+        (["compare", "--experimnt", "a"], "No such option: --experimnt (Possible options: --exp"),
         (["sweep", "demo", "--over", "seed=1", "--on", "slrm"], "(did you mean slurm?)"),
         (["view", "--port", "70000"], "--port"),
     ],
@@ -55,6 +58,11 @@ def test_a_name_with_one_letter_amiss_is_recognised(name, place, others):
 def test_a_slip_is_told_in_plain_words(capsys, arguments, says):
     line = said(capsys, *arguments)
     assert says in line and "Value error" not in line
+
+
+def test_help_is_not_offered_for_an_option_that_is_no_slip_for_it(capsys):
+    assert "Possible" not in said(capsys, "compare", "--html")
+    assert "--help" in said(capsys, "compare", "--hepl")
 
 
 @pytest.mark.parametrize("command", ["status", "view", "compare", "report"])

@@ -9,7 +9,7 @@ from jobs.proxy import planners_of, source_of
 from jobs.serve import served_planners
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
-from mpo_core.proxy.planners import Planners, Source, write_planners
+from mpo_core.proxy.planners import PROMPTS, Planners, Source, write_planners, write_prompts_of
 from tests.commandline import mpo_here
 from tests.planning_proxy import TASK, file_of_plans, recording_upstream
 
@@ -54,19 +54,30 @@ def test_a_folder_goes_on_with_its_own_planners_only(tmp_path):
         planners_of(str(other.plans), None, config)
 
 
-def test_the_only_model_of_a_server_is_the_planner(monkeypatch):
-    def listed(*names):
-        rows = {"object": "list", "data": [{"id": name} for name in names]}
-        return recording_upstream(body=json.dumps(rows).encode())
+def listed(*names):
+    rows = {"object": "list", "data": [{"id": name} for name in names]}
+    return recording_upstream(body=json.dumps(rows).encode())
 
+
+def test_the_only_model_of_a_server_is_the_planner(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     with listed("writer") as server:
         source = source_of(server.url, None, ProxyConfig())
         assert (source.endpoint, source.model) == (server.url, "writer")
         assert server.last.header("authorization") == "Bearer k"
-        assert source_of(server.url, "other", ProxyConfig()).model == "other"
+        assert source_of(server.url, "writer", ProxyConfig()).model == "writer"
+        with pytest.raises(InputError, match=r"--model writr: .* \(did you mean writer\?\)"):
+            source_of(server.url, "writr", ProxyConfig())
     with listed("a", "b") as server, pytest.raises(InputError, match="there are: a, b"):
         source_of(server.url, None, ProxyConfig())
+
+
+def test_a_server_that_does_not_tell_its_models_is_believed_to_have_the_named_one(caplog):
+    url = "http://127.0.0.1:9/v1"
+    assert source_of(url, "writer", ProxyConfig()).model == "writer"
+    assert "not told" in caplog.text and "writer" in caplog.text
+    with listed() as server:
+        assert source_of(server.url, "writer", ProxyConfig()).model == "writer"
 
 
 def test_the_help_has_examples():
@@ -87,3 +98,21 @@ def test_planners_that_a_config_serves_answer_at_this_starts_address(tmp_path):
     assert again.versions["base"].endpoint == "http://127.0.0.1:2/v1"
     trained = served_planners(config, "http://127.0.0.1:2/v1", "mpo", f"{name}:mpo")
     assert trained.current == "mpo" and trained.versions["mpo"].model == f"{name}:mpo"
+
+
+def test_a_folder_of_weights_says_by_whose_prompt_its_planner_is_asked(tmp_path):
+    assert source_of(str(tmp_path), None, ProxyConfig()).env == "feedback"
+    write_prompts_of(tmp_path, "alfworld")
+    assert source_of(str(tmp_path), None, ProxyConfig()).env == "alfworld"
+    for damaged in ("{", "[]", '{"env": 3}', "{}"):
+        (tmp_path / PROMPTS).write_text(damaged)
+        with pytest.raises(InputError, match=f"{PROMPTS}: "):
+            source_of(str(tmp_path), None, ProxyConfig())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "asked_by"),
+    [([], "alfworld"), (["envs.scienceworld={}"], None)],
+)
+def test_a_planner_is_asked_by_the_prompt_of_the_one_environment(overrides, asked_by):
+    assert named_config("alfworld-llama3.1-8b", overrides).asked_by == asked_by

@@ -12,7 +12,7 @@ from mpo_core.errors import InputError
 from mpo_core.markup import contained
 from mpo_core.proxy.planners import Planners, Source
 from mpo_core.proxy.prompt import planner_prompts
-from mpo_core.proxy.serving import keys_of, serve, upstream_url
+from mpo_core.proxy.serving import keys_of, serve, upstream_fault, upstream_url
 from tests.planning_proxy import (
     PLAN,
     TASK,
@@ -253,6 +253,21 @@ def test_a_proxy_before_itself_is_refused(tmp_path):
             serve(there, planners, "http://127.0.0.1:9/v1", print)
     with pytest.raises(InputError, match="is the proxy itself"):
         serve(there, planners, f"http://localhost:{port}/v1", print)
+
+
+def test_an_upstream_that_does_not_answer_is_told_from_one_that_refuses():
+    with recording_upstream(status=401) as refuses:
+        assert upstream_fault(refuses.url) == ""
+    said = upstream_fault("http://name:secret@127.0.0.1:9/v1")
+    assert "127.0.0.1:9" in said and "secret" not in said
+
+
+def test_a_planner_that_is_too_slow_is_told_with_its_limit(tmp_path, caplog):
+    with recording_upstream(hangs=True) as planner:
+        source = Source(endpoint=planner.url, model="planner")
+        with planning_proxy(tmp_path, planners=source, planner_timeout_s=0.2) as proxy:
+            assert why(proxy.ask(chat(TASK))) == ("none", "planner timeout")
+    assert "no plan within 0.2 s (proxy.planner_timeout_s)" in caplog.text
 
 
 # ------------------------------------------------------------------------------------- feedback

@@ -60,3 +60,13 @@ def test_a_plan_names_its_planner_once_where_that_is_its_origin(tmp_path, shown)
     path.write_text(called.model_dump_json() + "\n")
     assert shown(called.id)[2] == "of v1"
     assert shown(plan(TASKS[0]).id)[2] == "of mpo, made-up"
+
+
+def test_of_what_begins_alike_it_is_said_how_many_there_are(tmp_path, capsys):
+    alike = [LONG.model_copy(update={"id": f"alike/{number}"}) for number in range(6)]
+    run = viewed_run(tmp_path / "run", tasks=[*TASKS, *alike])
+    (run / "config.yaml").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["show", "alike/", str(run)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "task alike/3 and 2 more; give more of it" in said
