@@ -168,7 +168,9 @@ def doctor(
     config, the expert's actions are played in each of its environments."""
     from jobs.doctor import examine
 
-    checks = examine(named_config(config, overrides or []) if config else None)
+    # An endpoint may be asked that the loop does not use.
+    read = named_config(config, overrides or [], unused_models=True) if config else None
+    checks = examine(read)
     if as_json:
         print(json.dumps([asdict(check) for check in checks], indent=1))
     for check in [] if as_json else checks:

@@ -158,7 +158,9 @@ def test_a_config_in_the_cluster_bears_the_mark_that_it_has_here():
     ],
 )
 def test_settings_say_what_they_bear_on(key, told):
-    config = named_config("demo-paper", ["models.llm={endpoint: 'http://a/v1'}"])
+    config = named_config(
+        "demo-paper", ["models.llm={endpoint: 'http://a/v1'}"], unused_models=True
+    )
     found = {one.key: one.bearing for one in settings(config)}
     assert found[key] == told
 

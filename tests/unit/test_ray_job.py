@@ -32,6 +32,7 @@ def test_only_named_variables_travel_and_none_is_shown(tmp_path):
 ENDPOINTS = [
     "models.llm={endpoint: https://api.example/v1, api_key_env: TOGETHER_API_KEY}",
     "models.big={endpoint: https://big.example/v1, api_key_env: BIG_API_KEY}",
+    "agent.model=llm",
     "seeds.teacher=big",
     "launch.ray.env_vars=[MINE]",
 ]

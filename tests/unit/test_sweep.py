@@ -272,3 +272,10 @@ def test_a_points_end_holds_for_other_operational_settings_too(tmp_path):
     done.write_text(identity(sweep.configs[point.name]))
     assert states("cluster.rollout_actors=3", "models.smollm2.concurrency=1") == ["done"]
     assert states("evaluation.arms=[none]") == ["new"]
+
+
+def test_a_model_is_used_where_one_point_uses_it(tmp_path):
+    brought = [f"runs_dir={tmp_path}", "models.big={endpoint: 'http://127.0.0.1/v1'}"]
+    assert len(Sweep("demo-llm", brought, ["agent.model=smollm2,big"], "local").points) == 2
+    with pytest.raises(InputError, match=r"models\.big: used by nothing"):
+        Sweep("demo-llm", brought, ["seed=1,2"], "local")

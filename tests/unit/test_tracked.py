@@ -114,7 +114,7 @@ def test_neither_passwords_nor_headers_are_logged(monkeypatch):
         f"tracking.uri={address}",
         f"models.m={{endpoint: '{address}', extra_headers: {{X-Key: secret}}}}",
     ]
-    params = about.params_of(named_config("demo-llm", given))
+    params = about.params_of(named_config("demo-llm", given, unused_models=True))
     assert params["tracking.uri"] == "http://***@host:5000/v1"
     assert "secret" not in json.dumps(params) + about.command()
 

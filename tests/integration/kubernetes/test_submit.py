@@ -51,7 +51,7 @@ def test_the_server_refuses_a_planted_typo(ready, kubectl):
 
 
 def config(*overrides: str):
-    return named_config("demo-llm", overrides)
+    return named_config("demo-llm", overrides, unused_models=True)
 
 
 def objects_of(*overrides: str) -> list[dict]:

@@ -27,7 +27,6 @@ OVERRIDES = [
     "name=small",
     "cluster.enabled=false",
     "models.agent.scripted=tests.scripted:agent",
-    "models.teacher.scripted=tests.scripted:slow_teacher",
     "planner.model=agent",
     "agent.model=agent",
     "envs.scienceworld.tasks={train: 3, seen: 0, unseen: 1}",
@@ -37,7 +36,11 @@ OVERRIDES = [
     # One at a time, so that there is a middle to be killed in.
     "cluster.episodes_in_flight=1",
 ]
-BY_MODEL = ["seeds.teacher=teacher", "seeds.per_task=2"]
+BY_MODEL = [
+    "models.teacher.scripted=tests.scripted:slow_teacher",
+    "seeds.teacher=teacher",
+    "seeds.per_task=2",
+]
 
 
 def arguments(runs_dir: Path, *overrides: str) -> list[str]:
