@@ -31,7 +31,7 @@ from jobs.configs import models_of, named_config
 from jobs.same_run import begin_with_copy, check_beginning, refuse_other_settings
 from jobs.sweep_job import SUITE, PointJob
 from mpo_core import strict_yaml
-from mpo_core.config import SlurmConfig, identity, save_config, warn_of_unused
+from mpo_core.config import SlurmConfig, identity, require_used, save_config
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.locks import lock_file
@@ -134,7 +134,7 @@ class Sweep:
         }
         # A model that some points use is one that the others bring too.
         models = {name for point in self.configs.values() for name in point.models}
-        warn_of_unused(models - models_of(config), [*self.configs.values()])
+        require_used(models - models_of(config), [*self.configs.values()])
         for point in self.configs.values():
             refuse_other_settings(point)
         self.dir = self.base.runs_dir / "sweeps" / self.base.name

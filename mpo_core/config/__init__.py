@@ -41,9 +41,9 @@ from mpo_core.config.reading import (
     load_config,
     models_of_file,
     parse_config,
+    require_used,
     save_config,
     validated,
-    warn_of_unused,
 )
 from mpo_core.config.sections import (
     ROUND_ARM,
@@ -114,9 +114,9 @@ __all__ = [
     "models_of_file",
     "operational",
     "parse_config",
+    "require_used",
     "save_config",
     "selects",
     "settings",
     "validated",
-    "warn_of_unused",
 ]

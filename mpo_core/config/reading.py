@@ -5,7 +5,6 @@ it, by paths relative to its own folder. Sections are merged key by key, and the
 over all; a list or a value is replaced whole.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -22,8 +21,6 @@ from mpo_core.files import write_text
 from mpo_core.likeness import meant
 from mpo_core.overrides import apply_override
 from mpo_core.paths import at_home
-
-log = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=BaseModel)
 EXTENDS = "extends"
@@ -51,7 +48,7 @@ def load_config(
         apply_override(tree, override, Config)
     config = parse_config(tree, where=COMMAND_LINE if _is_whole(own) else str(path))
     if not unused_models:
-        warn_of_unused(config.models.keys() - _models_of(own), [config])
+        require_used(config.models.keys() - _models_of(own), [config])
     return config
 
 
@@ -60,18 +57,15 @@ def models_of_file(path: Path) -> set[str]:
     return _models_of(_read(path))
 
 
-def warn_of_unused(brought: Iterable[str], configs: Sequence[Config]) -> None:
-    """Says of a model that the command line brings and none of the configs gives a role: mostly a
-    misspelt name, whose settings are without effect."""
+def require_used(brought: Iterable[str], configs: Sequence[Config]) -> None:
+    """Raises InputError for a model that the command line brings and none of the configs gives a
+    role: mostly a misspelt name, whose settings would be without effect."""
     used = {name for config in configs for name in config.models_by_role.values()}
     for name in sorted(set(brought) - used):
-        log.warning(
-            "%s: models.%s: used by nothing%s; the roles are planner.model, agent.model and "
-            "seeds.teacher, and they name %s",
-            COMMAND_LINE,
-            name,
-            meant(name, sorted(used)),
-            ", ".join(sorted(used)),
+        raise InputError(
+            f"{COMMAND_LINE}: models.{name}: used by nothing{meant(name, sorted(used))}; the "
+            f"roles are planner.model, agent.model and seeds.teacher, and they name "
+            f"{', '.join(sorted(used))}"
         )
 
 
