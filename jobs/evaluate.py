@@ -145,6 +145,7 @@ def _summary(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
             for version, training in _trainings(run).items()
         },
         "wall_seconds": {stage: amounts["seconds"] for stage, amounts in timings.items()},
+        "stages": timings,
         "tokens_per_s": round(sum(s.get("completion_tokens", 0) for s in played) / seconds, 2),
         "env_steps_per_s": round(sum(s.get("env_steps", 0) for s in played) / seconds, 2),
     }

@@ -305,3 +305,27 @@ def _rules(found: Mapping[str, Mapping[str, int]]) -> list[list[str]]:
 def _table(cells: list[list[str]]) -> list[str]:
     header, *rows = ["| " + " | ".join(row) + " |" for row in cells]
     return [header, "|" + "---|" * len(cells[0]), *rows]
+
+
+def stage_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """A table of what each stage took: seconds, a model's tokens and the environments' steps, and
+    how many of them a second. Empty where nothing was timed."""
+    seconds: Mapping[str, float] = summary.get("wall_seconds", {})
+    stages: Mapping[str, Mapping[str, float]] = summary.get("stages", {})
+    whole = sum(seconds.values())
+    rows = []
+    for stage, took in seconds.items():
+        of = stages.get(stage, {})
+        cells = [stage, f"{took:,.1f}", f"{100 * took / (whole or 1):.0f} %"]
+        cells.append(_amount(of.get("prompt_tokens")))
+        for amount in (of.get("completion_tokens"), of.get("env_steps")):
+            cells += [_amount(amount), f"{amount / took:,.1f}" if amount and took else ""]
+        rows.append(cells)
+    head = ["stage", "seconds", "share", "tokens read", "tokens written", "a second"]
+    return (
+        [[*head, "steps", "a second"], *rows, ["all", f"{whole:,.1f}", *[""] * 6]] if rows else []
+    )
+
+
+def _amount(amount: float | None) -> str:
+    return f"{amount:,.0f}" if amount else ""

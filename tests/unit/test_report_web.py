@@ -12,7 +12,7 @@ from mpo_core.evaluation import Attempt
 from mpo_core.inert import inert
 from mpo_core.report import write_report
 from mpo_core.report.details import details
-from mpo_core.report.page import paired_rows, table_rows
+from mpo_core.report.page import paired_rows, stage_rows, table_rows
 from mpo_core.report.web import _coded, _marked, web_page
 from mpo_core.types import EpisodeFigures
 from tests.reported import RESULTS, summary
@@ -49,6 +49,16 @@ def test_every_figure_of_the_tables_stands_on_the_page():
     for table in (table_rows(found["table"]), paired_rows(found["paired"])):
         for row in table[1:]:
             assert all(cell in shown for cell in row)
+
+
+def test_what_a_stage_took_stands_with_its_rates_and_a_stage_without_amounts_by_its_seconds():
+    stages = {"scoring": {"seconds": 20.0, "completion_tokens": 5000, "env_steps": 1000}}
+    took = {"wall_seconds": {"scoring": 20.0, "train mpo": 60.0}, "stages": stages}
+    [_, scoring, training, whole] = stage_rows(summary(**took))
+    assert scoring == ["scoring", "20.0", "25 %", "", "5,000", "250.0", "1,000", "50.0"]
+    assert training == ["train mpo", "60.0", "75 %", *[""] * 5] and whole[:2] == ["all", "80.0"]
+    assert set(scoring) <= set(cells(web_page(summary(**took), told())))
+    assert stage_rows({}) == [] and "Cost by stage" not in web_page(summary(wall_seconds={}))
 
 
 def test_a_plan_that_the_training_changed_stands_beside_what_it_was():

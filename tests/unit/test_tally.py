@@ -23,7 +23,7 @@ def finished(asked: Config) -> tuple[dict, dict]:
     with Run(asked) as run:
         run.tracker = Kept()
         summary = run_pipeline(run)
-        timed = ("wall_seconds", "tokens_per_s", "env_steps_per_s")
+        timed = ("wall_seconds", "stages", "tokens_per_s", "env_steps_per_s")
         tables = {k: v for k, v in run.tracker.tables.items() if k != "stages"}
         return {k: v for k, v in summary.items() if k not in timed}, tables
 
