@@ -36,9 +36,6 @@ PAGES = {
 
 TITLES = {"docs/sandbox/results/report": "Five seeds of the sandbox"}
 """What the navigation calls a page whose own title says too little there."""
-LATER = ("docs/tracking", "docs/export", "docs/proxy", "docs/feedback")
-UNWRITTEN = {page for page in LATER if not (ROOT / f"{page}.md").exists()}
-"""Pages that have a place in the navigation before they are there."""
 
 
 def navigation() -> str:
@@ -46,13 +43,11 @@ def navigation() -> str:
     return "\n".join(
         f"```{{toctree}}\n:hidden:\n:caption: {title}\n\n{_lines(pages)}\n```\n"
         for title, pages in PAGES.items()
-        if not UNWRITTEN.issuperset(pages)
     )
 
 
 def _lines(pages: list[str]) -> str:
-    written = [page for page in pages if page not in UNWRITTEN]
-    return "\n".join(f"{TITLES[p]} </{p}>" if p in TITLES else f"/{p}" for p in written)
+    return "\n".join(f"{TITLES[p]} </{p}>" if p in TITLES else f"/{p}" for p in pages)
 
 
 def filler(page: str) -> ModuleType | None:

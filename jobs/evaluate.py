@@ -1,18 +1,17 @@
 """Stage: the arms play the held-out tasks, and the run's report is written."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.arms import Asked, arms_played, asked_of
 from jobs.pairs import yields
-from jobs.rollout import EVALUATION, SCORING, Episodes, episode_ledger, load_plan_scores, play
+from jobs.rollout import EVALUATION, SCORING, episode_ledger, load_plan_scores, play
 from jobs.rounds import rounds
 from jobs.run import Run
 from jobs.tally import plans_of_config, scored_episodes
 from jobs.tasks import TasksOf
-from jobs.tracked import Evaluated, log_results
+from jobs.tracked import Found, log_results
 from jobs.train import complete_curves
 from mpo_core.config import bearing_on
 from mpo_core.evaluation import Attempt, compare, task_results
@@ -21,7 +20,7 @@ from mpo_core.report.conduct import conduct
 from mpo_core.report.details import details
 from mpo_core.report.gain import compared_arms, example
 from mpo_core.report.spending import spending
-from mpo_core.types import EpisodeFigures, Plan, PreferencePair, TaskResult
+from mpo_core.types import EpisodeFigures, PreferencePair
 
 log = logging.getLogger(__name__)
 TOLD_BY_CONTENT = ("envs", "models", "prompts_dir")
@@ -58,25 +57,6 @@ def evaluate(run: Run, tasks: TasksOf) -> dict[str, Any]:
     return published(run, tasks, Found(agent, attempts, results, found, plans, played, ledgers))
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a run has come to, as far as its settings are those of now."""
-
-    agent: str
-    """Whose episodes they are."""
-    attempts: list[Attempt]
-    """Of the arms."""
-    results: list[TaskResult]
-    """What the attempts come to, task by task."""
-    statistics: dict[str, Any]
-    """Of the results (`compare`), and what else the summary is to hold."""
-    plans: list[Plan]
-    played: dict[str, list[EpisodeFigures]]
-    """Stage -> its episodes."""
-    ledgers: dict[str, Episodes]
-    """Stage -> where these stand whole."""
-
-
 def published(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
     """Write the run's report, to its folder and the tracker; returns its summary."""
     summary = _summary(run, tasks, found)
@@ -89,9 +69,7 @@ def published(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
     for version, training in _trainings(run).items():
         # A killed driver may have left rows of it that it had not read.
         complete_curves(run, version, training)
-    log_results(
-        run, Evaluated(summary, tasks, found.plans, found.attempts, found.played, found.ledgers)
-    )
+    log_results(run, summary, tasks, found)
     return summary
 
 

@@ -26,7 +26,7 @@ from mpo_core.tracking import Dataset, PlannerVersion
 from mpo_core.tracking.assets import dataset
 from mpo_core.tracking.traces import trace_of
 from mpo_core.tracking.tracker import DESCRIPTION
-from mpo_core.types import EpisodeFigures, Plan, PreferencePair, content_hash
+from mpo_core.types import EpisodeFigures, Plan, PreferencePair, TaskResult, content_hash
 
 TRAINED = re.compile(r"sft|rft|pg|shuffled|mpo(-\d+)?")
 """Arms of planners that a run trains."""
@@ -54,30 +54,35 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation has come to."""
+class Found:
+    """What a run has come to, as far as its settings are those of now."""
 
-    summary: Mapping[str, Any]
-    tasks: TasksOf
-    plans: Sequence[Plan]
-    attempts: Sequence[Attempt]
-    played: Mapping[str, Sequence[EpisodeFigures]]
-    """Stage -> the figures of its episodes."""
-    ledgers: Mapping[str, Episodes]
-    """Stage -> where the episodes themselves are."""
+    agent: str
+    """Whose episodes they are."""
+    attempts: list[Attempt]
+    """Of the arms."""
+    results: list[TaskResult]
+    """What the attempts come to, task by task."""
+    statistics: dict[str, Any]
+    """Of the results (`compare`), and what else the summary is to hold."""
+    plans: list[Plan]
+    played: dict[str, list[EpisodeFigures]]
+    """Stage -> its episodes."""
+    ledgers: dict[str, Episodes]
+    """Stage -> where these stand whole."""
 
 
-def log_results(run: Run, found: Evaluated) -> None:
+def log_results(run: Run, summary: Mapping[str, Any], tasks: TasksOf, found: Found) -> None:
     """Log an evaluation: figures, tables, a sample of its episodes, planners and the report."""
-    tracker, summary = run.tracker, found.summary
+    tracker = run.tracker
     tracker.log_tags({DESCRIPTION: description(summary)} | counts_of(summary))
     tracker.log_metrics(metrics_of(summary))
-    tracker.log_inputs(list(_inputs(run, found.tasks)))
-    for name, rows in _tables(run, found).items():
+    tracker.log_inputs(list(_inputs(run, tasks)))
+    for name, rows in _tables(run, summary, found).items():
         tracker.log_table(name, rows)
-    for trace in _traces(run, found):
+    for trace in _traces(run, tasks, found):
         tracker.log_trace(trace)
-    for planner in _planners(run, summary, found.tasks):
+    for planner in _planners(run, summary, tasks):
         tracker.log_planner(planner)
     tracker.log_folder(run.files.report, "report")
 
@@ -154,15 +159,12 @@ def _inputs(run: Run, tasks: TasksOf) -> Iterator[Dataset]:
             yield dataset(path, "training")
 
 
-def _tables(run: Run, evaluated: Evaluated) -> dict[str, Rows]:
-    summary = evaluated.summary
+def _tables(run: Run, summary: Mapping[str, Any], found: Found) -> dict[str, Rows]:
     both = [(summary, False), *([(summary["sampled"], True)] if "sampled" in summary else [])]
 
     def of_both(kind: str) -> list[dict[str, Any]]:
         return [
-            {"sampled": sampled} | _with_bounds(row)
-            for found, sampled in both
-            for row in found[kind]
+            {"sampled": sampled} | _with_bounds(row) for of, sampled in both for row in of[kind]
         ]
 
     amounts = dict.fromkeys(("seconds", "prompt_tokens", "completion_tokens", "env_steps"))
@@ -170,13 +172,13 @@ def _tables(run: Run, evaluated: Evaluated) -> dict[str, Rows]:
         "results": of_both("table"),
         "differences": of_both("paired"),
         "types": of_both("types"),
-        "plans": [{name: getattr(p, name) for name in PLAN_COLUMNS} for p in evaluated.plans],
+        "plans": [{name: getattr(p, name) for name in PLAN_COLUMNS} for p in found.plans],
         "pairs": list(_pair_rows(run)),
         "pair_rules": [{"rule": rule} | of_rule for rule, of_rule in summary["pair_rules"].items()],
         "stages": [{"stage": s} | amounts | of_stage for s, of_stage in run.timings().items()],
         "episodes": [
             {"stage": stage} | {name: getattr(e, name) for name in EPISODE_COLUMNS}
-            for stage, episodes in evaluated.played.items()
+            for stage, episodes in found.played.items()
             for e in episodes
         ],
     }
@@ -204,15 +206,15 @@ def _pair_rows(run: Run) -> Iterator[dict[str, Any]]:
             }
 
 
-def _traces(run: Run, found: Evaluated) -> Iterator[dict[str, Any]]:
+def _traces(run: Run, tasks: TasksOf, found: Found) -> Iterator[dict[str, Any]]:
     """Of each stage as many episodes as the config says, drawn by chance, the same every time."""
-    tasks = {task.id: task for of_split in found.tasks.values() for task in of_split}
+    by_id = {task.id: task for of_split in tasks.values() for task in of_split}
     arms = {attempt.episode.key: attempt.arm for attempt in reversed(found.attempts)}
     origins = {plan.id: plan.origin for plan in found.plans}
     for stage, episodes in found.played.items():
         # Keys are hashes.
         for one in nsmallest(run.config.tracking.traces, episodes, key=attrgetter("key")):
-            whole, task = found.ledgers[stage].whole(one.key), tasks[one.task_id]
+            whole, task = found.ledgers[stage].whole(one.key), by_id[one.task_id]
             yield trace_of(
                 run.tracker.key,
                 stage,

@@ -5,11 +5,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobs.evaluate import Found, published
+from jobs.evaluate import published
 from jobs.feedback.learning import Learning
 from jobs.feedback.pull import FEEDBACK, Pulled, counted
 from jobs.run import Run
 from jobs.tasks import set_apart
+from jobs.tracked import Found
 from mpo_core.evaluation import Attempt, compare, task_results
 from mpo_core.proxy.differences import compared, differences, in_order
 from mpo_core.proxy.episodes import Assignment
