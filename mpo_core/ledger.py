@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
-from mpo_core.errors import InputError, remedy
+from mpo_core.append_file import append_whole, appending
+from mpo_core.errors import InputError
 from mpo_core.ledger_index import Index
-from mpo_core.locks import locked
 from mpo_core.types import Record
 
 R = TypeVar("R", bound=Record)
@@ -60,22 +60,9 @@ class Ledger(Generic[R, K]):
         self._end = 0
 
     def __enter__(self) -> "Ledger[R, K]":
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: after a failed write, no rest of it may linger and reach the disk later.
-            file = self.path.open("a+b", buffering=0)
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be opened: {error.strerror}; {remedy(error)}"
-            ) from error
+        busy = "another process is writing this run; wait for it or stop it"
         with ExitStack() as held:
-            held.enter_context(file)
-            try:
-                held.enter_context(locked(file.fileno(), self.path))
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{self.path}: another process is writing this run; wait for it or stop it"
-                ) from error
+            file = held.enter_context(appending(self.path, busy))
             self.read()
             file.truncate(self._end)
             self._held = held.pop_all()
@@ -131,16 +118,7 @@ class Ledger(Generic[R, K]):
             raise ValueError(f"{self.path}: written twice: {twice}")
         lines = [record.model_dump_json().encode() + b"\n" for record in records]
         self._end = self._file.seek(0, os.SEEK_END)
-        unwritten = memoryview(b"".join(lines))
-        try:
-            while unwritten:
-                unwritten = unwritten[self._file.write(unwritten) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            os.ftruncate(self._file.fileno(), self._end)
-            raise InputError(
-                f"{self.path}: cannot write: {error.strerror}; {remedy(error)}"
-            ) from error
+        append_whole(self._file, self.path, self._end, b"".join(lines), durable=True)
         for line, one in zip(lines, kept, strict=True):
             self._note(line, one)
         if self._index:

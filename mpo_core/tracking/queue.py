@@ -11,7 +11,6 @@ Invariants:
 """
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,9 +21,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mpo_core.errors import InputError, remedy
+from mpo_core.append_file import append_whole, appending
+from mpo_core.errors import InputError
 from mpo_core.files import write_text
-from mpo_core.locks import locked
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
 
@@ -64,26 +63,10 @@ class Queue:
 
     def __enter__(self) -> "Queue":
         """Raises InputError where it cannot be written, or another process does."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = self.path.open("a+b", buffering=0)
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be opened: {error.strerror}; {remedy(error)}"
-            ) from error
-        with ExitStack() as held:
-            held.enter_context(file)
-            try:
-                held.enter_context(locked(file.fileno(), self.path, TAKEN_WAIT_S))
-            except BlockingIOError as error:
-                raise InputError(
-                    f"{self.path}: another process is writing or sending this run; wait for it or "
-                    "stop it"
-                ) from error
-            self._held = held.pop_all()
-        self._file = file
+        busy = "another process is writing or sending this run; wait for it or stop it"
+        self._file = self._held.enter_context(appending(self.path, busy, TAKEN_WAIT_S))
         self.end = _whole_bytes(self.path)
-        file.truncate(self.end)
+        self._file.truncate(self.end)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,19 +75,11 @@ class Queue:
 
     def append(self, entry: Entry) -> None:
         """Add an entry, from any thread. Raises InputError on a full disk; nothing of it stays."""
-        unwritten = memoryview(json.dumps(entry).encode() + b"\n")
-        size = len(unwritten)
+        line = json.dumps(entry).encode() + b"\n"
         with self._append_lock:
-            try:
-                while unwritten:
-                    unwritten = unwritten[self._file.write(unwritten) :]
-            except OSError as error:
-                os.ftruncate(self._file.fileno(), self.end)
-                raise InputError(
-                    f"{self.path}: cannot write: {error.strerror}; {remedy(error)}"
-                ) from error
+            append_whole(self._file, self.path, self.end, line, durable=False)
             with self._grown:
-                self.end += size
+                self.end += len(line)
                 self._grown.notify_all()
 
     def wait(self, beyond: int) -> bool:
