@@ -141,7 +141,7 @@ def proxy_app(
         Route("/health", health),
         Route("/metrics", counts),
     ]
-    handlers = {HTTPException: _not_served}
+    handlers = {HTTPException: _not_served, Exception: _failed}
     app = Starlette(routes=routes, lifespan=running, exception_handlers=handlers)
     # A redirection would lead to whatever host the caller's header names.
     app.router.redirect_slashes = False
@@ -184,6 +184,14 @@ async def _not_served(request: Request, error: Exception) -> Response:
     served = ", ".join([*WITH_PLANS, *PASSED_ON, FEEDBACK])
     said = f"{request.method} {request.url.path} is not served here; served are {served}"
     return refusal(said, status)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """A fault of ours. The server closes the connection after it: a caller that were not told
+    could send its next request into one that is gone."""
+    answer = refusal(f"the proxy failed: {type(error).__name__}; its log says where", 500, "mpo")
+    answer.headers["connection"] = "close"
+    return answer
 
 
 def _json(body: bytes) -> Any:
