@@ -10,7 +10,7 @@ import httpx
 from jobs.rounds import final_version
 from jobs.run import Run
 from mpo_core.config import Config, EndpointModelConfig, ProxyConfig, load_config, validated
-from mpo_core.connection import Address, address_of, cause_of
+from mpo_core.connection import Address, address_of, cause_of, trusted
 from mpo_core.errors import InputError
 from mpo_core.likeness import meant
 from mpo_core.overrides import apply_override
@@ -139,7 +139,9 @@ def _models_of(address: Address) -> list[str]:
     """The models that a server lists. Raises Untold."""
     headers = {"authorization": f"Bearer {address.key}"} if address.key else {}
     try:
-        answer = httpx.get(f"{address.url}/models", headers=headers, timeout=LIST_S)
+        answer = httpx.get(
+            f"{address.url}/models", headers=headers, timeout=LIST_S, verify=trusted()
+        )
         answer.raise_for_status()
         return [str(row["id"]) for row in answer.json()["data"]]
     except httpx.HTTPStatusError as error:

@@ -72,6 +72,22 @@ def _trusted(_file: str | None, _folder: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+def trusted() -> ssl.SSLContext:
+    """The authorities that are trusted: those of SSL_CERT_FILE or SSL_CERT_DIR, else the world's.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    try:
+        return _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    except (OSError, ssl.SSLError) as error:
+        named = [v for v in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(v)]
+        raise InputError(
+            f"{' and '.join(named) or 'TLS'}: {os.environ.get(named[0], '') if named else ''}: no "
+            f"certificates can be read there ({error})"
+        ) from error
+
+
 def http_client(address: Address, timeout_s: float) -> Any:
     """An HTTP client for the address, through the proxy that the environment names for it.
 
@@ -80,15 +96,7 @@ def http_client(address: Address, timeout_s: float) -> Any:
     """
     import openai
 
-    proxy = proxy_of(address.url)
-    try:
-        verify = _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-    except (OSError, ssl.SSLError) as error:
-        named = [v for v in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(v)]
-        raise InputError(
-            f"{' and '.join(named) or 'TLS'}: {os.environ.get(named[0], '') if named else ''}: no "
-            f"certificates can be read there ({error})"
-        ) from error
+    proxy, verify = proxy_of(address.url), trusted()
     try:
         # Without `trust_env`, which would also set up proxies for other addresses.
         return openai.DefaultAsyncHttpxClient(

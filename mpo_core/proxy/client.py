@@ -18,6 +18,7 @@ import httpx
 
 from mpo_core import aio
 from mpo_core.again import again
+from mpo_core.connection import trusted
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.proxy.records import Feedback, read_feedback
 from mpo_core.proxy.store import Kept, Store
@@ -122,7 +123,9 @@ def _send(
     async def all_of_them() -> None:
         slots = asyncio.Semaphore(AT_ONCE)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with httpx.AsyncClient(headers=headers, timeout=timeout_s) as client:
+        async with httpx.AsyncClient(
+            headers=headers, timeout=timeout_s, verify=trusted()
+        ) as client:
 
             async def work(numbers: list[int]) -> None:
                 async with slots:

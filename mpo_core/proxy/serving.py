@@ -25,7 +25,7 @@ from uvicorn.supervisors import Multiprocess
 
 from mpo_core import aio
 from mpo_core.config import EndpointModelConfig, ProxyConfig, is_loopback, validated
-from mpo_core.connection import address_of, cause_of
+from mpo_core.connection import address_of, cause_of, trusted
 from mpo_core.errors import InputError
 from mpo_core.proxy.metrics import SHARED
 from mpo_core.proxy.planners import Planners, read_planners, write_planners
@@ -63,6 +63,7 @@ def serve(
     """
     url = upstream_url(upstream)
     keys_of(config)
+    trusted()
     check_planners(read_planners(config.folder) or planners, config, prompts_dir)
     listener = _listening(config)
     host, port = listener.getsockname()[:2]
@@ -180,7 +181,7 @@ def check_planners(planners: Planners, config: ProxyConfig, prompts_dir: Path | 
 def upstream_fault(url: str) -> str:
     """Why a server cannot be reached, in words; empty for one that answers, whatever it says."""
     try:
-        httpx.get(f"{url}/models", timeout=REACH_S)
+        httpx.get(f"{url}/models", timeout=REACH_S, verify=trusted())
     except httpx.TimeoutException:
         return f"nothing within {REACH_S:g} s"
     except httpx.HTTPError as error:

@@ -15,7 +15,7 @@ import httpx
 from starlette.types import Receive, Scope, Send
 
 from mpo_core.config import ProxyConfig
-from mpo_core.connection import cause_of, proxy_of
+from mpo_core.connection import cause_of, proxy_of, trusted
 
 Headers = list[tuple[bytes, bytes]]
 CONNECT_S = 10.0
@@ -76,6 +76,9 @@ class Upstream:
         Args:
             url: base URL, with `/v1` where the server has it.
             key: sent in place of the caller's; empty to pass on the caller's.
+
+        Raises:
+            InputError: the authorities that the environment names cannot be read.
         """
         self.url, self._key = url.rstrip("/"), key
         self._timeout_s = config.timeout_s
@@ -83,12 +86,14 @@ class Upstream:
         # A pool looks at all of its connections for each request: what many requests take would
         # grow with their square.
         of_each = -(-config.connections // POOLS)
+        tls = trusted()
         self._pools = [
             httpx.AsyncClient(
                 timeout=httpx.Timeout(config.timeout_s, connect=CONNECT_S, pool=CONNECT_S),
                 limits=httpx.Limits(max_connections=of_each, keepalive_expiry=IDLE_S),
                 proxy=through.url if through else None,
                 trust_env=False,
+                verify=tls,
             )
             for _ in range(POOLS)
         ]

@@ -42,6 +42,19 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, argumen
     assert not (tmp_path / "runs").exists() and "secret" not in done.stderr
 
 
+@pytest.mark.parametrize("planner", ["plans.jsonl", "https://127.0.0.1:9/v1"])
+def test_authorities_that_cannot_be_read_are_said_before_anything_is_written(
+    tmp_path, monkeypatch, planner
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    file_of_plans(tmp_path)
+    done = mpo_here("proxy", planner, "--upstream=https://h/v1")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "SSL_CERT_FILE" in done.stderr and "no certificates can be read" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_folder_goes_on_with_its_own_planners_only(tmp_path):
     source, other = (file_of_plans(tmp_path / name) for name in "ab")
     config = ProxyConfig(folder=tmp_path / "proxy")
