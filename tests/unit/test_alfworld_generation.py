@@ -51,6 +51,7 @@ def test_the_layouts_are_read_whole():
     assert (sink.spot.x, sink.spot.z, sink.spot.rotation, sink.spot.horizon) == (-5, -6, 270, 30)
 
 
+@pytest.mark.slow
 def test_reading_the_tables_does_not_import_alfworld():
     code = (
         "import sys; from mpo_core.envs.alfworld.generation.tables import tables; tables(); "
@@ -238,6 +239,7 @@ def test_types_and_rooms_take_turns():
         assert len(set(kinds.values())) == 1
 
 
+@pytest.mark.slow
 def test_train_and_seen_share_no_task():
     names = {
         split: {draw(seed, split, n, 0, 1.0).goal.name for seed in range(4) for n in range(150)}
@@ -274,6 +276,7 @@ def _share_in_likeliest(power: float, count: int = 240) -> float:
     return hits / total
 
 
+@pytest.mark.slow
 def test_power_sharpens_and_flattens_the_prior():
     none, written, sharp = (_share_in_likeliest(power) for power in (0.0, 1.0, 3.0))
     assert none < 0.25

@@ -178,6 +178,7 @@ def test_an_agent_without_noise_is_tried_little_and_a_noisy_one_as_often_as_may_
     assert spent(noisy) == pytest.approx(2.5, abs=0.05)
 
 
+@pytest.mark.slow
 def test_attempts_go_where_a_tasks_plans_are_not_told_apart():
     tried: dict[bool, list[int]] = {True: [], False: []}
     for seed in range(4):

@@ -166,6 +166,7 @@ def test_the_wait_between_calls_is_a_part_of_what_answers_take_and_short(took):
     assert calls_with(recorded([]), took).interval_s == min(SHARE * took, LONGEST_S)
 
 
+@pytest.mark.slow
 def test_the_wait_follows_the_engine():
     async def main():
         calls = calls_with(recorded([], delay=0.01), took=0.08)

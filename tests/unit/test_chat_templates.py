@@ -64,6 +64,7 @@ def fault(config, source: Path | str, prompts=()) -> str | None:
 TRAINED = "evaluation.arms=[none, mpo]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "changes", "says"),
     [

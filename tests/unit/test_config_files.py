@@ -108,6 +108,7 @@ other: {<<: *inner, beta: 4}
     assert tree["other"] == {"lr": 1, "beta": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["&a {b: *a}", "[" * 2000 + "]" * 2000])
 def test_yaml_without_a_bottom_is_one_line(tmp_path, text):
     (tmp_path / "deep.yaml").write_text(text)

@@ -31,6 +31,7 @@ def doctor(capsys, endpoint):
     return next(line for line in lines if "model llm" in line or "models.llm" in line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "mark", "says"),
     [
@@ -72,6 +73,7 @@ def test_the_doctor_says_why_an_address_does_not_answer(endpoint, says, capsys):
     assert says in doctor(capsys, endpoint)
 
 
+@pytest.mark.slow
 def test_the_doctor_asks_an_endpoint_that_the_loop_does_not_use(capsys):
     with fake_server() as server, fake_server(Mode(fails=(401, "Wrong key."))) as other:
         models = f"models.llm-2={{endpoint: '{other.url}', retries: 0}}"

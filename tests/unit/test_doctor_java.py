@@ -31,6 +31,7 @@ def test_options_that_java_does_not_take_are_named(monkeypatch):
     assert check.remedy == "mend or unset _JAVA_OPTIONS"
 
 
+@pytest.mark.slow
 def test_the_configs_own_java_is_looked_at(tmp_path):
     config = named_config(
         "demo-llm", [f"envs.scienceworld.java={tmp_path}/none", f"runs_dir={tmp_path}"]

@@ -23,6 +23,7 @@ MODE_AT = {"open": 1, "fdopen": 1, "makefile": 0}
 """Where a call has its mode; a method `open` has it first."""
 
 
+@pytest.mark.slow
 def test_every_text_file_and_pipe_names_its_encoding():
     found = [
         f"{file.relative_to(ROOT)}:{line}"
@@ -133,6 +134,7 @@ write_records(folder / "records.jsonl", read_records(folder / "ledger.jsonl", Pl
 """
 
 
+@pytest.mark.slow
 def test_text_is_the_same_whatever_the_locale(tmp_path):
     (tmp_path / "alfworld").mkdir()
     text = f"{LETTERS}: {{task}}"
@@ -157,6 +159,7 @@ def test_the_command_names_files_alike_whatever_the_locale(tmp_path):
     assert line.encode() in said[1]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_shown_is_shown_as_a_code(tmp_path):
     command = [sys.executable, "-m", "jobs.cli", "config", b"/no/such/\xff.yaml"]
     ended = subprocess.run(

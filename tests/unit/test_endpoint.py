@@ -67,6 +67,7 @@ def test_a_server_that_takes_everything_is_sent_everything():
 EXTRA = "Extra inputs are not permitted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "lacks"),
     [

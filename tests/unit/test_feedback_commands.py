@@ -50,6 +50,7 @@ def mpo(*arguments: str) -> str:
     return " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_stages_alone_do_what_the_whole_does(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR])
@@ -111,6 +112,7 @@ def test_rollouts_still_need_an_environment():
         parse_config(tree)
 
 
+@pytest.mark.slow
 def test_a_run_on_feedback_is_looked_at_compared_and_exported_as_others_are(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR])
@@ -162,6 +164,7 @@ def test_a_run_on_feedback_is_looked_at_compared_and_exported_as_others_are(tmp_
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_with_a_copy_learns_anew_from_all_that_has_come(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR], tasks=8)

@@ -54,6 +54,7 @@ def test_feedback_becomes_scores_pairs_a_planner_and_a_report(tmp_path):
     assert {e.repetition for e in read_records(files.episodes("feedback"), Episode)} == {0, 1}
 
 
+@pytest.mark.slow
 def test_the_same_command_learns_from_what_has_come_since_and_from_nothing_twice(tmp_path):
     begin(tmp_path)
     asked = config(tmp_path)
@@ -73,6 +74,7 @@ def test_the_same_command_learns_from_what_has_come_since_and_from_nothing_twice
     assert [row["planner"] for row in summary["rounds"]] == ["mpo", "mpo-2"]
 
 
+@pytest.mark.slow
 def test_a_round_that_was_cut_off_is_gone_on_with_on_the_same_episodes(tmp_path, monkeypatch):
     begin(tmp_path)
     asked = config(tmp_path)
@@ -96,6 +98,7 @@ def test_a_round_that_was_cut_off_is_gone_on_with_on_the_same_episodes(tmp_path,
     assert len(read_records(job.rows, PreferencePair)) == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("canary", "current", "state"),
     [(GOOD, "v2", "current"), (POOR, "v1", "withdrawn"), (None, "v1", "canary")],
@@ -147,6 +150,7 @@ def test_a_canary_can_be_decided_by_hand(tmp_path):
         assert load_rounds(run)[-1].state == "current"
 
 
+@pytest.mark.slow
 def test_imitation_learns_from_the_better_plans(tmp_path):
     begin(tmp_path)
     asked = config(
@@ -212,6 +216,7 @@ def test_conversations_without_the_plan_that_was_due_count_for_their_arm_and_no_
     assert len(load_scores(Run(asked).files.scores())) == 20
 
 
+@pytest.mark.slow
 def test_tasks_that_were_learnt_from_are_told_from_others(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR])
@@ -240,6 +245,7 @@ def test_a_planner_that_is_asked_by_other_prompts_is_not_trained(tmp_path):
     assert versions(tmp_path).versions["v2"].env == "alfworld"
 
 
+@pytest.mark.slow
 def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_path):
     begin(tmp_path)
     asked = config(tmp_path)
@@ -251,6 +257,7 @@ def test_versions_that_came_one_after_the_other_are_said_to_have_done_so(tmp_pat
     assert "all began after" not in said(worked(asked)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("canary", [1.0, 0.25])
 def test_other_weights_at_the_same_place_are_another_version(tmp_path, canary):
     begin(tmp_path)

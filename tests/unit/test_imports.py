@@ -70,6 +70,7 @@ def room(module: str) -> int:
     return ROOMS.index(module.partition(".")[0])
 
 
+@pytest.mark.slow
 def test_imports_go_from_jobs_to_cluster_to_mpo_core_alone():
     upwards = {(a, b) for a, others in graph().items() for b in others if room(b) > room(a)}
     assert upwards == set()
@@ -88,6 +89,7 @@ def test_a_circle_would_be_seen():
     assert imported(ast.parse(source), in_functions=False) == set()
 
 
+@pytest.mark.slow
 def test_the_pipeline_does_not_import_the_command_line_nor_that_the_pipeline_at_its_start():
     assert not {name for name in reached("jobs.pipeline", graph()) if "cli" in name.split(".")}
     of_commands = {name for name in modules() if name.startswith("jobs.commands")}
@@ -96,6 +98,7 @@ def test_the_pipeline_does_not_import_the_command_line_nor_that_the_pipeline_at_
     assert "jobs.pipeline" in reached("jobs.cli", graph())
 
 
+@pytest.mark.slow
 def test_the_library_needs_neither_ray_nor_vllm():
     for name, path in modules().items():
         if room(name) == 0:

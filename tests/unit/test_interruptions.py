@@ -65,6 +65,7 @@ def test_a_signal_that_was_lost_is_followed_by_one_that_counts(warned, monkeypat
             warned()
 
 
+@pytest.mark.slow
 def test_what_libraries_do_at_the_end_is_not_interrupted():
     code = (
         "import atexit, os, signal\n"

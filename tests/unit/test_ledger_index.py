@@ -176,6 +176,7 @@ with Ledger(path, Episode, key=lambda e: e.key, figures=EpisodeFigures) as log:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ["nothing", "half"])
 def test_a_writer_killed_between_ledger_and_index_has_lost_nothing(tmp_path, left):
     path = tmp_path / "l.jsonl"
@@ -223,6 +224,7 @@ def test_a_ledger_that_was_changed_since_it_was_read_is_named(tmp_path):
         log.whole(EPISODES[0].key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("indexed", [True, False])
 def test_memory_does_not_grow_with_the_episodes_texts(tmp_path, indexed):
     path, count = tmp_path / "l.jsonl", 200

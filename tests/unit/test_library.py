@@ -300,6 +300,7 @@ def test_a_config_gives_the_same_loop(tmp_path, monkeypatch):
         mpo.from_config(config, ["seed=1"])
 
 
+@pytest.mark.slow
 def test_importing_costs_nothing_and_using_it_neither_torch_ray_nor_mlflow():
     code = (
         "import sys, mpo_core as mpo\n"

@@ -113,6 +113,7 @@ TEXTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(TEXTS, st.sampled_from(NUMBERED + UNNUMBERED), st.booleans(), st.booleans())
 @examples(400)
 def test_any_steps_in_any_notation_are_the_same_plan(texts, form, tagged, loose):

@@ -228,6 +228,7 @@ def test_a_truncated_answer_loses_its_last_step_alone(answer, plan):
     assert reading.fault == ("" if plan else "cut before the first step ended")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",
     [

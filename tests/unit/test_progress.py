@@ -237,6 +237,7 @@ def test_a_notebook_gets_a_line_that_is_written_over(monkeypatch, passing, capsy
     assert first == "" and last.rstrip(" \n") == "games: 2/2 games, 1.0/s, after 0:02"
 
 
+@pytest.mark.slow
 def test_no_other_module_makes_bars_of_its_own():
     makers = {"tqdm", "rich.progress", "rich.progress_bar", "rich.live"}
     for room in ("jobs", "cluster", "mpo_core", "docs"):

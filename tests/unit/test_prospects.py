@@ -100,6 +100,7 @@ def test_several_differences_concern_what_each_of_them_does(before):
         assert anew(before, overrides[one], overrides[other]).keys() == each[one] | each[other]
 
 
+@pytest.mark.slow
 def test_a_beginning_says_what_it_keeps_and_the_same_run_is_none(tmp_path, monkeypatch, capsys):
     open_doors(monkeypatch)
     first: Config = config(tmp_path, tracking={"enabled": False})

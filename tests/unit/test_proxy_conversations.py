@@ -216,6 +216,7 @@ def test_conversations_that_are_held_in_memory_no_more_keep_their_plan(tmp_path,
     assert again == first and len(set(first)) == 4
 
 
+@pytest.mark.slow
 def test_a_new_version_is_taken_up_while_old_conversations_go_on(tmp_path):
     first = file_of_plans(tmp_path / "a", {TASK: PLANS[0], "Other.": PLANS[0]})
     second = file_of_plans(tmp_path / "b", {TASK: PLANS[1], "Other.": PLANS[1]})

@@ -66,6 +66,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planner_that_fails_costs_the_plan_and_not_the_answer(tmp_path, served, fault):
     planner, source = served
@@ -82,6 +83,7 @@ def test_a_planner_that_fails_costs_the_plan_and_not_the_answer(tmp_path, served
         assert proxy.metrics("failures_total") == {'{arm="v1",kind="planner"}': 1.0}
 
 
+@pytest.mark.slow
 def test_a_planner_that_is_down_costs_the_plan_and_not_the_answer(tmp_path):
     source = Source(endpoint="http://127.0.0.1:9/v1", model="planner")
     with planning_proxy(tmp_path, planners=source) as proxy:
@@ -262,6 +264,7 @@ def test_an_upstream_that_does_not_answer_is_told_from_one_that_refuses():
     assert "127.0.0.1:9" in said and "secret" not in said
 
 
+@pytest.mark.slow
 def test_a_planner_that_is_too_slow_is_told_with_its_limit(tmp_path, caplog):
     with recording_upstream(hangs=True) as planner:
         source = Source(endpoint=planner.url, model="planner")

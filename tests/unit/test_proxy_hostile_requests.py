@@ -92,6 +92,7 @@ def test_examples_are_left_out_as_by_the_plain_expression(text):
     assert without_examples(text) == plain.sub("", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [*SIGNS, "<example <", "</example <example "])
 def test_a_text_takes_time_by_its_length_alone(sign):
     began = time.monotonic()
@@ -99,6 +100,7 @@ def test_a_text_takes_time_by_its_length_alone(sign):
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_no_expression_takes_longer_than_its_limit():
     slow = regex.compile(r"(a|aa|b?a)+(c|d)\1$")
     for look in (found, lambda *asked: left_out(*asked, "")):
@@ -108,6 +110,7 @@ def test_no_expression_takes_longer_than_its_limit():
         found(slow, "a", Limit(0))
 
 
+@pytest.mark.slow
 def test_the_expressions_of_a_config_hold_up_no_caller(tmp_path):
     settings = {"task_regex": r"((a|aa|b?a)+(c|d)\2$)|Task: .*", "record_messages": True}
     with planning_proxy(tmp_path, redact=[r"(a|aa|b?a)+(c|d)\1$"], **settings) as proxy:
@@ -122,6 +125,7 @@ def nested(depth):
     return b'{"messages": [{"role": "user", "content": ' + b"[" * depth + b"]" * depth + b"}]}"
 
 
+@pytest.mark.slow
 def test_bodies_that_are_odd_are_the_upstreams_to_judge(tmp_path):
     strings = [b'{"messages": "hi"}', b'{"messages": {}}', b"[]"]
     many = json.dumps({"model": "m", "messages": [{}] * 40_000}).encode()
@@ -162,6 +166,7 @@ def test_a_response_of_another_place_gets_no_plan(tmp_path):
             assert proxy.upstream.last.json == asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2, 40])
 def test_a_response_is_followed_however_its_id_arrives(tmp_path, parts):
     answer = json.dumps({"object": "response", "id": "resp_" + "a" * 48}).encode()

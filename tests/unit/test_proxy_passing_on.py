@@ -199,6 +199,7 @@ def test_an_upstream_that_is_down_is_told_in_one_line(tmp_path):
     assert answer.headers["x-mpo-conversation"]
 
 
+@pytest.mark.slow
 def test_an_upstream_that_hangs_is_given_up_after_the_time_limit(proxy):
     proxy.upstream.hangs = True
     began = time.monotonic()
@@ -223,6 +224,7 @@ def test_a_caller_that_leaves_in_mid_stream_ends_the_upstreams_work(proxy):
     wait_until(lambda: proxy.metrics("requests_in_flight") == {"": 0.0})
 
 
+@pytest.mark.slow
 def test_a_caller_that_leaves_before_the_answer_ends_the_upstreams_work(tmp_path):
     with recording_upstream(hangs=True) as upstream, planning_proxy(tmp_path, upstream) as running:
         with pytest.raises(httpx.ReadTimeout):
@@ -230,6 +232,7 @@ def test_a_caller_that_leaves_before_the_answer_ends_the_upstreams_work(tmp_path
         wait_until(lambda: upstream.left == 1)
 
 
+@pytest.mark.slow
 def test_what_conversations_cost_is_counted(tmp_path):
     with planning_proxy(tmp_path) as running:
         first = running.ask(chat(TASK))

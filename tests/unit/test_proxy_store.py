@@ -231,6 +231,7 @@ def test_a_report_is_read_with_what_may_be_left_out():
 # ------------------------------------------------------------------------------ at one time
 
 
+@pytest.mark.slow
 def test_many_threads_write_at_once_and_one_of_each_counts(store):
     kept: Counter[str] = Counter()
     lock = threading.Lock()
@@ -278,6 +279,7 @@ for number in itertools.count():
 """
 
 
+@pytest.mark.slow
 def test_writers_killed_at_any_time_lose_nothing_that_was_acknowledged(tmp_path):
     acknowledged: list[list[str]] = []
     for attempt in range(4):
@@ -365,6 +367,7 @@ except InputError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_what_was_acknowledged_stays(tmp_path):
     answer = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True

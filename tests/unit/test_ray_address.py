@@ -125,6 +125,7 @@ def dashboard():
         yield server.port
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "says"),
     [
@@ -150,6 +151,7 @@ def test_where_no_cluster_is_a_run_ends_in_seconds(request, monkeypatch, server,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "says"),
     [

@@ -94,6 +94,7 @@ def test_hostile_text_is_inert():
     assert "default-src 'none'" in html
 
 
+@pytest.mark.slow
 def test_the_page_is_written_with_the_report_and_again_by_mpo_report(tmp_path, capsys):
     report = tmp_path / "run" / "report"
     whole = summary(

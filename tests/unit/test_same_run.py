@@ -273,6 +273,7 @@ def test_many_differences_are_counted(tmp_path):
         refuse_other_settings(with_changes(asked, planner=many, agent=few))
 
 
+@pytest.mark.slow
 def test_plans_of_ones_own_are_evaluated_beside_a_runs_report(tmp_path, given_file, capsys):
     asked = named_config(str(given_file))
     with Run(asked) as run:

@@ -134,6 +134,7 @@ def test_what_a_room_may_hold_is_searched_in_the_best_order():
         assert there <= set(kinds)
 
 
+@pytest.mark.slow
 def test_better_plans_win_more_often():
     played = list(games(7, "unseen", 120, 2.0))
     won = {name: successes(played, planner).total() for name, planner in PLANNERS.items()}

@@ -107,6 +107,7 @@ def test_whole_dialogues_are_few_tokens():
     assert max(counts) < 300
 
 
+@pytest.mark.slow
 def test_every_command_is_read_back_as_it_was_said():
     rng, seen = random.Random(2), set()
     for game in games(5, "train", part(300, least=60)):
@@ -185,6 +186,7 @@ def test_plans_in_other_words_differ_only_in_what_they_say():
     assert set(ids("\n".join(NONSENSE))) <= {words().index(w) for w in ("look", "open", "take")}
 
 
+@pytest.mark.slow
 def test_plans_that_say_other_things_have_other_tokens():
     rng, said = random.Random(0), {}
     for game in games(0, "train", 40):

@@ -41,6 +41,7 @@ def test_a_change_adds_little_and_cannot_be_made_twice(name: str):
         CHANGES[name](changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_another_class_is_refused(name: str):
     with ZipFile(jar()) as archive:

@@ -58,6 +58,7 @@ def test_the_protocol_holds_the_simplification():
     assert ScienceWorld(config).protocol() == {"simplification": "teleportAction"}
 
 
+@pytest.mark.slow
 def test_importing_the_environment_does_not_load_the_simulator():
     code = (
         "import sys, mpo_core.envs.scienceworld; "

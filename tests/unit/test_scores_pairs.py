@@ -236,6 +236,7 @@ def simulated_tasks(n: int) -> Iterator[tuple[list[list[Fraction]], list[Plan], 
         yield rewards, *of_fractions(rewards, number, floats.get)
 
 
+@pytest.mark.slow
 def test_plans_that_truly_tie_are_never_a_pair():
     tied = 0
     for number, (rewards, plans, scores) in enumerate(simulated_tasks(400)):

@@ -83,6 +83,7 @@ def test_a_version_is_asked_for_by_its_name(client, name, asked):
     assert chosen == {"stream": True} | asked and request["model"] == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "failure", [{"failed": "a step failed"}, serving.serve.exceptions.RayServeException("gone")]
 )

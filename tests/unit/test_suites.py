@@ -112,6 +112,7 @@ def test_an_option_that_an_environments_generator_lacks_is_refused(package, caps
     assert not ended.value.code and "made" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_engine_is_imported_by_those_alone_who_play():
     code = (
         "import sys, jobs.cli, jobs.run\n"
@@ -144,6 +145,7 @@ def named(path: Path) -> list[str]:
     return [name for name in found if name in BUILTIN | {"sciworld"}]
 
 
+@pytest.mark.slow
 def test_no_environment_is_named_outside_of_its_folder():
     names = {
         str(path.relative_to(ROOT)): named(path)

@@ -154,6 +154,7 @@ PointJob("point.yaml", f"{folder}/done", "identity", on_slurm=bool(on_slurm))()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_slurm", [False, True])
 def test_a_point_in_an_allocations_shell_is_a_job_of_slurm_only_where_it_was_submitted(
     tmp_path, on_slurm
@@ -184,6 +185,7 @@ def test_without_slurm_no_point_is_taken_for_failed(submitted, monkeypatch):
         submitted.run(parallel=1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("squeue"), reason="no squeue; see `make system`")
 def test_while_slurm_does_not_answer_no_point_is_taken_for_failed(submitted, monkeypatch, tmp_path):
     silent = tmp_path / "slurm.conf"

@@ -28,6 +28,7 @@ def finished(asked: Config) -> tuple[dict, dict]:
         return {k: v for k, v in summary.items() if k not in timed}, tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -50,6 +51,7 @@ def test_a_summary_counts_what_its_own_settings_came_to(tmp_path, changes):
     assert mixed[0]["episodes"] == len(mixed[1]["episodes"]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"arms": ["none", "expert"], "bootstrap": 10}, {"arms": ["base"], "plan_samples": 3}],

@@ -114,6 +114,7 @@ for use in (
 """
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize("writable", [True, False])
 def test_two_users_of_a_runs_folder_share_its_locks_and_store(shared, writable):

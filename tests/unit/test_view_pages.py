@@ -127,6 +127,7 @@ def test_a_pair_shows_both_plans_with_all_their_scores(browse):
     assert GOOD in unescape(html) and POOR in html and html.count("2 episodes:") == 2
 
 
+@pytest.mark.slow
 def test_what_a_run_gets_while_it_is_looked_at_is_shown(browse, tmp_path):
     append(tmp_path / "run", [episode(number) for number in range(8, 12)])
     wait(browse, 12)

@@ -95,6 +95,7 @@ def asked(tmp_path, monkeypatch) -> Config:
     )
 
 
+@pytest.mark.slow
 def test_each_training_gets_the_rows_of_the_stages_before_it_and_is_done_once(asked):
     with Run(asked) as run:
         summary = run_pipeline(run)
