@@ -16,7 +16,7 @@ from mpo_core.envs.trial import tried
 from mpo_core.errors import InputError
 from mpo_core.hardware import free_port
 from mpo_core.hub import hub_check
-from mpo_core.proxy.store import Store
+from mpo_core.proxy.looking import counts_of
 from mpo_core.types import Split
 
 PROBE_TIMEOUT_S = 30
@@ -151,12 +151,12 @@ def _tried(config: Config) -> list[Check]:
 def _feedback(config: Config) -> Check:
     """What callers have reported."""
     try:
-        with Store(config.proxy.folder, create=False) as store:
-            counts = store.counts()
+        conversations, rewarded = counts_of(config.proxy.folder)
     except InputError as error:
         return Check("feedback", "fault", str(error), "set proxy.folder")
-    found = f"{counts['conversations']} conversations, {counts['final']} with a final reward"
-    return Check("feedback", "ok" if counts["final"] else "warn", found)
+    found = f"{conversations} conversations, {rewarded} with a final reward"
+    remedy = "" if rewarded else f"{config.proxy.folder} has none; set proxy.folder to your proxy's"
+    return Check("feedback", "ok" if rewarded else "warn", found, remedy)
 
 
 def _port(config: Config) -> Check:

@@ -9,6 +9,7 @@ import httpx
 
 from jobs.rounds import final_version
 from jobs.run import Run
+from jobs.view.folders import RUNS
 from mpo_core.config import Config, EndpointModelConfig, ProxyConfig, load_config, validated
 from mpo_core.connection import Address, address_of, cause_of, trusted
 from mpo_core.errors import InputError
@@ -39,8 +40,8 @@ def planners_of(
     """The settings, and the planners that the proxy's folder names or is to name.
 
     Args:
-        planner: a served planner's URL, a file of plans, a model folder, a run's folder, or the
-            folder of a proxy, whose versions go on.
+        planner: a served planner's URL, a file of plans, a model folder, a run's folder or its
+            name in `runs/`, or the folder of a proxy, whose versions go on.
         model: the planner's name at its server.
 
     Raises:
@@ -76,9 +77,11 @@ def source_of(planner: str, model: str | None, config: ProxyConfig) -> Source:
     if path.is_dir():
         env = read_prompts_of(path)
         return Source(folder=path.absolute(), **({"env": env} if env else {}))
+    if RunFolder(RUNS / path).config.is_file():
+        return _of_run(RUNS / path)
     raise InputError(
         f"{planner}: no planner: expected a URL (http://HOST:8000/v1), a file of plans, a model "
-        "folder, a run's folder or the folder of a proxy"
+        f"folder, a run's folder or its name in {RUNS}/, or the folder of a proxy"
     )
 
 

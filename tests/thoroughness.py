@@ -19,7 +19,7 @@ def examples(count: int) -> hypothesis.settings:
 
 def long_text() -> int:
     """Signs of a text that would take long to read if the time grew faster than the text."""
-    return round(100_000 * share())
+    return round(50_000 * share())
 
 
 def part(count: int, *, least: int) -> int:

@@ -184,7 +184,7 @@ def files_under(folder: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("state", ["none", "empty", "closed", "open"])
-def test_a_dry_run_leaves_the_proxys_folder_as_it_is(tmp_path, state):
+def test_who_only_looks_leaves_the_proxys_folder_as_it_is(tmp_path, state):
     folder, shown = tmp_path / "proxy", "0 conversations, 0 rewarded"
     opened = None
     if state in ("none", "empty"):
@@ -201,7 +201,9 @@ def test_a_dry_run_leaves_the_proxys_folder_as_it_is(tmp_path, state):
         if opened:
             opened.feedback(Feedback(conversation="c0", reward=0.1, at=9.0))
     before = files_under(folder)
-    assert shown in mpo("run", settings_of(tmp_path, config(tmp_path)), "--dry-run")
+    settings = settings_of(tmp_path, config(tmp_path))
+    assert shown in mpo("run", settings, "--dry-run")
+    assert shown.replace("rewarded", "with a final reward") in mpo("doctor", settings)
     after = files_under(folder)
     # SQLite's index of an open journal notes who reads.
     assert {p: c for p, c in after.items() if p.suffix != ".db-shm"} == {

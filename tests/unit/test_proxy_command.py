@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from jobs.configs import named_config
 from jobs.proxy import planners_of, source_of
@@ -65,6 +66,19 @@ def test_a_folder_goes_on_with_its_own_planners_only(tmp_path):
     assert planners_of(str(config.folder), None, elsewhere) == (config, known)
     with pytest.raises(InputError, match=r"has other planners \(v1, v2\)"):
         planners_of(str(other.plans), None, config)
+
+
+def test_a_run_is_named_as_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = ["models.llm.endpoint=http://h/v1"]
+    config = named_config("endpoint", settings)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    text = yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True))
+    (tmp_path / "runs" / "mine" / "config.yaml").write_text(text)
+    by_name, by_path = (source_of(one, None, ProxyConfig()) for one in ("mine", "runs/mine"))
+    assert by_name == by_path and by_name.endpoint == "http://h/v1"
+    (tmp_path / "mine").mkdir()
+    assert source_of("mine", None, ProxyConfig()).folder == tmp_path / "mine"
 
 
 def listed(*names):
