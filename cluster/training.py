@@ -121,6 +121,9 @@ def _trainer(job: TrainingJob) -> Any:
 
     # Ray Train's patch of print() breaks libraries that capture standard output (dill does).
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    # How often the workers are looked at. They wait for it at each checkpoint and at the end: at
+    # Ray's 2 s a short training mostly waits.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     if len(ray.nodes()) == 1:
         # Nothing is left to move to when the only node goes.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
