@@ -40,6 +40,9 @@ ROUTES = {
     "chat": lambda app: app.post("/v1/chat/completions"),
     "completions": lambda app: app.post("/v1/completions"),
 }
+STOP_LOOK_S = 0.25
+"""How often a replica that is to stop looks whether requests are under way; at Serve's 2 s, every
+stop takes that long."""
 NO_SWITCHES = {"messages", *signature(PreTrainedTokenizerBase.apply_chat_template).parameters}
 """Of a chat template's variables, those that say what is rendered, or by which template."""
 
@@ -130,7 +133,10 @@ def ingress_app(
     app.exception_handler(Refused)(_say_refused)
     app.exception_handler(StarletteHTTPException)(_say_http_error)
     deployment = serve.deployment(
-        num_replicas=1, max_ongoing_requests=4096, ray_actor_options={"num_cpus": 0.1}
+        num_replicas=1,
+        max_ongoing_requests=4096,
+        ray_actor_options={"num_cpus": 0.1},
+        graceful_shutdown_wait_loop_s=STOP_LOOK_S,
     )
     deployed = deployment(make_fastapi_ingress(Ingress, endpoint_map=ROUTES, app=app))
     return deployed.bind(dict(deployments), dict(context_lengths), dict(adapters))

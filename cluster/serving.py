@@ -311,6 +311,7 @@ def _llm_config(
     from ray.serve.llm import LLMConfig
 
     from cluster.engine import AdapterServer, LocalWeights
+    from cluster.ingress import STOP_LOOK_S
 
     model = engine.config
     on_gpu = model.gpus_per_replica > 0
@@ -372,6 +373,7 @@ def _llm_config(
             "num_replicas": "auto" if autoscaling else model.replicas,
             "autoscaling_config": autoscaling,
             "max_ongoing_requests": 4096,
+            "graceful_shutdown_wait_loop_s": STOP_LOOK_S,
             # Ray says of all its arguments that they are dictionaries.
             "request_router_config": RequestRouterConfig(
                 request_router_class=ROUTER  # type: ignore[arg-type]
