@@ -17,6 +17,9 @@ from mpo_core.tracking.sender import sync
 from mpo_core.tracking.store import sqlite_uri
 from tests.tracked_runs import logged, tracking
 
+# Each opens a real MLflow store.
+pytestmark = pytest.mark.slow
+
 ROW = [{"a": 1}]
 
 
@@ -58,7 +61,6 @@ def artifacts(runs: Path, run: str = "mine") -> set[str]:
     return files(runs / "mlartifacts" / run_id / "artifacts")
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_in_its_mlflow_run(runs):
     before = (runs / "mine" / "mlflow_run_id").read_text()
     with tracking(runs) as opened:
@@ -72,7 +74,6 @@ def test_a_run_goes_on_in_its_mlflow_run(runs):
     assert client.get_run(before).info.status == "RUNNING"
 
 
-@pytest.mark.slow
 def test_runs_stand_under_the_run_they_were_logged_in(runs):
     with tracking(runs) as opened:
         for _ in range(2):
@@ -183,7 +184,6 @@ def test_a_run_that_was_deleted_is_made_anew_with_all_that_was_logged(runs, capl
     assert logged(runs) == again
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["metrics", "table", "folder"])
 def test_what_is_logged_after_a_deletion_stands_in_a_new_run(runs, caplog, kind):
     client = client_of(runs)
@@ -251,7 +251,6 @@ def test_the_id_that_is_written_down_is_for_people_alone(runs, content):
     assert opened.run_id == before
 
 
-@pytest.mark.slow
 def test_a_run_stands_under_the_run_that_is_named_or_under_a_sweeps(runs):
     sweep = runs / "sweeps" / "all"
     sweep.mkdir(parents=True)

@@ -25,6 +25,9 @@ from mpo_core.tracking.sender import sync
 from mpo_core.tracking.store import sqlite_uri
 from tests.tracked_runs import logged, tracking
 
+# Each opens a real MLflow store.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory) -> Path:
@@ -120,7 +123,6 @@ def test_a_server_that_is_not_there_is_only_warned_of_and_all_waits(tmp_path, ca
     assert not IMPATIENT.keys() & os.environ.keys()
 
 
-@pytest.mark.slow
 def test_a_server_that_hangs_holds_up_nothing(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("mpo_core.tracking.tracker.FIRST_ANSWER_S", 0.2)
     with create_server(("127.0.0.1", 0)) as silent, caplog.at_level(logging.WARNING):
@@ -133,7 +135,6 @@ def test_a_server_that_hangs_holds_up_nothing(tmp_path, monkeypatch, caplog):
     assert "1002 entries are not sent (no answer within 0.2 s)" in caplog.text
 
 
-@pytest.mark.slow
 def test_what_waits_is_sent_later_once_and_to_whom_it_is_said(tmp_path, database):
     runs = tmp_path / "runs"
     with tracking(runs, uri=f"http://127.0.0.1:{free_port()}", wait_s=0) as opened:
