@@ -52,7 +52,7 @@ test-all: lint
 	$(PYTEST) --durations=20 -m "long or not long"
 
 # Compiled tests are kept, also where PYTHONDONTWRITEBYTECODE is set: half of their start is that.
-unit: export PYTHONDONTWRITEBYTECODE :=
+unit test test-all: export PYTHONDONTWRITEBYTECODE :=
 unit: install
 	$(PYTEST) tests/unit -m "not long and not slow" --hypothesis-profile quick
 
