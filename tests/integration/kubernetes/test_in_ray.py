@@ -190,6 +190,6 @@ def tiny_service(volumes: Path) -> dict:
         "source": "/mnt/cache/tiny",
         "gpus_per_replica": 0,
         "max_model_len": 1024,
-        "max_lora_rank": 8,
+        "max_lora_rank": 16,
     }
     return config
