@@ -11,6 +11,7 @@ from jobs.serve import served_planners
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
 from mpo_core.proxy.planners import PROMPTS, Planners, Source, write_planners, write_prompts_of
+from tests.callers import talk
 from tests.commandline import mpo_here
 from tests.planning_proxy import TASK, file_of_plans, recording_upstream
 
@@ -66,6 +67,21 @@ def test_a_folder_goes_on_with_its_own_planners_only(tmp_path):
     assert planners_of(str(config.folder), None, elsewhere) == (config, known)
     with pytest.raises(InputError, match=r"has other planners \(v1, v2\)"):
         planners_of(str(other.plans), None, config)
+
+
+@pytest.mark.parametrize("arms", [[], ["off"], ["v1"], ["base", "off"], ["v1", "v3"]])
+def test_a_first_planner_has_a_name_of_which_there_are_no_conversations(tmp_path, arms):
+    source, config = file_of_plans(tmp_path), ProxyConfig(folder=tmp_path / "proxy")
+    assert planners_of(str(source.plans), None, config)[1].current == "v1"
+    assert not config.folder.exists()
+    for arm in arms:
+        talk(tmp_path, arm, [None], tasks=1, final=False)
+    before = {path: path.read_bytes() for path in config.folder.rglob("*")}
+    (name,) = planners_of(str(source.plans), None, config)[1].versions
+    assert name == {"v1": "v2", "base": "v2", "v3": "v4"}.get(
+        max(set(arms) - {"off"}, default=""), "v1"
+    )
+    assert {path: path.read_bytes() for path in config.folder.rglob("*")} == before
 
 
 def test_a_run_is_named_as_elsewhere(tmp_path, monkeypatch):
