@@ -153,7 +153,10 @@ def client_of(url: str | None, key: str | None, timeout_s: float) -> httpx.Async
         InputError: it is no URL of a proxy, or the key, or the environment's own proxy, cannot be
             used.
     """
-    where, login = address_of_proxy(url or os.environ.get(URL_ENV) or URL)
+    try:
+        where, login = address_of_proxy(url or os.environ.get(URL_ENV) or URL)
+    except InputError as error:
+        raise InputError(f"{error}" if url else f"{URL_ENV}: {error}") from None
     key = (key or os.environ.get(KEY_ENV) or "").strip()
     require_sendable(f"key (by default that in {KEY_ENV}): its value", key)
     headers = {}

@@ -137,6 +137,12 @@ def test_what_is_no_url_is_refused_at_once(url):
         client.send([], url)
 
 
+def test_a_url_of_the_environments_is_named_by_its_variable(monkeypatch):
+    monkeypatch.setenv(client.URL_ENV, "runs/proxy")
+    with pytest.raises(InputError, match=r"^MPO_PROXY_URL: runs/proxy: not a proxy's URL"):
+        mpo_core.feedback("a", 1.0)
+
+
 @given(st.text(), st.sampled_from(["", "http://", "http://h", "https://[", "http://u:SECRET@"]))
 def test_whatever_is_given_as_url_is_one_line_of_fault_or_can_be_asked(text, start):
     try:
