@@ -63,6 +63,10 @@ def _round(run: Run, pulled: Pulled, rounds: list[Learning]) -> tuple[list[Learn
     rounds = with_pairs(rounds, this, found)
     save_rounds(run, rounds)
     train_round(run, this, found)
+    rounds, _ = follow(run, rounds)
+    if rounds[-1].start != this.start:
+        # What it was trained from has been taken back meanwhile.
+        return _round(run, pulled, rounds)
     rounds = publish(run, rounds, pulled.arms)
     save_rounds(run, rounds)
     last = rounds[-1]
