@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1)
-"""Signals that interrupt as Ctrl-C does, where a program has them raise KeyboardInterrupt."""
+"""Signals that interrupt as Ctrl-C does, where a program's handlers of them raise or exit."""
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -55,13 +55,13 @@ async def _interruptible(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
-    interrupted: list[KeyboardInterrupt] = []
+    interrupted: list[BaseException] = []
 
     def cancelling(handler: Callable[..., Any]) -> Callable[..., None]:
         def heed(number: int, frame: Any) -> None:
             try:
                 handler(number, frame)
-            except KeyboardInterrupt as error:
+            except (KeyboardInterrupt, SystemExit) as error:
                 # A second one does not interrupt the tidying up after the first.
                 if not interrupted:
                     interrupted.append(error)

@@ -86,6 +86,7 @@ class Store:
         """
         self.folder = folder
         self.path = folder / DATABASE
+        self._place = folder.absolute()
         if not create and not self.path.is_file():
             raise InputError(
                 f"{folder}: no proxy has kept anything here (no {DATABASE}); name the folder that "
@@ -293,7 +294,7 @@ class Store:
         found = {}
         for name in FILES:
             with suppress(OSError):
-                file = (self.folder / name).stat()
+                file = (self._place / name).stat()
                 found[name] = file.st_dev, file.st_ino
         return found
 

@@ -78,8 +78,9 @@ def raise_interrupt(*_):
 
 
 @pytest.mark.parametrize("number", aio.WARNINGS)
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("run", [aio.run, asyncio.run])
-def test_a_warning_cancels_what_runs_and_tears_no_step_of_the_loop(number, run):
+def test_a_warning_cancels_what_runs_and_tears_no_step_of_the_loop(number, raised, run):
     steps = []
 
     async def work():
@@ -96,11 +97,14 @@ def test_a_warning_cancels_what_runs_and_tears_no_step_of_the_loop(number, run):
             await asyncio.sleep(0.01)
             steps.append("tidied")
 
-    before = signal.signal(number, raise_interrupt)
+    def handler(*_):
+        raise raised
+
+    before = signal.signal(number, handler)
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(raised):
             run(work())
-        assert signal.getsignal(number) is raise_interrupt
+        assert signal.getsignal(number) is handler
     finally:
         signal.signal(number, before)
     assert (steps == ["whole", "tidied"]) == (run is aio.run)

@@ -1,6 +1,7 @@
 """The proxy's folder, moved, removed or replaced under the processes that use it."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -64,8 +65,10 @@ def test_nothing_is_acknowledged_that_goes_to_files_without_a_name(tmp_path, wha
             assert found.rewards() == {"c": said(0.25)}
 
 
-def test_others_come_and_go_and_the_folder_stays_the_same(tmp_path):
-    with Store(tmp_path) as store:
+def test_others_come_and_go_and_the_folder_stays_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    with Store(Path(tmp_path.name)) as store:
+        monkeypatch.chdir("/")
         for number in range(3):
             with Store(tmp_path) as other:
                 other.open_conversation(begun(f"{number}"))
