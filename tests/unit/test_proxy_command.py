@@ -143,6 +143,24 @@ def test_planners_that_a_config_serves_answer_at_this_starts_address(tmp_path):
     assert trained.current == "mpo" and trained.versions["mpo"].model == f"{name}:mpo"
 
 
+def test_a_served_planner_has_a_name_that_no_other_had_and_keeps_it(tmp_path):
+    config = named_config("demo-llm", [f"proxy.folder={tmp_path / 'proxy'}"])
+    name, url = config.planner.model, "http://127.0.0.1:1/v1"
+    # Of a planner whose record was deleted, there are conversations.
+    talk(tmp_path, "base", [None], tasks=1, final=False)
+    for _ in range(2):
+        found = served_planners(config, url, "base", name)
+        assert (found.current, set(found.versions)) == ("v2", {"v2"})
+        write_planners(config.proxy.folder, found)
+    other = found.model_copy(update={"versions": {**found.versions, "mpo": Source(folder="w")}})
+    write_planners(config.proxy.folder, other)
+    for _ in range(2):
+        found = served_planners(config, url, "mpo", f"{name}:mpo")
+        assert found.current == "v3" and found.versions["v3"].model == f"{name}:mpo"
+        assert found.versions["mpo"] == Source(folder="w")
+        write_planners(config.proxy.folder, found)
+
+
 def test_a_folder_of_weights_says_by_whose_prompt_its_planner_is_asked(tmp_path):
     assert source_of(str(tmp_path), None, ProxyConfig()).env == "feedback"
     write_prompts_of(tmp_path, "alfworld")
