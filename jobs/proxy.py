@@ -15,12 +15,18 @@ from mpo_core.connection import Address, address_of, cause_of, trusted
 from mpo_core.errors import InputError
 from mpo_core.likeness import meant
 from mpo_core.overrides import apply_override
-from mpo_core.proxy.planners import Planners, Source, read_planners, read_prompts_of
+from mpo_core.proxy.looking import arms_of
+from mpo_core.proxy.planners import (
+    Planners,
+    Source,
+    free_version,
+    read_planners,
+    read_prompts_of,
+)
 from mpo_core.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-FIRST = "v1"
 LIST_S = 30
 
 
@@ -53,7 +59,9 @@ def planners_of(
     source = source_of(planner, model, config)
     known = read_planners(config.folder)
     if known is None:
-        return config, Planners(current=FIRST, versions={FIRST: source})
+        # Of a planner whose record was deleted, there may be conversations.
+        version = free_version(arms_of(config.folder))
+        return config, Planners(current=version, versions={version: source})
     if source not in known.versions.values():
         raise InputError(
             f"{config.folder}: has other planners ({', '.join(known.versions)}); give this folder "

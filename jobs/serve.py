@@ -11,7 +11,14 @@ from jobs.rendering import console
 from jobs.run import Round, Run
 from mpo_core.config import Config
 from mpo_core.errors import InputError
-from mpo_core.proxy.planners import Planners, Source, read_planners, write_planners
+from mpo_core.proxy.looking import arms_of
+from mpo_core.proxy.planners import (
+    Planners,
+    Source,
+    free_version,
+    read_planners,
+    write_planners,
+)
 from mpo_core.proxy.serving import end_with_parent, keys_of, serve, upstream_url
 
 BASE = "base"
@@ -77,21 +84,25 @@ def _name_models(run: Run, backend: ClusterBackend, say: Callable[[str], None]) 
 
 def served_planners(config: Config, url: str, version: str, model: str) -> Planners:
     """The planners of the proxy's folder, where those that are served here answer at this start's
-    address, and a version that is new there is the current one."""
+    address, and a model that is new there is the current version, by a name that no other had."""
     env = {"env": next(iter(config.envs))} if len(config.envs) == 1 else {}
     here = Source(endpoint=url, model=model, **env)
     known = read_planners(config.proxy.folder)
+    before = known.versions if known else {}
+    taken = {*before, *arms_of(config.proxy.folder)}
+    unused = free_version(taken) if version in taken else version
+    name = next((name for name, source in before.items() if source.model == model), unused)
     if known is None:
-        return Planners(current=version, versions={version: here})
+        return Planners(current=name, versions={name: here})
     served = {
         name: source.model_copy(update={"endpoint": url})
         for name, source in known.versions.items()
         if (source.model or "").partition(":")[0] == config.planner.model
     }
-    versions = known.versions | served | {version: here}
-    if version in known.versions:
+    versions = known.versions | served | {name: here}
+    if name in known.versions:
         return known.model_copy(update={"versions": versions})
-    return Planners(current=version, versions=versions)
+    return Planners(current=name, versions=versions)
 
 
 @contextmanager

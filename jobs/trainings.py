@@ -80,7 +80,7 @@ def _train_on_feedback(
             f"train {name}: with source: feedback, feedback.train says how is trained: {train}"
         )
     stage = stage_of(run, round_number)
-    summary = train_round(run, stage.pulled, stage.this, stage.found)
+    summary = train_round(run, stage.this, stage.found)
     return [(summary, run.files.planner(stage.this.planner))]
 
 

@@ -18,6 +18,7 @@ from mpo_core.config import EndpointModelConfig
 from mpo_core.errors import InputError
 
 _OF_THE_API = re.compile(r"/(?:(?:chat/)?completions|models)\Z")
+_LOGIN = re.compile(r"\A(\w+://)?.*@", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
@@ -53,12 +54,12 @@ def address_of(
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     path = _OF_THE_API.sub("", parts.path.rstrip("/"))
     key = environment.get(config.api_key_env, "").strip()
-    _require_sendable(f"models.{name}.api_key_env: the value of {config.api_key_env}", key)
+    require_sendable(f"models.{name}.api_key_env: the value of {config.api_key_env}", key)
     headers = {}
     for header, value in config.extra_headers.items():
         where = f"models.{name}.extra_headers.{header}"
         headers[header] = _with_variables(value, where, environment)
-        _require_sendable(f"{where}: its value", headers[header])
+        require_sendable(f"{where}: its value", headers[header])
     if key and "api-version" in query:
         headers.setdefault("api-key", key)
     return Address(f"{parts.scheme}://{parts.netloc}{path}", query, key, headers)
@@ -106,10 +107,12 @@ def http_client(address: Address, timeout_s: float) -> Any:
         # The client brings an HTTP library of its own choice, with errors of its own.
         if not isinstance(error, ImportError | ValueError) and type(error).__name__ != "InvalidURL":
             raise
-        raise InputError(
-            f"{proxy}: cannot be used ({' '.join(str(error).split())}); unset it, or name "
-            f"{urlsplit(address.url).hostname} in NO_PROXY if the endpoint is reached without it"
-        ) from error
+        raise unusable(proxy, address.url, error) from error
+
+
+def without_login(url: str) -> str:
+    """A URL as it may be shown, also where it is none."""
+    return _LOGIN.sub(r"\1", url)
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,15 @@ class Proxy:
     url: str
 
     def __str__(self) -> str:
-        """Without the login that may stand in it."""
-        parts = urlsplit(self.url)
-        return f"{self.variable}={parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return f"{self.variable}={without_login(self.url)}"
+
+
+def unusable(proxy: Proxy | None, url: str, error: Exception) -> InputError:
+    """That no client can be made which reaches a URL through the environment's proxy."""
+    return InputError(
+        f"{proxy}: cannot be used ({' '.join(str(error).split())}); unset it, or name "
+        f"{urlsplit(url).hostname} in NO_PROXY if the endpoint is reached without it"
+    )
 
 
 def proxy_of(url: str) -> Proxy | None:
@@ -233,7 +242,8 @@ def _with_variables(value: str, where: str, environment: Mapping[str, str]) -> s
     return _VARIABLE.sub(variable, value)
 
 
-def _require_sendable(what: str, value: str) -> None:
+def require_sendable(what: str, value: str) -> None:
+    """Raises InputError, without the value, where it cannot be that of a header."""
     if not value.isascii() or not value.isprintable():
         raise InputError(
             f"{what} cannot be sent in an HTTP header: it holds a line break, a control character "

@@ -18,7 +18,7 @@ from mpo_core.files import write_text
 from mpo_core.proxy.episodes import Assignment, scores_of
 from mpo_core.scoring import save_scores
 from mpo_core.textfile import read_notes
-from mpo_core.types import Plan, PlanScore, PreferencePair
+from mpo_core.types import Plan, PlanScore, PreferencePair, Task
 
 State = Literal["begun", "canary", "current", "withdrawn"]
 BASE = "base"
@@ -53,6 +53,8 @@ class Evidence:
     """What a round learns from."""
 
     episodes: list[Assignment]
+    tasks: list[Task]
+    """All that there were when it began (`tasks_at`)."""
     plans: list[Plan]
     scores: list[PlanScore]
     pairs: list[PreferencePair]
@@ -77,16 +79,19 @@ def save_rounds(run: Run, rounds: Sequence[Learning]) -> None:
 
 
 def next_round(run: Run, rounds: Sequence[Learning], pulled: Pulled) -> Learning:
-    """The round that is under way, else the one that could begin: from the last planner that was
-    not withdrawn, on what has come since."""
+    """The round that is under way, else the one that could begin, on what has come since."""
     if rounds and rounds[-1].state == "begun":
         return rounds[-1]
     number, first = len(rounds) + 1, rounds[-1].end if rounds else 0
-    kept = [one.planner for one in rounds if one.state != "withdrawn"]
     named = {"dpo": "mpo", "rft": "rft"}[run.config.feedback.train]
     planner = named if number == 1 else f"{named}-{number}"
-    start = kept[-1] if kept else BASE
-    return Learning(number, first, len(pulled.arms), start, planner, 0, "begun")
+    return Learning(number, first, len(pulled.arms), start_of(rounds), planner, 0, "begun")
+
+
+def start_of(rounds: Sequence[Learning]) -> str:
+    """The planner that the round after these trains: the last that new conversations get."""
+    current = [one.planner for one in rounds if one.state == "current"]
+    return current[-1] if current else BASE
 
 
 def round_of(run: Run, rounds: Sequence[Learning], pulled: Pulled, number: int) -> Learning:
@@ -106,14 +111,22 @@ def collect_evidence(run: Run, pulled: Pulled, this: Learning) -> Evidence:
     learnt = [one for one in of_round if not versions or one.planner in versions]
     scores = scores_of(learnt)
     save_scores(scores, run.files.scores(this.number))
-    pairs = collect_pairs(run, pulled.tasks, pulled.plans, scores, this.number)
-    return Evidence(of_round, pulled.plans, scores, pairs)
+    tasks = tasks_at(pulled, this)
+    pairs = collect_pairs(run, tasks, pulled.plans, scores, this.number)
+    return Evidence(of_round, tasks, pulled.plans, scores, pairs)
 
 
-def train_round(run: Run, pulled: Pulled, this: Learning, found: Evidence) -> dict[str, Any]:
+def tasks_at(pulled: Pulled, this: Learning) -> list[Task]:
+    """The tasks that there were when a round began: those that come later move the share of them
+    that is set apart (`validation`), and with it what the round learns from."""
+    there = {one.task_id for one in pulled.arms[: this.end]}
+    return [task for task in pulled.tasks if task.id in there]
+
+
+def train_round(run: Run, this: Learning, found: Evidence) -> dict[str, Any]:
     """Train a round's planner on what it learns from, by `feedback.train`; its summary."""
     if run.config.feedback.train == "rft":
-        return train_rft(run, pulled.tasks, found.plans, found.scores, this.round)
+        return train_rft(run, found.tasks, found.plans, found.scores, this.round)
     return train_on_pairs(run, this.round, found.pairs)
 
 
@@ -121,6 +134,12 @@ def in_state(rounds: Sequence[Learning], state: State, version: str = "") -> lis
     """The rounds, of which the last has come to another state."""
     *before, last = rounds
     return [*before, replace(last, state=state, version=version or last.version)]
+
+
+def with_pairs(rounds: Sequence[Learning], this: Learning, found: Evidence) -> list[Learning]:
+    """The rounds, with the one under way as it is trained: on so many pairs."""
+    before = [one for one in rounds if one.number < this.number]
+    return [*before, replace(this, pairs=len(found.pairs))]
 
 
 def lacking(run: Run, pulled: Pulled, this: Learning, found: Evidence) -> str:

@@ -11,18 +11,20 @@ from jobs.feedback.learning import (
     next_round,
     save_rounds,
     train_round,
+    with_pairs,
 )
 from jobs.feedback.prospect import other_planner
 from jobs.feedback.pull import Pulled, pull
 from jobs.feedback.report import report
-from jobs.feedback.versions import check_prompts, judge, publish
+from jobs.feedback.versions import check_prompts, follow, judge, publish
 from jobs.run import Run
 
 
 def learn(run: Run) -> dict[str, Any]:
     """Pull what has come, judge the canary, do the round that can be done, and report.
 
-    The same command again goes on: with a round that was cut off, else with what came since.
+    Which planners are in use is asked of the proxy's folder. The same command again goes on: with a
+    round that was cut off, else with what came since.
 
     Returns:
         The report's summary; empty where no conversation has a final reward yet.
@@ -31,7 +33,11 @@ def learn(run: Run) -> dict[str, Any]:
     check_prompts(run)
     if warning := other_planner(run):
         print(f"{run.config.name}: {warning}", file=sys.stderr)
-    pulled, rounds, said = pull(run), load_rounds(run), list[str]()
+    pulled = pull(run)
+    rounds, sentence = follow(run, load_rounds(run))
+    said = [sentence] if sentence else []
+    if sentence:
+        save_rounds(run, rounds)
     if rounds and rounds[-1].state == "canary":
         rounds, sentence = judge(run, rounds, pulled)
         save_rounds(run, rounds)
@@ -52,13 +58,15 @@ def _round(run: Run, pulled: Pulled, rounds: list[Learning]) -> tuple[list[Learn
     """Do the round that is under way or can begin; the rounds, and what came of it."""
     this = next_round(run, rounds, pulled)
     found = collect_evidence(run, pulled, this)
-    begun = this in rounds
-    if not begun:
-        if reason := lacking(run, pulled, this, found):
-            return rounds, reason
-        rounds = [*rounds, Learning(**(vars(this) | {"pairs": len(found.pairs)}))]
-        save_rounds(run, rounds)
-    train_round(run, pulled, this, found)
+    if this not in rounds and (reason := lacking(run, pulled, this, found)):
+        return rounds, reason
+    rounds = with_pairs(rounds, this, found)
+    save_rounds(run, rounds)
+    train_round(run, this, found)
+    rounds, _ = follow(run, rounds)
+    if rounds[-1].start != this.start:
+        # What it was trained from has been taken back meanwhile.
+        return _round(run, pulled, rounds)
     rounds = publish(run, rounds, pulled.arms)
     save_rounds(run, rounds)
     last = rounds[-1]

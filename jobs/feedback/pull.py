@@ -14,6 +14,7 @@ from jobs.rollout import Episodes, episode_ledger
 from jobs.run import Run
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
+from mpo_core.inert import inert, shortened
 from mpo_core.ledger import Ledger
 from mpo_core.proxy.episodes import NO_USAGE, Assignment, episode_key_of, episode_of
 from mpo_core.proxy.records import Conversation, task_of
@@ -24,6 +25,8 @@ FEEDBACK = "feedback"
 """The stage whose ledger holds callers' episodes."""
 AT_ONCE = 500
 """Episodes that are written at a time."""
+SHOWN, LONGEST_SHOWN = 8, 80
+"""Agents that an error names, and characters of a name."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,14 @@ def counted(run: Run, arms: Sequence[Assignment]) -> list[Assignment]:
 
 
 def _agents(arms: Sequence[Assignment]) -> str:
-    of_each = Counter(one.model for one in arms)
-    return ", ".join(f"{model} ({n})" for model, n in of_each.most_common())
+    """The agents of episodes as a line holds them: callers may name them at any length."""
+    of_each = Counter(one.model for one in arms).most_common()
+    shown = [
+        f"{inert(shortened(' '.join(model.split()), LONGEST_SHOWN))} ({n})"
+        for model, n in of_each[:SHOWN]
+    ]
+    others = len(of_each) - len(shown)
+    return ", ".join(shown) + (f", and {others} others" if others else "")
 
 
 class Plans:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.evaluate import published
-from jobs.feedback.learning import Learning
+from jobs.feedback.learning import Learning, tasks_at
 from jobs.feedback.pull import FEEDBACK, Pulled, counted
 from jobs.run import Run
 from jobs.tasks import set_apart
@@ -94,14 +94,14 @@ def _trained_on(run: Run, pulled: Pulled, rounds: Sequence[Learning]) -> set[str
     the ones that plans make no difference to.
     """
     versions = {one.arm for one in pulled.arms}
-    apart = {task.id for task in set_apart(pulled.tasks, run.config.validation)}
     found: set[str] = set()
     for one in rounds:
         if one.version in versions:
             learnt = counted(run, pulled.arms[one.first : one.end])
             scored = {episode.task_id for episode in learnt if episode.plan_id}
+            apart = {task.id for task in set_apart(tasks_at(pulled, one), run.config.validation)}
             pairs = run.records(run.files.pairs(one.number), PreferencePair)
-            # Which tasks are set apart changes a little as tasks come.
+            # `validation` may have been another when it learnt.
             found |= (scored - apart) | {pair.task_id for pair in pairs}
     return found
 

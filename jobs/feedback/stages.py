@@ -10,6 +10,7 @@ from jobs.feedback.learning import (
     round_of,
 )
 from jobs.feedback.pull import Pulled, pull
+from jobs.feedback.versions import follow
 from jobs.run import Run
 
 
@@ -26,5 +27,6 @@ def stage_of(run: Run, number: int) -> Stage:
     """Pull what has come, and score the plans of a round: of one that was done, as it was done; of
     a later number, of the one that could begin."""
     pulled = pull(run)
-    this = round_of(run, load_rounds(run), pulled, number)
+    rounds, _ = follow(run, load_rounds(run))
+    this = round_of(run, rounds, pulled, number)
     return Stage(pulled, this, collect_evidence(run, pulled, this))

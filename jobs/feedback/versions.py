@@ -1,12 +1,12 @@
 """The planner that a round has trained, in the proxy's folder: on a share of the new conversations
 first, where `proxy.canary` asks for it, until its rewards say whether it stays."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from jobs.feedback.learning import Learning, State, in_state
+from jobs.feedback.learning import Learning, State, in_state, start_of
 from jobs.feedback.pull import Pulled, counted
 from jobs.feedback.report import attempts_of
 from jobs.run import Run
@@ -15,8 +15,16 @@ from mpo_core.evaluation import task_results
 from mpo_core.locks import lock_file
 from mpo_core.proxy.differences import differences, verdict
 from mpo_core.proxy.episodes import Assignment
-from mpo_core.proxy.planners import Canary, Planners, Source, read_planners, write_planners
-from mpo_core.proxy.records import OFF
+from mpo_core.proxy.looking import arms_of
+from mpo_core.proxy.planners import (
+    FILE,
+    Canary,
+    Planners,
+    Source,
+    free_version,
+    read_planners,
+    write_planners,
+)
 from mpo_core.report.arms import arm_name
 from mpo_core.report.feedback import figures
 from mpo_core.textfile import read_notes
@@ -25,7 +33,6 @@ from mpo_core.types import content_hash
 
 LOCK = "planners.lock"
 WAIT_S = 10
-NUMBERED = re.compile(r"v([1-9]\d*)")
 
 
 def check_prompts(run: Run) -> None:
@@ -41,12 +48,52 @@ def check_prompts(run: Run) -> None:
         )
 
 
+def follow(run: Run, rounds: Sequence[Learning]) -> tuple[list[Learning], str]:
+    """The rounds as the proxy's planners have them by now: whoever writes these has the last word.
+
+    What a round has trained is withdrawn where an earlier round's version, or none of theirs, is in
+    its place, and is current where it was put back. A round under way trains what is in use, unless
+    the proxy has its planner already.
+
+    Returns:
+        The rounds, and what is to be said where they are not as they were; nothing where they are.
+    """
+    folder = run.config.proxy.folder
+    known = read_planners(folder)
+    current = known.current if known else None
+    found = [
+        replace(one, version=_given(run, one, known)) if one.state == "begun" else one
+        for one in rounds
+    ]
+    in_use = max((one.number for one in found if one.version == current), default=0)
+    for place, one in enumerate(found):
+        if one.state != "begun" and one.number >= in_use:
+            found[place] = replace(one, state=_state_of(one.version, known))
+        elif one.state == "begun" and not one.version:
+            found[place] = replace(one, start=start_of(found[:place]))
+    if [(one.state, one.start) for one in found] == [(one.state, one.start) for one in rounds]:
+        return found, ""
+    begun = found[-1].state == "begun"
+    start = found[-1].start if begun else start_of(found)
+    named = f"has {current} in use" if current else "is not there"
+    return found, f"{folder / FILE} {named}; what is trained next goes on from {start}"
+
+
+def _given(run: Run, this: Learning, known: Planners | None) -> str:
+    """The version by which a proxy has the planner of a round; empty where it has not."""
+    if known is None or not run.trainee(this.planner).summary():
+        return ""
+    source = _source_of(run, this.planner)
+    return next((name for name, known in known.versions.items() if known == source), "")
+
+
 def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) -> list[Learning]:
     """Let the proxy know the planner of the last round; the same one again changes nothing, also
     where it is not in use any more.
 
     Args:
-        seen: episodes, whose versions have names that are taken.
+        seen: episodes, whose versions have names that are taken; so have those of earlier rounds,
+            and of the conversations in the proxy's folder.
 
     Returns:
         The rounds, the last with its version and state.
@@ -58,7 +105,9 @@ def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) ->
         versions = dict(known.versions) if known else {}
         version = next((name for name, known in versions.items() if known == source), "")
         if not version:
-            version = _free({*versions, *(one.arm for one in seen)})
+            named = {one.version for one in rounds if one.version}
+            arms = {one.arm for one in seen} | arms_of(proxy.folder)
+            version = free_version({*versions, *named, *arms})
             versions[version] = source
             share = proxy.canary if known and proxy.canary < 1 else 0
             canary = Canary(version=version, share=share) if share else None
@@ -126,12 +175,6 @@ def _compared(run: Run, pulled: Pulled, canary: str, current: str) -> tuple[str,
         f"its mean reward minus that with {arm_name(current)}, since it came, is {figures(shown)} "
         f"over {shown['n']} tasks ({words[answer]})"
     )
-
-
-def _free(taken: set[str]) -> str:
-    numbers = [int(found[1]) for name in taken if (found := NUMBERED.fullmatch(name))]
-    # The planner that the proxy began with is the first, whatever it is called.
-    return f"v{max([1, *numbers]) + 1}" if taken - {OFF} else "v1"
 
 
 @contextmanager

@@ -5,20 +5,26 @@ import mpo_core
 mpo_core.feedback("my-run-17", 1.0, url="http://127.0.0.1:8100")
 """
 
-import asyncio
 import os
+import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast, get_args
-from urllib.parse import urlsplit
 
 import httpx
 
 from mpo_core import aio
 from mpo_core.again import again
-from mpo_core.connection import trusted
+from mpo_core.connection import (
+    cause_of,
+    proxy_of,
+    require_sendable,
+    trusted,
+    unusable,
+    without_login,
+)
 from mpo_core.errors import InputError, ModelUnavailable
 from mpo_core.proxy.records import Feedback, read_feedback
 from mpo_core.proxy.store import Kept, Store
@@ -35,6 +41,13 @@ TIMEOUT_S = 30.0
 BUSY = (408, 425, 429)
 """Statuses after which the same request may succeed, besides those of a server's failure."""
 AT_ONCE = 8
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
+_HOST = re.compile(r"[^\s%\\]+|[^\s\\]*:[^\s\\]*")
+"""What would have to be escaped is in no host's name, but for an address's zone."""
+
+
+class Passing(ModelUnavailable):
+    """The proxy does not answer, and another try may mend it."""
 
 
 def feedback(
@@ -111,47 +124,96 @@ def keep(reports: Iterable[Feedback], folder: Path) -> list[Kept]:
 def _send(
     reports: Sequence[Feedback], url: str | None, key: str | None, timeout_s: float
 ) -> list[Kept]:
-    base = (url or os.environ.get(URL_ENV) or URL).rstrip("/").removesuffix("/v1")
-    if urlsplit(base).scheme not in ("http", "https"):
-        raise InputError(f"{base}: not a proxy's URL; expected one such as {URL}")
-    key = key or os.environ.get(KEY_ENV)
     of_each: dict[str, list[int]] = {}
     for number, one in enumerate(reports):
         of_each.setdefault(one.conversation, []).append(number)
     answers: dict[int, Kept] = {}
 
     async def all_of_them() -> None:
-        slots = asyncio.Semaphore(AT_ONCE)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with httpx.AsyncClient(
-            headers=headers, timeout=timeout_s, verify=trusted()
-        ) as client:
+        async with client_of(url, key, timeout_s) as client:
 
-            async def work(numbers: list[int]) -> None:
-                async with slots:
+            async def work(owed: Iterator[list[int]]) -> None:
+                for numbers in owed:
                     for number in numbers:
-                        answers[number] = await _sent(client, base + PATH, reports[number])
+                        answers[number] = await _sent(client, reports[number])
 
-            await aio.together(map(work, of_each.values()))
+            owed = iter(of_each.values())
+            await aio.together(work(owed) for _ in range(AT_ONCE))
 
     aio.run(all_of_them())
     return [answers[number] for number in range(len(reports))]
 
 
-async def _sent(client: httpx.AsyncClient, address: str, one: Feedback) -> Kept:
+def client_of(url: str | None, key: str | None, timeout_s: float) -> httpx.AsyncClient:
+    """A client of the proxy at a URL, by default the environment's, with its key.
+
+    A login in the URL is that of a server before the proxy; it is shown nowhere.
+
+    Raises:
+        InputError: it is no URL of a proxy, or the key, or the environment's own proxy, cannot be
+            used.
+    """
+    try:
+        where, login = address_of_proxy(url or os.environ.get(URL_ENV) or URL)
+    except InputError as error:
+        raise InputError(f"{error}" if url else f"{URL_ENV}: {error}") from None
+    key = (key or os.environ.get(KEY_ENV) or "").strip()
+    require_sendable(f"key (by default that in {KEY_ENV}): its value", key)
+    headers = {}
+    if key:
+        headers = {"X-MPO-Key": key} if login else {"Authorization": f"Bearer {key}"}
+    through = proxy_of(where)
+    try:
+        return httpx.AsyncClient(
+            base_url=where,
+            headers=headers,
+            auth=login,
+            timeout=timeout_s,
+            verify=trusted(),
+            proxy=through.url if through else None,
+            trust_env=False,
+        )
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise unusable(through, where, error) from error
+
+
+def address_of_proxy(named: str) -> tuple[str, tuple[str, str] | None]:
+    """A proxy's URL without its login, and that. Raises InputError, without login and query."""
+    named = named.strip()
+    shown = _QUERY.sub("", without_login(named))
+    try:
+        url = httpx.URL(named)
+        url.host.encode("idna")
+        whole = url.scheme in ("http", "https") and _HOST.fullmatch(url.host)
+        if not whole or not 0 < (80 if url.port is None else url.port) < 2**16:
+            raise ValueError
+    except (httpx.InvalidURL, ValueError):
+        # Its words may hold what is not to be shown.
+        raise InputError(f"{shown}: not a proxy's URL; expected one such as {URL}") from None
+    if url.query or url.fragment:
+        raise InputError(f"{shown}: give the proxy's URL without a query")
+    login = (url.username, url.password) if url.userinfo else None
+    return str(url.copy_with(userinfo=b"")).rstrip("/").removesuffix("/v1"), login
+
+
+async def _sent(client: httpx.AsyncClient, one: Feedback) -> Kept:
     body = one.model_dump(exclude={"at"}, exclude_none=True)
+    address = f"{client.base_url}".rstrip("/") + PATH
 
     async def once() -> httpx.Response:
-        answer = await client.post(address, json=body)
+        try:
+            answer = await client.post(address, json=body)
+        except httpx.TimeoutException as error:
+            raise Passing(f"{address}: no answer within {client.timeout.read:g} s") from error
+        except httpx.HTTPError as error:
+            words, mendable = cause_of(error, address, 0)
+            kind = Passing if mendable else ModelUnavailable
+            raise kind(f"{address}: the proxy does not answer: {words}") from error
         if answer.status_code in BUSY or answer.status_code >= 500:
-            answer.raise_for_status()
+            raise Passing(f"{address}: the proxy does not answer: HTTP {answer.status_code}")
         return answer
 
-    try:
-        answer = await again(once, httpx.HTTPError, TIMES, wait_s=WAIT_S)
-    except httpx.HTTPError as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelUnavailable(f"{address}: the proxy does not answer: {reason}") from error
+    answer = await again(once, Passing, TIMES, wait_s=WAIT_S)
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise InputError(f"{address}: wants the proxy's key; put it into {KEY_ENV}")
     said: Any = None

@@ -5,6 +5,9 @@ a restart. Conversations under way keep their plan, which is in the store.
 """
 
 import json
+import re
+from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
@@ -19,6 +22,7 @@ from mpo_core.types import Record
 FILE = "planners.json"
 PROMPTS = "mpo_planner.json"
 """Beside a planner's weights: by whose prompt it was trained to be asked, `{"env": NAME}`."""
+NUMBERED = re.compile(r"v([1-9]\d{0,8})")
 
 
 class Source(Record):
@@ -98,6 +102,22 @@ def read_planners(folder: Path) -> Planners | None:
 def write_planners(folder: Path, planners: Planners) -> None:
     """Say which planners there are. Raises InputError where the file cannot be written."""
     write_text(folder / FILE, planners.model_dump_json(indent=1, exclude_none=True) + "\n")
+
+
+def free_version(taken: Iterable[str]) -> str:
+    """A name that no version has had: v1 for the first planner of a folder.
+
+    Args:
+        taken: names of versions, and the arms of conversations: what was given to these, and what
+            they earn, belongs to the version that had the name then.
+    """
+    versions = set(taken) - {OFF}
+    if not versions:
+        return "v1"
+    numbers = [int(found[1]) for name in versions if (found := NUMBERED.fullmatch(name))]
+    # The planner that a folder began with is its first, whatever it is called.
+    after = (f"v{number}" for number in count(max([1, *numbers]) + 1))
+    return next(name for name in after if name not in versions)
 
 
 def read_prompts_of(weights: Path) -> str | None:

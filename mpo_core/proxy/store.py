@@ -23,7 +23,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -36,6 +36,8 @@ from mpo_core.types import Plan, Record
 
 DATABASE = "proxy.db"
 LOCK = "proxy.lock"
+FILES = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK)
+"""Of the folder, as long as a process uses it."""
 VERSION = 1
 """Of the tables; another is refused."""
 WAIT_S = 30
@@ -84,6 +86,7 @@ class Store:
         """
         self.folder = folder
         self.path = folder / DATABASE
+        self._place = folder.absolute()
         if not create and not self.path.is_file():
             raise InputError(
                 f"{folder}: no proxy has kept anything here (no {DATABASE}); name the folder that "
@@ -95,6 +98,9 @@ class Store:
             with self._said(), self._alone():
                 self._writer, self._reader = self._connected(), self._connected()
                 self._prepare()
+                # It opens the files by their names when it first reads.
+                self._reader.execute("PRAGMA user_version").fetchone()
+                self._files = self._there()
         except InputError:
             os.close(self._lock)
             raise
@@ -277,10 +283,29 @@ class Store:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
+                self._require_same_files()
                 self._writer.execute("COMMIT")
             finally:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
+
+    def _there(self) -> dict[str, tuple[int, int]]:
+        """By what the folder's files are told from others that come to have their names."""
+        found = {}
+        for name in FILES:
+            with suppress(OSError):
+                file = (self._place / name).stat()
+                found[name] = file.st_dev, file.st_ino
+        return found
+
+    def _require_same_files(self) -> None:
+        """What is written to a file that has no name any more ends with the processes that have it
+        open, and no other process sees it."""
+        if self._there() != self._files:
+            raise StoreFault(
+                f"{self.folder}: its records were moved, removed or replaced, some or all, while "
+                "they were in use; start anew what uses them"
+            )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

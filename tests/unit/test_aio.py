@@ -73,6 +73,75 @@ def test_an_interrupt_ends_what_runs_before_it_is_raised():
     assert len(ended) == 1 and not ended[0].is_alive()
 
 
+def raise_interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("number", aio.WARNINGS)
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("run", [aio.run, asyncio.run])
+def test_a_warning_cancels_what_runs_and_tears_no_step_of_the_loop(number, raised, run):
+    steps = []
+
+    async def work():
+        def step():
+            # It arrives in the middle of what the loop does, once and again.
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            steps.append("whole")
+
+        asyncio.get_running_loop().call_soon(step)
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await asyncio.sleep(0.01)
+            steps.append("tidied")
+
+    def handler(*_):
+        raise raised
+
+    before = signal.signal(number, handler)
+    try:
+        with pytest.raises(raised):
+            run(work())
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+    assert (steps == ["whole", "tidied"]) == (run is aio.run)
+
+
+@pytest.mark.parametrize("end", ["swallowed", "another error"])
+def test_a_warning_is_heard_whatever_becomes_of_what_runs(end):
+    async def work():
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            if end == "another error":
+                raise LookupError from None
+
+    before = signal.signal(signal.SIGTERM, raise_interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            aio.run(work())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_handler_that_interrupts_nothing_is_left_to_its_work():
+    heard = []
+
+    async def work():
+        signal.raise_signal(signal.SIGUSR1)
+        return await answer()
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+    try:
+        assert aio.run(work()) is threading.current_thread() and heard == [1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_nothing_else_in_the_library_starts_a_loop():
     root = Path(aio.__file__).parent
     found = [p.name for p in root.rglob("*.py") if "asyncio.run(" in p.read_text(encoding="utf-8")]

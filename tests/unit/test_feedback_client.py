@@ -3,11 +3,16 @@
 import asyncio
 import json
 import threading
+import time
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mpo_core
 from mpo_core.errors import InputError, ModelUnavailable
@@ -25,6 +30,7 @@ class Proxy:
         self.store = Store(folder)
         self.fails = 0
         self.seen: list[tuple[str, dict, str | None]] = []
+        self.keys: list[str | None] = []
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -32,6 +38,7 @@ class Proxy:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 key = self.headers.get("authorization")
                 proxy.seen.append((self.path, body, key))
+                proxy.keys.append(self.headers.get("x-mpo-key"))
                 status, told = proxy.answer(body)
                 self.send_response(status)
                 self.end_headers()
@@ -97,10 +104,117 @@ def test_a_proxy_that_is_busy_is_asked_again_and_one_that_is_gone_is_named(proxy
         mpo_core.feedback("b", 1.0, url="http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8100", "ftp://host", "runs/proxy"])
+NO_URLS = [
+    "127.0.0.1:8100",
+    "ftp://host",
+    "runs/proxy",
+    "http://",
+    "http://[::1",
+    "http://127.0.0.1:99999",
+    "http://127.0.0.1:abc",
+    "http://127.0.0.1:0",
+    "http://h%20b",
+    r"http://h\b",
+    "http://..",
+    "http://xn--a",
+    "http://exa mple",
+    "http://ex\0",
+    "http://h\ud800",
+    f"http://{'a' * 64}.de",
+    "http://user:SECRET@host:abc",
+    "http://us:SE/CRET@h",
+    "user:SECRET@h:80",
+    "http://u:S?SECRET@h",
+]
+
+
+@pytest.mark.parametrize("url", NO_URLS)
 def test_what_is_no_url_is_refused_at_once(url):
-    with pytest.raises(InputError, match="not a proxy's URL"):
+    with pytest.raises(InputError, match="not a proxy's URL") as refused:
         mpo_core.feedback("a", 1.0, url=url)
+    assert "SECRET" not in "".join(traceback.format_exception_only(refused.value))
+    with pytest.raises(InputError, match="not a proxy's URL"):
+        client.send([], url)
+
+
+def test_a_url_of_the_environments_is_named_by_its_variable(monkeypatch):
+    monkeypatch.setenv(client.URL_ENV, "runs/proxy")
+    with pytest.raises(InputError, match=r"^MPO_PROXY_URL: runs/proxy: not a proxy's URL"):
+        mpo_core.feedback("a", 1.0)
+
+
+@given(st.text(), st.sampled_from(["", "http://", "http://h", "https://[", "http://u:SECRET@"]))
+def test_whatever_is_given_as_url_is_one_line_of_fault_or_can_be_asked(text, start):
+    try:
+        where, login = client.address_of_proxy(start + text)
+    except InputError as refused:
+        assert "SECRET" not in str(refused) or "SECRET" in text
+    else:
+        assert httpx.URL(where).host and "?" not in where and "#" not in where
+        assert login is None or httpx.URL(where).userinfo == b""
+
+
+@pytest.mark.parametrize("query", ["?token=SECRET", "#SECRET", "/v1?a=1&token=SECRET"])
+def test_a_query_is_refused_and_not_shown(query):
+    with pytest.raises(InputError, match="without a query") as refused:
+        mpo_core.feedback("a", 1.0, url=f"http://user:SECRET@h{query}")
+    assert "SECRET" not in str(refused.value)
+
+
+def test_a_login_in_the_url_is_sent_and_shown_nowhere(proxy, monkeypatch):
+    url = proxy.url.replace("//", "//me:SECRET@")
+    assert mpo_core.feedback("a", 0.5, url=url) == "stored"
+    assert proxy.seen[-1][2] == "Basic bWU6U0VDUkVU"
+    assert mpo_core.feedback("a", 0.5, url=url, key="k") == "repeated"
+    assert proxy.seen[-1][2] == "Basic bWU6U0VDUkVU" and proxy.keys[-1] == "k"
+    monkeypatch.setattr(proxy, "answer", lambda body: (503, {}))
+    with pytest.raises(ModelUnavailable, match="HTTP 503") as failed:
+        mpo_core.feedback("a", 1.0, url=url)
+    assert "SECRET" not in "".join(traceback.format_exception(failed.value, chain=True))
+
+
+@pytest.mark.parametrize("key", ["\u043a\u043b\u044e\u0447SECRET", "SE\nCRET", "SECRET\x7f"])
+def test_a_key_that_cannot_be_sent_is_refused_by_name(key, monkeypatch):
+    with pytest.raises(InputError, match=r"key .*cannot be sent in an HTTP header") as refused:
+        mpo_core.feedback("a", 1.0, url="http://127.0.0.1:9", key=key)
+    monkeypatch.setenv(client.KEY_ENV, key)
+    with pytest.raises(InputError, match=client.KEY_ENV):
+        mpo_core.feedback("a", 1.0, url="http://127.0.0.1:9")
+    assert "SE" not in str(refused.value).replace(client.KEY_ENV, "")
+
+
+@pytest.mark.parametrize("through", ["nonsense://h:1", "http://me:SECRET@h:abc"])
+def test_a_proxy_of_the_environment_that_cannot_be_used_is_named(monkeypatch, through):
+    monkeypatch.setenv("http_proxy", through)
+    with pytest.raises(InputError, match=r"http_proxy=.* cannot be used") as refused:
+        mpo_core.feedback("a", 1.0, url="http://proxy.example")
+    assert "SECRET" not in str(refused.value)
+
+
+def test_what_no_other_try_can_mend_is_not_tried_again(proxy, monkeypatch):
+    monkeypatch.setattr(client, "WAIT_S", 5.0)
+    before = time.monotonic()
+    with pytest.raises(ModelUnavailable, match="TLS"):
+        mpo_core.feedback("a", 1.0, url=proxy.url.replace("http:", "https:"))
+    assert time.monotonic() - before < 3
+
+
+def test_however_many_are_reported_a_few_are_under_way_in_each_conversations_order(monkeypatch):
+    sent, most = [], 0
+
+    async def keep(_, one):
+        nonlocal most
+        most = max(most, len(asyncio.all_tasks()))
+        await asyncio.sleep(0)
+        sent.append((one.conversation, one.reward))
+        return "stored"
+
+    monkeypatch.setattr(client, "_sent", keep)
+    rows = [(f"c{n % 300}", n / 1000) for n in range(1000)]
+    reports = [read_feedback({"conversation": id, "reward": reward}, 1.0) for id, reward in rows]
+    assert client.send(reports, "http://127.0.0.1:9") == ["stored"] * 1000
+    assert most <= client.AT_ONCE + 1
+    assert sorted(sent, key=lambda one: one[0]) == sorted(rows, key=lambda one: one[0])
 
 
 def test_another_server_is_told_from_a_proxy_and_a_missing_key_is_named(proxy, monkeypatch):

@@ -3,19 +3,36 @@ summary where weights would be."""
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.feedback.learning import load_rounds
+from jobs.feedback.pull import counted
 from jobs.feedback.versions import publish
 from jobs.run import Run
 from mpo_core.errors import InputError
+from mpo_core.inert import inert
 from mpo_core.ledger import read_records
+from mpo_core.proxy.episodes import Assignment
 from mpo_core.proxy.planners import Canary, Planners, Source, write_planners
-from mpo_core.proxy.records import OFF
+from mpo_core.proxy.records import OFF, Feedback
 from mpo_core.scoring import load_scores
 from mpo_core.types import Demonstration, Episode, PreferencePair
-from tests.callers import GOOD, POOR, TrainsByName, begin, config, talk, versions, worked
+from tests.callers import (
+    GOOD,
+    POOR,
+    TrainsByName,
+    begin,
+    config,
+    conversation,
+    talk,
+    versions,
+    worked,
+)
+from tests.thoroughness import examples
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +197,28 @@ def test_feedback_of_chosen_agents_and_planners_counts(tmp_path):
     summary, _ = worked(asked)
     assert summary["episodes"] == 40
     assert sum(score.n for score in load_scores(Run(asked).files.scores())) == 20
+
+
+NAMES = st.lists(st.text(max_size=90) | st.just("m" * 20_000), min_size=2, max_size=30)
+
+
+@examples(30)
+@given(NAMES.filter(lambda names: len(set(names)) > 1))
+def test_an_error_about_callers_agents_is_one_line_that_can_be_read(names):
+    asked = config(Path("nowhere"))
+    arms = [
+        Assignment.of(
+            conversation(f"c{number}", 1, None, OFF, model=name),
+            Feedback(conversation=f"c{number}", reward=0.5, at=1.0),
+        )
+        for number, name in enumerate(names)
+    ]
+    with pytest.raises(InputError, match="name those that count") as refused:
+        counted(Run(asked, make=False), arms)
+    line = str(refused.value)
+    assert len(line) < 8000 and inert(line) == line and not set("\n\t") & set(line)
+    more = len(set(names)) - 8
+    assert more <= 0 or f", and {more} others; name those" in line
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from jobs.serve import served_planners
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
 from mpo_core.proxy.planners import PROMPTS, Planners, Source, write_planners, write_prompts_of
+from tests.callers import talk
 from tests.commandline import mpo_here
 from tests.planning_proxy import TASK, file_of_plans, recording_upstream
 
@@ -66,6 +67,21 @@ def test_a_folder_goes_on_with_its_own_planners_only(tmp_path):
     assert planners_of(str(config.folder), None, elsewhere) == (config, known)
     with pytest.raises(InputError, match=r"has other planners \(v1, v2\)"):
         planners_of(str(other.plans), None, config)
+
+
+@pytest.mark.parametrize("arms", [[], ["off"], ["v1"], ["base", "off"], ["v1", "v3"]])
+def test_a_first_planner_has_a_name_of_which_there_are_no_conversations(tmp_path, arms):
+    source, config = file_of_plans(tmp_path), ProxyConfig(folder=tmp_path / "proxy")
+    assert planners_of(str(source.plans), None, config)[1].current == "v1"
+    assert not config.folder.exists()
+    for arm in arms:
+        talk(tmp_path, arm, [None], tasks=1, final=False)
+    before = {path: path.read_bytes() for path in config.folder.rglob("*")}
+    (name,) = planners_of(str(source.plans), None, config)[1].versions
+    assert name == {"v1": "v2", "base": "v2", "v3": "v4"}.get(
+        max(set(arms) - {"off"}, default=""), "v1"
+    )
+    assert {path: path.read_bytes() for path in config.folder.rglob("*")} == before
 
 
 def test_a_run_is_named_as_elsewhere(tmp_path, monkeypatch):
@@ -125,6 +141,24 @@ def test_planners_that_a_config_serves_answer_at_this_starts_address(tmp_path):
     assert again.versions["base"].endpoint == "http://127.0.0.1:2/v1"
     trained = served_planners(config, "http://127.0.0.1:2/v1", "mpo", f"{name}:mpo")
     assert trained.current == "mpo" and trained.versions["mpo"].model == f"{name}:mpo"
+
+
+def test_a_served_planner_has_a_name_that_no_other_had_and_keeps_it(tmp_path):
+    config = named_config("demo-llm", [f"proxy.folder={tmp_path / 'proxy'}"])
+    name, url = config.planner.model, "http://127.0.0.1:1/v1"
+    # Of a planner whose record was deleted, there are conversations.
+    talk(tmp_path, "base", [None], tasks=1, final=False)
+    for _ in range(2):
+        found = served_planners(config, url, "base", name)
+        assert (found.current, set(found.versions)) == ("v2", {"v2"})
+        write_planners(config.proxy.folder, found)
+    other = found.model_copy(update={"versions": {**found.versions, "mpo": Source(folder="w")}})
+    write_planners(config.proxy.folder, other)
+    for _ in range(2):
+        found = served_planners(config, url, "mpo", f"{name}:mpo")
+        assert found.current == "v3" and found.versions["v3"].model == f"{name}:mpo"
+        assert found.versions["mpo"] == Source(folder="w")
+        write_planners(config.proxy.folder, found)
 
 
 def test_a_folder_of_weights_says_by_whose_prompt_its_planner_is_asked(tmp_path):

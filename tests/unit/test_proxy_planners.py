@@ -3,9 +3,20 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mpo_core.errors import InputError
-from mpo_core.proxy.planners import FILE, Canary, Planners, Source, read_planners, write_planners
+from mpo_core.proxy.planners import (
+    FILE,
+    Canary,
+    Planners,
+    Source,
+    free_version,
+    read_planners,
+    write_planners,
+)
+from tests.thoroughness import examples
 
 V1 = '"v1": {"plans": "plans.jsonl"}'
 
@@ -50,3 +61,18 @@ def test_a_damaged_file_is_one_line(tmp_path, content, fault):
     with pytest.raises(InputError, match=fault) as refused:
         read_planners(tmp_path)
     assert str(refused.value).startswith(str(tmp_path / FILE)) and "\n" not in str(refused.value)
+
+
+NAMES = st.sets(
+    st.sampled_from(["off", "base", "v01", "v0", "v1", "v2", "v7", f"v{10**9 - 1}", f"v{10**9}"])
+    | st.text(max_size=4)
+)
+
+
+@examples(60)
+@given(NAMES)
+def test_a_free_name_is_nobodys_and_a_version_can_have_it(taken):
+    name = free_version(taken)
+    assert name not in taken and free_version({*taken, name}) != name
+    assert (name == "v1") == (taken <= {"off"})
+    Planners(current=name, versions={name: Source(plans="plans.jsonl")})
