@@ -153,7 +153,9 @@ async def _sent(client: httpx.AsyncClient, address: str, one: Feedback) -> Kept:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelUnavailable(f"{address}: the proxy does not answer: {reason}") from error
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        raise InputError(f"{address}: wants the proxy's key; put it into {KEY_ENV}")
+        given = "authorization" in client.headers
+        fault = "the key is not the proxy's" if given else "wants the proxy's key"
+        raise InputError(f"{address}: {fault}; put that into {KEY_ENV}")
     said: Any = None
     with suppress(ValueError):
         said = answer.json()

@@ -108,7 +108,7 @@ def test_another_server_is_told_from_a_proxy_and_a_missing_key_is_named(proxy, m
     with pytest.raises(InputError, match=r"HTTP 404: .*Not Found.*is this a proxy's URL\?"):
         mpo_core.feedback("a", 1.0, url=proxy.url)
     monkeypatch.setattr(proxy, "answer", lambda body: (401, {"error": {}}))
-    with pytest.raises(InputError, match="put it into MPO_PROXY_KEY"):
+    with pytest.raises(InputError, match="wants the proxy's key; put that into MPO_PROXY_KEY"):
         mpo_core.feedback("a", 1.0, url=proxy.url)
 
 
