@@ -3,11 +3,11 @@ so."""
 
 import json
 import logging
-import os
 import re
 
 import pytest
 
+from mpo_core.files import write_text
 from mpo_core.proxy import versions
 from mpo_core.proxy.planners import FILE, Canary, Planners, Source, write_planners
 from mpo_core.proxy.versions import changes
@@ -95,9 +95,7 @@ def test_a_file_of_plans_that_changes_is_read_again(tmp_path, quick):
     source = file_of_plans(tmp_path, {TASK: "Step 1: First."})
     with planning_proxy(tmp_path / "proxy", planners=source) as proxy:
         assert plan_of(proxy, "a") == "First."
-        mended = tmp_path / "mended.jsonl"
-        mended.write_text(json.dumps({"task": "Another.", "plan": "Step 1: Second."}))
-        os.replace(mended, source.plans)
+        write_text(source.plans, json.dumps({"task": "Another.", "plan": "Step 1: Second."}))
         said(quick, "takes up planner v1 from what it comes from anew")
         proxy.ask(chat("Another."))
         assert "Step 1: Second." in proxy.upstream.last.json["messages"][0]["content"]
@@ -107,10 +105,10 @@ def test_a_damaged_file_is_said_once_and_its_mending_too(tmp_path, quick):
     with planning_proxy(tmp_path) as proxy:
         path = tmp_path / FILE
         whole = path.read_text()
-        path.write_text("{")
+        write_text(path, "{")
         said(quick, "the planners stay as they were: ")
         assert plan_of(proxy, "a").endswith("Heat the water.")
-        path.write_text(whole)
+        write_text(path, whole)
         said(quick, f"{FILE} can be used again: v1 writes the plans")
         assert sum("stay as they were" in line for line in lines(quick)) == 1
 

@@ -25,7 +25,8 @@ def read(override):
     ("text", "made"),
     [
         ("TASK: (?P<task>.*)", "YAML makes a mapping"),
-        ("[Tt]ask", "YAML makes a list"),
+        ("[Tt]", "YAML makes a list"),
+        ("[Tt]ask", "not YAML"),
         (r"Task #(\d+)", "YAML makes a part"),
         ("[Tt]ask (.*)", "not YAML"),
         ("*task", "not YAML"),
