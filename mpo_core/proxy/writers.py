@@ -24,7 +24,7 @@ from mpo_core.setup import Model
 from mpo_core.textfile import read_text
 from mpo_core.types import Task
 
-TRIAL = task_of("Find out when the last bus leaves, and write it on the board in the hall.")
+TRIAL = task_of("Boil some water.")
 NOT_IN_FILE = "not in the file"
 FASTER = (
     "raise proxy.planner_timeout_s, lower proxy.max_tokens, or serve it elsewhere and name its URL"
@@ -155,7 +155,10 @@ class ModelWriter:
                 f"on without one; {FASTER}"
             )
         except NoPlan as error:
-            return f"wrote no plan for a simple task ({error.fault}). {error.remedy}"
+            took = time.monotonic() - began
+            return (
+                f"wrote no plan for a simple task in {took:.1f} s ({error.fault}). {error.remedy}"
+            )
         except Exception as error:
             said = " ".join(str(error).split())[:300]
             return f"wrote no plan for a simple task ({type(error).__name__}: {said})"

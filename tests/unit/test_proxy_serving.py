@@ -48,8 +48,11 @@ class Model:
         (Model(Reply(PLAN)), r"writes a plan in 0\.\d s on this machine$"),
         (Model(Reply(PLAN), 0.3), "wait 0.4 s for one at most; raise proxy.planner_timeout_s"),
         (Model(Reply(PLAN), 5), "no plan within 0.4 s on this machine, .*proxy.planner_timeout_s"),
-        (Model(Reply("Hm, I", True)), r"\(no steps\)\. .*cut at 99 .*proxy\.max_tokens$"),
-        (Model(Reply("Hm.")), r"no plan for a simple task \(no steps\)"),
+        (
+            Model(Reply("Hm, I", True)),
+            r"in 0\.\d s \(no steps\)\. .*cut at 99 .*proxy\.max_tokens$",
+        ),
+        (Model(Reply("Hm.")), r"no plan for a simple task in 0\.\d s \(no steps\)"),
         (Model(ContextFull("too long")), r"no plan for a simple task \(ContextFull: too long\)"),
     ],
 )
