@@ -14,9 +14,10 @@ from ray.serve import Application
 from starlette.types import ASGIApp
 
 from mpo_core.config import ProxyConfig, Section
+from mpo_core.proxy.access import keys_of
 from mpo_core.proxy.app import proxy_app
 from mpo_core.proxy.planners import Planners, read_planners, write_planners
-from mpo_core.proxy.serving import check_planners, keys_of, upstream_url
+from mpo_core.proxy.serving import check_planners, upstream_url
 
 AT_ONCE = 4096
 """Requests under way; those past `proxy.connections` wait for the upstream."""

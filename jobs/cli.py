@@ -1,12 +1,10 @@
 """The `mpo` command: what all its commands share, from reading the line to the exit code."""
 
-import atexit
 import contextlib
 import io
 import logging
 import os
 import re
-import signal
 import sys
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -17,12 +15,12 @@ from typer.core import TyperGroup
 
 from jobs.commands import agents, look, preparation, results, run, stages, sweep
 from jobs.exits import one_line_exits
+from jobs.interruptions import interruptions
 from mpo_core.cache import settle_libraries
 from mpo_core.config.faults import plainly
 from mpo_core.likeness import meant
 from mpo_core.paths import homes_filled_in
 
-WARNINGS = (signal.SIGUSR1, signal.SIGTERM)
 LIKE = 0.75
 """How alike an option must be to be offered: `--help` is not for `--html`."""
 OTHER_CHOICE = re.compile(r"'(.*)' is not one of (.*)\.", re.DOTALL)
@@ -96,8 +94,6 @@ def main(arguments: list[str] | None = None) -> None:
     leaves a last checkpoint.
     """
     _in_utf8()
-    for number in WARNINGS:
-        signal.signal(number, _interrupt_once)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     for stream in (sys.stdout, sys.stderr):
@@ -105,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    with one_line_exits():
+    with interruptions(), one_line_exits():
         settle_libraries()
         given = sys.argv[1:] if arguments is None else arguments
         app([_at_home(argument) for argument in given], standalone_mode=True)
@@ -120,26 +116,6 @@ def _in_utf8() -> None:
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-
-
-def _interrupt_once(number: int, _: object) -> None:
-    """Interrupt the work, but not the tidying up after that: a scheduler may repeat its warning.
-
-    Where the interruption was lost, in a destructor for instance, the next signal is another one.
-    """
-    error = sys.exception()
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return
-        error = error.__context__
-    atexit.register(_heed_no_more)
-    raise KeyboardInterrupt
-
-
-def _heed_no_more() -> None:
-    """What libraries do at the very end must not be interrupted either."""
-    for number in WARNINGS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _at_home(argument: str) -> str:

@@ -55,6 +55,14 @@ def planners_of(
     """
     own = read_planners(Path(planner)) if "://" not in planner else None
     if own is not None:
+        if model is not None:
+            raise _no_model(planner)
+        elsewhere = config.folder.resolve() != Path(planner).resolve()
+        if "folder" in config.model_fields_set and elsewhere:
+            raise InputError(
+                f"proxy.folder: {config.folder}, and {planner} is a proxy's folder, which goes on "
+                "in its own place; leave proxy.folder out, or copy the folder first"
+            )
         return config.model_copy(update={"folder": Path(planner)}), own
     source = source_of(planner, model, config)
     known = read_planners(config.folder)
@@ -76,7 +84,7 @@ def source_of(planner: str, model: str | None, config: ProxyConfig) -> Source:
         address = _address(planner, config)
         return Source(endpoint=planner, model=_model_there(address, model))
     if model is not None:
-        raise InputError(f"--model: only with a planner's URL, and {planner} is none")
+        raise _no_model(planner)
     path = Path(planner)
     if path.is_file():
         return Source(plans=path.absolute())
@@ -91,6 +99,27 @@ def source_of(planner: str, model: str | None, config: ProxyConfig) -> Source:
         f"{planner}: no planner: expected a URL (http://HOST:8000/v1), a file of plans, a model "
         f"folder, a run's folder or its name in {RUNS}/, or the folder of a proxy"
     )
+
+
+def check_prompts(planners: Planners, prompts: Path | None) -> None:
+    """Raises InputError for a folder of prompts that nobody would be asked by."""
+    asked = {n: one for n in planners.used if (one := planners.versions[n]).plans is None}
+    if prompts is None:
+        return
+    if not prompts.is_dir():
+        raise InputError(f"--prompts {prompts}: no such folder")
+    if not asked:
+        raise InputError(f"--prompts {prompts}: the planner is a file of plans, which nobody asks")
+    for version, source in asked.items():
+        if not (prompts / source.env / "planner.txt").is_file():
+            raise InputError(
+                f"--prompts {prompts}: holds no {source.env}/planner.txt, by which planner "
+                f"{version} would be asked"
+            )
+
+
+def _no_model(planner: str) -> InputError:
+    return InputError(f"--model: only with a planner's URL, and {planner} is none")
 
 
 def _of_run(path: Path) -> Source:

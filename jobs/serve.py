@@ -2,29 +2,28 @@
 planning proxy in front where that is asked for."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 
 from cluster.backend import ClusterBackend
 from jobs.rendering import console
 from jobs.run import Round, Run
 from mpo_core.config import Config
 from mpo_core.errors import InputError
+from mpo_core.proxy.access import keys_of
 from mpo_core.proxy.looking import arms_of
-from mpo_core.proxy.planners import (
-    Planners,
-    Source,
-    free_version,
-    read_planners,
-    write_planners,
-)
-from mpo_core.proxy.serving import end_with_parent, keys_of, serve, upstream_url
+from mpo_core.proxy.planners import Planners, Source, free_version, read_planners
+from mpo_core.proxy.serving import serve, upstream_url
+from mpo_core.proxy.workers import end_with_parent
 
 BASE = "base"
 SELF = "self"
 """In place of an upstream's URL: the models that are served here."""
 STOPPING_S = 60
+LOOK_S = 0.5
 
 
 def serve_until_interrupted(run: Run, say: Callable[[str], None], proxied: str | None) -> None:
@@ -49,17 +48,20 @@ def serve_until_interrupted(run: Run, say: Callable[[str], None], proxied: str |
     say(f"ready at {url}")
     version, model = _name_models(run, backend, say)
     received: list[int] = []
+    proxy: BaseProcess | None = None
     with ExitStack() as stack:
         if proxied is not None:
             planners = served_planners(run.config, url, version, model)
             upstream = url if proxied == SELF else proxied
-            stack.enter_context(proxy_process(run.config, planners, upstream))
+            proxy = stack.enter_context(proxy_process(run.config, planners, upstream))
         else:
             say("Ctrl-C stops")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, lambda number, _: received.append(number))
-        while not received:
-            signal.pause()
+        while not received and (proxy is None or proxy.is_alive()):
+            time.sleep(LOOK_S)
+        if not received:
+            raise InputError("--proxy: the proxy has ended; its lines above say why")
         say("stopping")
     if signal.SIGUSR1 in received:
         raise KeyboardInterrupt
@@ -106,13 +108,12 @@ def served_planners(config: Config, url: str, version: str, model: str) -> Plann
 
 
 @contextmanager
-def proxy_process(config: Config, planners: Planners, upstream: str) -> Iterator[None]:
+def proxy_process(config: Config, planners: Planners, upstream: str) -> Iterator[BaseProcess]:
     """The proxy in a process of its own, which ends with this one."""
-    write_planners(config.proxy.folder, planners)
     process = get_context("spawn").Process(target=_serve_proxy, args=(config, planners, upstream))
     process.start()
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.join(STOPPING_S)

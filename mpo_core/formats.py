@@ -19,10 +19,17 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticSerializationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticSerializationError
 
 from mpo_core.config.faults import plainly
 from mpo_core.conversations import ROLES, PreferenceExample, ScoredExample, SftExample
@@ -35,7 +42,7 @@ from mpo_core.textfile import read_values
 from mpo_core.types import Demonstration, Message, Plan, PreferencePair, Task
 
 SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt"}
-ADVICE = "see mpo_core/formats.py and mpo_core/conversations.py for the formats"
+STEPS = "its steps stand a line each, as `Step 1: ...` or in a numbered list"
 
 _STEP = re.compile(r"Step (\d+): .*\w")
 _ERROR = re.compile(r"\W*+(?:(?:\w+\.)*\w*(?:error|exception)|traceback)\b", re.IGNORECASE)
@@ -71,12 +78,22 @@ class PreferenceRow(Published):
     rejected: Utterance
 
 
+def _texts(value: Any) -> Any:
+    """A row's plans as they came."""
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise PydanticCustomError(
+            "texts", "expected a plan's text, or a list of such, found {found}", {"found": value}
+        )
+    return value
+
+
 class PlanRow(Published):
     """A task's plan, or its sampled plans."""
 
     id: str | int | None = None
     task: str = ""
-    workflow: str | list[str]
+    workflow: Annotated[str | list[str], BeforeValidator(_texts)]
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +119,17 @@ class TaskRow(Published):
     task: str
 
 
+ROWS: dict[type[BaseModel], str] = {
+    PlanRow: '{"task": "...", "plan": "Step 1: ..."}',
+    TaskRow: '{"task": "..."}',
+    SftRow: '{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", ...}]}',
+    PreferenceRow: '{"conversations": [{"from": "human", ...}], "chosen": {"from": "gpt", ...}, '
+    '"rejected": {"from": "gpt", ...}}',
+    SftExample: '{"prompt": "...", "completion": "..."}',
+    PreferenceExample: '{"prompt": "...", "chosen": "...", "rejected": "..."}',
+    ScoredExample: '{"prompt": "...", "completion": "...", "advantage": 0.5}',
+}
+"""Rows as they may be written by hand."""
 R = TypeVar("R", bound=BaseModel)
 EXAMPLES: dict[str, type[BaseModel]] = {
     "sft": SftExample,
@@ -265,7 +293,8 @@ def _plans(where: str, row: PlanRow) -> list[str]:
     for text in _listed(row.workflow):
         plan, fault = _plan(text)
         if plan is None:
-            raise InputError(f"{where}: no plan ({fault}); it begins {text[:80]!r}")
+            form = f"; {STEPS}" if fault == "no steps" else ""
+            raise InputError(f"{where}: no plan ({fault}); it begins {text[:80]!r}{form}")
         found.append(plan)
     if not found:
         raise InputError(f"{where}: no plan (an empty list)")
@@ -332,26 +361,28 @@ def _require_plans(where: str, example: BaseModel) -> None:
 
 def _validated(path: Path, rows: Sequence[Any], kind: type[R]) -> list[R]:
     """The rows of a file as records. Raises InputError naming the row at fault."""
-    found = []
+    found: list[R] = []
+    advice = f"a row is such as {ROWS[kind]}"
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise InputError(
                 f"{path}: row {number}: expected an object with columns, found {str(row)[:40]!r}; "
-                f"{ADVICE}"
+                f"{advice}"
             )
         try:
             found.append(kind.model_validate(row))
             # What cannot be written again, half of an emoji, no model can be given.
             found[-1].model_dump_json()
         except PydanticSerializationError as error:
-            raise InputError(f"{path}: row {number}: {error}; {ADVICE}") from error
+            raise InputError(f"{path}: row {number}: {error}; {advice}") from error
         except ValidationError as error:
             fault = error.errors()[0]
-            field = f"{'.'.join(map(str, fault['loc']))}: " if fault["loc"] else ""
+            names = ["plan" if n == "workflow" and n not in row else str(n) for n in fault["loc"]]
+            field = f"{'.'.join(names)}: " if names else ""
             said = plainly(fault["msg"])
             if fault["type"] == "missing":
                 said = f"missing; the row has {', '.join(map(str, row))[:80] or 'nothing'}"
-            raise InputError(f"{path}: row {number}: {field}{said}; {ADVICE}") from error
+            raise InputError(f"{path}: row {number}: {field}{said}; {advice}") from error
     if not found:
         raise InputError(f"{path}: no rows")
     return found

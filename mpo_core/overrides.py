@@ -7,6 +7,7 @@ the tree has already, and the fields that may come after it.
 
 import json
 import re
+import shlex
 import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -59,8 +60,14 @@ def apply_override(tree: dict[str, Any], override: str, section: type[BaseModel]
         value = strict_yaml.load(text)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{override!r}: the value is not YAML: {reason}") from error
-    *parents, last = _path(words, tree, section, value)
+        said = f"{override!r}: the value is not YAML: {reason}"
+        is_text = _is_text(section, _path(words, tree, section, None))
+        raise InputError(said + (f"; {_in_quotes(words, text)}" if is_text else "")) from error
+    *parents, last = path = _path(words, tree, section, value)
+    if _is_text(section, path) and (made := _made_of(text, value)):
+        raise InputError(
+            f"{override!r}: expected a text, of which YAML makes {made}; {_in_quotes(words, text)}"
+        )
     node = tree
     for parent in parents:
         child = node.setdefault(parent, {})
@@ -89,6 +96,36 @@ def quoted(value: Any) -> str:
     except yaml.YAMLError:
         plain = False
     return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _is_text(section: Any, path: Sequence[str]) -> bool:
+    """Whether what stands at a path is a text, and can be nothing else."""
+    *parents, name = path
+    kind: Any = section
+    for parent in parents:
+        kind = _below(kind, parent)
+    field = _fields(kind).get(name) if kind is not None else None
+    if field is None:
+        return False
+    declared = field.annotation
+    kinds = get_args(declared) if get_origin(declared) in (Union, types.UnionType) else (declared,)
+    return str in kinds and set(kinds) <= {str, type(None)}
+
+
+def _made_of(text: str, value: Any) -> str:
+    """What YAML makes of a text that it takes for more than a word, such as a regular expression;
+    empty where it leaves the text as it is."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    quoted = text.lstrip().startswith(("'", '"', "|", ">"))
+    return "a part" if isinstance(value, str) and not quoted and value != text.strip() else ""
+
+
+def _in_quotes(words: Sequence[str], text: str) -> str:
+    """How a setting is written whose value is the text as it stands, for a shell."""
+    key = ".".join(f'"{word}"' if isinstance(word, _Quoted) else word for word in words)
+    setting = f"{key}={json.dumps(text, ensure_ascii=False)}"
+    return f"put the text in quotes of its own, as {shlex.quote(setting)}"
 
 
 def _path(words: Sequence[str], node: Any, kind: Any, value: Any) -> list[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mpo_core.again import again
 from mpo_core.aio import together
@@ -52,7 +52,7 @@ class Sampling:
     seed: int
     resamples: int = 3
     """Further draws after one that brought no plan."""
-    asked: Literal["planner", "teacher"] = "planner"
+    asked: Literal["planner", "teacher", "proxy"] = "planner"
     """Whose settings these are, for what is said of its answers."""
 
     def origin(self, fingerprint: str, prompts: Mapping[str, Prompts]) -> str:
@@ -254,30 +254,45 @@ def _no_plan(
 
 def _remedy(fault: str, cut: bool, sampling: Sampling) -> str:
     """What to set where answers hold no plan for this reason."""
-    most, whose = sampling.max_tokens, sampling.asked
-    setting = {"planner": "planner.max_tokens", "teacher": "seeds.max_tokens"}[whose]
+    most, asked = sampling.max_tokens, ASKED[sampling.asked]
     if fault in ("only reasoning", "empty") and cut:
         # Some servers hide what the model thinks.
         return (
-            f"The model's thought took all {most} tokens: raise {setting}, or set "
-            "models.X.reasoning=off"
+            f"The model's thought took all {most} tokens: raise {asked.max_tokens}, or "
+            f"{asked.no_thoughts}"
         )
     if cut:
-        return f"The answers were cut at {most} tokens: raise {setting}"
+        return f"The answers were cut at {most} tokens: raise {asked.max_tokens}"
     remedy = _REMEDIES.get(fault, "Check the {whose}'s prompt and the model's chat template")
-    return remedy.format(whose=whose)
+    return remedy.format(whose=asked.name, no_thoughts=asked.no_thoughts, no_tools=asked.no_tools)
 
+
+class Whose(NamedTuple):
+    """Who is asked for plans, and what sets how."""
+
+    name: str
+    max_tokens: str
+    no_thoughts: str = "set models.X.reasoning=off"
+    no_tools: str = "at its server (models.X.extra_body)"
+
+
+ASKED = {
+    "planner": Whose("planner", "planner.max_tokens"),
+    "teacher": Whose("teacher", "seeds.max_tokens"),
+    "proxy": Whose(
+        "planner", "proxy.max_tokens", "switch its thinking off at its server", "at its server"
+    ),
+}
 
 _REMEDIES = {
-    "only reasoning": "The model thinks and gives no answer: set models.X.reasoning=off, or check "
-    "its chat template",
+    "only reasoning": "The model thinks and gives no answer: {no_thoughts}, or check its chat "
+    "template",
     "empty": "The answers are empty: check the model's chat template and its server's log",
     "no answer": "The server gave no answers: check its log",
     "refusal": "The model refuses: change the {whose}'s prompt, or take another model",
     "content filter": "The server's content filter stopped the answers: change the {whose}'s "
     "prompt, or take another server",
-    "tool call": "The model calls a tool: switch tools off at its server (models.X.extra_body), or "
-    "check its chat template",
+    "tool call": "The model calls a tool: switch tools off {no_tools}, or check its chat template",
 }
 
 

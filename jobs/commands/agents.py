@@ -53,17 +53,18 @@ def proxy(
         int | None, typer.Option(min=0, max=65535, help="8100 by default; proxy.port.")
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(help="Folder of prompts of your own; feedback/planner.txt.")
+        Path | None, typer.Option(help="Folder with a prompt of your own, feedback/planner.txt.")
     ] = None,
 ) -> None:
     """Give the conversations of any agent plans: an OpenAI-compatible server before another."""
-    from jobs.proxy import planners_of, proxy_settings
+    from jobs.proxy import check_prompts, planners_of, proxy_settings
     from mpo_core.proxy.serving import serve
 
     given = {"workers": workers, "port": port}
     named = [f"proxy.{key}={value}" for key, value in given.items() if value is not None]
     settings = proxy_settings([*(overrides or []), *named])
     config, planners = planners_of(planner, model, settings)
+    check_prompts(planners, prompts)
     serve(config, planners, upstream, lambda line: console.print(line, soft_wrap=True), prompts)
 
 

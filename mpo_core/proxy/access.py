@@ -1,13 +1,43 @@
-"""Who may use the proxy, and what it says to those who may not, in OpenAI's form of an error."""
+"""Who may use the proxy, by which key; and what it says to others, in OpenAI's form of an error."""
 
 import hmac
+import os
 from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import Scope
 
+from mpo_core.config import ProxyConfig, is_loopback
+from mpo_core.errors import InputError
+
 KEY_HEADER = b"x-mpo-key"
 BEARER = b"bearer "
+
+
+def keys_of(config: ProxyConfig) -> tuple[str, str]:
+    """The key that callers send and that of the upstream, from the environment; empty for none.
+
+    Raises:
+        InputError: a key that is needed is missing, or cannot be sent.
+    """
+    key = os.environ.get(config.key_env, "").strip()
+    if not key and not is_loopback(config.host):
+        raise InputError(
+            f"proxy.host {config.host}: whoever reaches it could use the upstream; put a key into "
+            f"the environment variable {config.key_env}, which callers then send as "
+            "Authorization: Bearer KEY"
+        )
+    upstream_key = ""
+    if config.upstream_key_env:
+        upstream_key = os.environ.get(config.upstream_key_env, "").strip()
+        if not upstream_key:
+            raise InputError(
+                f"proxy.upstream_key_env: {config.upstream_key_env} is not set in the environment"
+            )
+    for name, value in ((config.key_env, key), (config.upstream_key_env, upstream_key)):
+        if not value.isascii() or not value.isprintable():
+            raise InputError(f"{name}: its value cannot be sent in a header; set it anew")
+    return key, upstream_key
 
 
 def refusal(message: str, status: int, code: str | None = None, **more: Any) -> JSONResponse:

@@ -74,7 +74,7 @@ def proxy_app(
         upstream_key: sent to the upstream in place of the caller's; empty to pass that on.
 
     Raises:
-        InputError: the folder cannot be used; at its start, that no planner can.
+        InputError: the folder cannot be used.
     """
     metrics, store, access = Metrics(), Store(config.folder), Access(key)
     versions = Versions(config, prompts_dir)
@@ -93,7 +93,7 @@ def proxy_app(
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
-        await versions.take_up()
+        await versions.begin()
         beside = [asyncio.create_task(versions.watch()), asyncio.create_task(books.write_on())]
         try:
             yield
@@ -127,8 +127,9 @@ def proxy_app(
         return JSONResponse(told)
 
     async def health(_: Request) -> Response:
-        planners = versions.planners
-        return JSONResponse({"status": "ok", "planner": planners and planners.current})
+        known = versions.known
+        canary = known.canary.model_dump() if known and known.canary else None
+        return JSONResponse({"status": "ok", "planner": known and known.current, "canary": canary})
 
     async def counts(_: Request) -> Response:
         page, media_type = await asyncio.to_thread(metrics.page)

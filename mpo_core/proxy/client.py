@@ -215,7 +215,9 @@ async def _sent(client: httpx.AsyncClient, one: Feedback) -> Kept:
 
     answer = await again(once, Passing, TIMES, wait_s=WAIT_S)
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        raise InputError(f"{address}: wants the proxy's key; put it into {KEY_ENV}")
+        given = "authorization" in client.headers
+        fault = "the key is not the proxy's" if given else "wants the proxy's key"
+        raise InputError(f"{address}: {fault}; put that into {KEY_ENV}")
     said: Any = None
     with suppress(ValueError):
         said = answer.json()

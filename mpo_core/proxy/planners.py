@@ -67,9 +67,14 @@ class Planners(Record):
     canary: Canary | None = None
     versions: dict[str, Source]
 
+    @property
+    def used(self) -> list[str]:
+        """The versions that write plans."""
+        return [self.current, *([self.canary.version] if self.canary else [])]
+
     @model_validator(mode="after")
     def _named(self) -> "Planners":
-        for name in [self.current, *([self.canary.version] if self.canary else [])]:
+        for name in self.used:
             if name not in self.versions:
                 raise ValueError(f"{name!r} is not among the versions")
         if OFF in self.versions or "" in self.versions:

@@ -1,14 +1,11 @@
 """The proxy as a server: its settings checked, its workers started, until it is interrupted.
 
-One worker runs in this process. Several are processes of uvicorn's, which starts one anew that dies
-and reads what to do from the environment; they end with this one, even where it is killed.
+One worker runs in this process. Several are processes of their own (`workers.py`), which read what
+to do from the environment; they end with this one, even where it is killed.
 """
 
-import ctypes
 import json
-import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -20,25 +17,26 @@ from urllib.parse import urlsplit
 
 import httpx
 import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.supervisors import Multiprocess
 
 from mpo_core import aio
-from mpo_core.config import EndpointModelConfig, ProxyConfig, is_loopback, validated
+from mpo_core.config import EndpointModelConfig, ProxyConfig, validated
 from mpo_core.connection import address_of, cause_of, trusted
 from mpo_core.errors import InputError
+from mpo_core.proxy import workers
+from mpo_core.proxy.access import keys_of
 from mpo_core.proxy.metrics import SHARED
 from mpo_core.proxy.planners import Planners, read_planners, write_planners
 from mpo_core.proxy.prompt import planner_prompts
 from mpo_core.proxy.store import Store
-from mpo_core.proxy.writers import writer_of
+from mpo_core.proxy.workers import SETTINGS, log_lines
+from mpo_core.proxy.writers import let_go, writer_of
 
-SETTINGS = "MPO_PROXY_SETTINGS"
-"""Environment variable by which the workers know what to serve; it holds no keys."""
-PR_SET_PDEATHSIG = 1
 GRACE_S = 30
 """For the answers under way when the server is to stop."""
 KEEP_S = 75
+HUNG_S = 20
+"""After which a worker that says nothing is replaced; one that loads weights may take some."""
+NOT_FOUND = 404
 READY_S = 0.1
 REACH_S = 5.0
 
@@ -53,7 +51,7 @@ def serve(
     """Serve until interrupted. Nothing is written before all is known to be in order.
 
     Args:
-        planners: for a folder that does not name its planners yet.
+        planners: what the proxy's folder is to name.
         upstream: base URL of the server that answers.
         say: is told, line by line, where callers find the proxy.
 
@@ -64,30 +62,26 @@ def serve(
     url = upstream_url(upstream)
     keys_of(config)
     trusted()
-    check_planners(read_planners(config.folder) or planners, config, prompts_dir)
-    listener = _listening(config)
-    host, port = listener.getsockname()[:2]
-    _refuse_itself(url, port)
-    Store(config.folder).close()
-    if read_planners(config.folder) is None:
-        write_planners(config.folder, planners)
-    shown = f"[{host}]" if ":" in host else host
-    told = {
-        "config": config.model_dump(mode="json"),
-        "upstream": url,
-        "prompts_dir": str(prompts_dir) if prompts_dir else None,
-    }
-    os.environ[SETTINGS] = json.dumps(told)
-    threading.Thread(
-        target=_say_when_ready,
-        args=(f"http://{shown}:{port}", config, url, say),
-        daemon=True,
-    ).start()
-    with listener, TemporaryDirectory(prefix="mpo-proxy-") as shared:
+    known = read_planners(config.folder)
+    with _listening(config) as listener, TemporaryDirectory(prefix="mpo-proxy-") as shared:
+        host, port = listener.getsockname()[:2]
+        _refuse_itself(url, host, port)
+        paces = check_planners(planners, config, prompts_dir)
+        Store(config.folder).close()
+        # Whoever has named others meanwhile has the last word.
+        if known != planners and read_planners(config.folder) == known:
+            write_planners(config.folder, planners)
+        log_lines(1)
+        told = {
+            "config": config.model_dump(mode="json"),
+            "upstream": url,
+            "prompts_dir": str(prompts_dir) if prompts_dir else None,
+        }
+        os.environ[SETTINGS] = json.dumps(told)
         if config.workers > 1:
             os.environ[SHARED] = shared
         server = uvicorn.Config(
-            f"{__name__}:application",
+            f"{workers.__name__}:application",
             factory=True,
             workers=config.workers,
             log_level="warning",
@@ -98,60 +92,19 @@ def serve(
             ws="none",
             timeout_keep_alive=KEEP_S,
             timeout_graceful_shutdown=GRACE_S,
+            timeout_worker_healthcheck=HUNG_S,
         )
+        shown = f"[{host}]" if ":" in host else host
+        threading.Thread(
+            target=_say_when_ready,
+            args=(f"http://{shown}:{port}", config, url, paces, say),
+            daemon=True,
+        ).start()
         with suppress(KeyboardInterrupt):
             if config.workers > 1:
-                Multiprocess(server, sockets=[listener]).run()
+                workers.Workers(server, sockets=[listener]).run()
             else:
                 uvicorn.Server(server).run(sockets=[listener])
-
-
-def application() -> ASGIApp:
-    """The application of a worker, from its environment."""
-    # Imported by the workers alone: Prometheus's client settles then whether counts are shared.
-    from mpo_core.proxy.app import proxy_app
-
-    told = json.loads(os.environ[SETTINGS])
-    config = validated(ProxyConfig, told["config"], "proxy")
-    if config.workers > 1:
-        end_with_parent()
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    key, upstream_key = keys_of(config)
-    prompts_dir = Path(told["prompts_dir"]) if told["prompts_dir"] else None
-    return proxy_app(
-        config, told["upstream"], key=key, upstream_key=upstream_key, prompts_dir=prompts_dir
-    )
-
-
-def end_with_parent() -> None:
-    """Have this process stopped when the one that started it ends, however that does."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def keys_of(config: ProxyConfig) -> tuple[str, str]:
-    """The key that callers send and that of the upstream, from the environment; empty for none.
-
-    Raises:
-        InputError: a key that is needed is missing, or cannot be sent.
-    """
-    key = os.environ.get(config.key_env, "").strip()
-    if not key and not is_loopback(config.host):
-        raise InputError(
-            f"proxy.host {config.host}: whoever reaches it could use the upstream; put a key into "
-            f"the environment variable {config.key_env}, which callers then send as "
-            "Authorization: Bearer KEY"
-        )
-    upstream_key = ""
-    if config.upstream_key_env:
-        upstream_key = os.environ.get(config.upstream_key_env, "").strip()
-        if not upstream_key:
-            raise InputError(
-                f"proxy.upstream_key_env: {config.upstream_key_env} is not set in the environment"
-            )
-    for name, value in ((config.key_env, key), (config.upstream_key_env, upstream_key)):
-        if not value.isascii() or not value.isprintable():
-            raise InputError(f"{name}: its value cannot be sent in a header; set it anew")
-    return key, upstream_key
 
 
 def upstream_url(url: str) -> str:
@@ -169,24 +122,50 @@ def without_login(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def check_planners(planners: Planners, config: ProxyConfig, prompts_dir: Path | None) -> None:
-    """Raises InputError where a planner that is to be used cannot be; loads no weights."""
-    for version in {planners.current, *([planners.canary.version] if planners.canary else [])}:
+def check_planners(
+    planners: Planners, config: ProxyConfig, prompts_dir: Path | None
+) -> dict[str, str]:
+    """Load the planners that are to be used; of those that write in a process of the proxy's, also
+    how long a plan takes them, in words.
+
+    Raises:
+        InputError: one cannot be used.
+    """
+
+    async def pace(version: str) -> str:
         source = planners.versions[version]
-        prompts = planner_prompts(source.env, prompts_dir)
-        writer = writer_of(source, config.folder, prompts, config)
-        aio.run(writer.close())
+        writer = writer_of(source, config.folder, planner_prompts(source.env, prompts_dir), config)
+        try:
+            await writer.ready()
+            return await writer.pace()
+        finally:
+            await writer.close()
+
+    paces = {version: aio.run(pace(version)) for version in planners.used}
+    if config.workers > 1:
+        # Each worker loads its own.
+        let_go()
+    return {version: said for version, said in paces.items() if said}
 
 
 def upstream_fault(url: str) -> str:
-    """Why a server cannot be reached, in words; empty for one that answers, whatever it says."""
+    """What is wrong with a server, in words; empty for one that answers and has `/models`, or says
+    of it anything else than that it does not know it."""
     try:
-        httpx.get(f"{url}/models", timeout=REACH_S, verify=trusted())
+        if _models_status(url) != NOT_FOUND:
+            return ""
+        under = f"{url}/v1"
+        if not url.endswith("/v1") and _models_status(under) < NOT_FOUND:
+            return f"it has no /models, and {without_login(under)} does; give --upstream that"
     except httpx.TimeoutException:
-        return f"nothing within {REACH_S:g} s"
+        return f"it does not answer: nothing within {REACH_S:g} s"
     except httpx.HTTPError as error:
-        return cause_of(error, without_login(url), REACH_S)[0]
-    return ""
+        return f"it does not answer ({cause_of(error, without_login(url), REACH_S)[0]})"
+    return "it has no /models; see whether --upstream is its base URL, which mostly ends in /v1"
+
+
+def _models_status(url: str) -> int:
+    return httpx.get(f"{url}/models", timeout=REACH_S, verify=trusted()).status_code
 
 
 def _listening(config: ProxyConfig) -> socket.socket:
@@ -200,15 +179,34 @@ def _listening(config: ProxyConfig) -> socket.socket:
         ) from error
 
 
-def _refuse_itself(url: str, port: int) -> None:
+def _refuse_itself(url: str, host: str, port: int) -> None:
+    """Raises InputError for an upstream that is the proxy, by whatever name of this machine."""
     parts = urlsplit(url)
-    if parts.port == port and is_loopback(parts.hostname or ""):
-        raise InputError(
-            f"--upstream {without_login(url)}: is the proxy itself; set another proxy.port"
-        )
+    if (parts.port or {"http": 80, "https": 443}.get(parts.scheme)) != port:
+        return
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return
+    everywhere = host in ("0.0.0.0", "::")
+    for family, _, _, _, address in found:
+        if address[0] == host or (everywhere and _is_own(family, str(address[0]))):
+            raise InputError(
+                f"--upstream {without_login(url)}: is the proxy itself; set another proxy.port"
+            )
 
 
-def _say_when_ready(address: str, config: ProxyConfig, upstream: str, say: Callable) -> None:
+def _is_own(family: int, address: str) -> bool:
+    """Whether an address is this machine's: only such can be listened on."""
+    with socket.socket(family) as tried, suppress(OSError):
+        tried.bind((address, 0))
+        return True
+    return False
+
+
+def _say_when_ready(
+    address: str, config: ProxyConfig, upstream: str, paces: dict[str, str], say: Callable
+) -> None:
     """Ask the workers until one answers; warn of an upstream that does not."""
     while True:
         with suppress(httpx.HTTPError):
@@ -221,6 +219,8 @@ def _say_when_ready(address: str, config: ProxyConfig, upstream: str, say: Calla
         say(f"  planner {planners.current}, kept in {config.folder}")
         if planners.canary:
             say(f"  canary {planners.canary.version}: {planners.canary.share:.0%} of conversations")
+    for version, pace in paces.items():
+        say(f"  planner {version} {pace}")
     if fault := upstream_fault(upstream):
-        say(f"  warning: the upstream does not answer ({fault}); requests fail until it does")
+        say(f"  warning: the upstream {without_login(upstream)}: {fault}; requests fail until then")
     say("Ctrl-C stops")

@@ -5,16 +5,21 @@ trick: the likeliest token after noise from that seed is a sample), so that what
 depend on what it was asked beside, but for the rounding of a batch. Samples are drawn from all that
 the model may say: top-p and the like of its generation config are not used.
 
-The two models that were asked last stay loaded.
+The two models that were asked last stay loaded. Loading and drawing have a thread for each model,
+so that neither another model nor whoever else uses threads waits for them. Answers that nobody
+waits for any more are not drawn to their end.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mpo_core.chat import ChatRequest
 from mpo_core.chat_templates import ChatTemplate, given_template, of_tokenizer, template_settings
@@ -23,7 +28,10 @@ from mpo_core.config import ServedModelConfig
 from mpo_core.errors import ContextFull
 from mpo_core.hardware import multiplies_bf16
 
+T = TypeVar("T")
 LOADING = Lock()
+LOADED = 2
+"""Models that stay loaded."""
 LAST_TOKENS = 16
 """In which a stop word is looked for after every token."""
 
@@ -55,6 +63,11 @@ class Weights(NamedTuple):
     """Longest prompt plus answer, in tokens."""
 
 
+Key = tuple[str, str, str | None]
+"""What a model is loaded by: fingerprint, source, and what was trained of it."""
+_weights_of: OrderedDict[Key, Weights] = OrderedDict()
+
+
 class LocalModel:
     """A chat model (`mpo_core.chat.ChatModel`) in this process."""
 
@@ -77,10 +90,13 @@ class LocalModel:
         self._template: ChatTemplate | None = None
         self._waiting: list[tuple[Sample, asyncio.Future[Drawn]]] = []
         self._worker: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mpo-model")
 
     async def chat(self, request: ChatRequest) -> list[Reply]:
         """As `ChatModel.chat`: the same seed gives the same sample, whatever it is drawn with."""
-        weights = await asyncio.to_thread(self._weights)
+        weights = _known(self._key)
+        if weights is None:
+            weights = await self._apart(self._weights)
         if self._template is None:
             settings, given = template_settings(self._config), given_template(self._config)
             self._template = of_tokenizer(weights.tokenizer, self.name, settings, given)
@@ -107,11 +123,21 @@ class LocalModel:
         ]
 
     async def close(self) -> None:
-        pass
+        self._thread.shutdown(wait=False)
+
+    @property
+    def _key(self) -> Key:
+        return self.fingerprint, self._source, self._trained
 
     def _weights(self) -> Weights:
-        with LOADING:
-            return _load(self.fingerprint, self._source, self._trained)
+        return _known(self._key) or _loaded(self._key)
+
+    def _drawn(self, samples: Sequence[Sample], wanted: Callable[[], bool]) -> list[Drawn]:
+        return draw(self._weights(), samples, wanted)
+
+    async def _apart(self, function: Callable[..., T], *values: Any) -> T:
+        """What a function gives, in the model's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
 
     async def _draw(self, sample: Sample) -> Drawn:
         future: asyncio.Future[Drawn] = asyncio.get_running_loop().create_future()
@@ -125,27 +151,41 @@ class LocalModel:
         while self._waiting:
             # Whoever got an answer of the last batch may ask for its next one first.
             await asyncio.sleep(0.001)
+            self._waiting = [w for w in self._waiting if not w[1].done()]
+            if not self._waiting:
+                break
             limits = (self._waiting[0][0].max_tokens, self._waiting[0][0].stop)
             alike = [w for w in self._waiting if (w[0].max_tokens, w[0].stop) == limits]
             batch = alike[: self._config.concurrency]
             taken = {id(future) for _, future in batch}
             self._waiting = [w for w in self._waiting if id(w[1]) not in taken]
             asked = [sample for sample, _ in batch]
+            answers = [future for _, future in batch]
             try:
-                drawn = await asyncio.to_thread(draw, self._weights(), asked)
+                drawn = await self._apart(self._drawn, asked, partial(_waited_for, answers))
             except Exception as error:
                 # Whoever asked is told; the worker itself has nobody to tell.
-                for _, future in batch:
+                for future in answers:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            for (_, future), one in zip(batch, drawn, strict=True):
+            for future, one in zip(answers, drawn, strict=True):
                 if not future.done():
                     future.set_result(one)
 
 
-def draw(weights: Weights, samples: Sequence[Sample]) -> list[Drawn]:
-    """An answer for each sample, all of one `max_tokens` and `stop`."""
+def _waited_for(answers: Sequence[asyncio.Future[Drawn]]) -> bool:
+    return not all(future.done() for future in answers)
+
+
+def draw(
+    weights: Weights, samples: Sequence[Sample], wanted: Callable[[], bool] = lambda: True
+) -> list[Drawn]:
+    """An answer for each sample, all of one `max_tokens` and `stop`.
+
+    Args:
+        wanted: asked after every token; where it says no, the answers end there.
+    """
     import torch
     from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
@@ -165,6 +205,10 @@ def draw(weights: Weights, samples: Sequence[Sample]) -> list[Drawn]:
                     scores[row] = scores[row] / sample.temperature - noise.to(scores.device)
             return scores
 
+    class Unwanted(StoppingCriteria):
+        def __call__(self, tokens: Any, scores: Any, **_: Any) -> Any:
+            return torch.full((len(tokens),), not wanted(), device=tokens.device)
+
     class StopAtWord(StoppingCriteria):
         def __call__(self, tokens: Any, scores: Any, **_: Any) -> Any:
             last = tokens[:, longest:][:, -LAST_TOKENS:]
@@ -182,7 +226,7 @@ def draw(weights: Weights, samples: Sequence[Sample]) -> list[Drawn]:
                 do_sample=False, max_new_tokens=limit, eos_token_id=ends, pad_token_id=padding
             ),
             logits_processor=[AddNoise()],
-            stopping_criteria=[StopAtWord()] if stop else [],
+            stopping_criteria=[Unwanted(), *([StopAtWord()] if stop else [])],
         )
     return [_drawn(tokenizer, row, ends, stop, limit) for row in tokens[:, longest:].tolist()]
 
@@ -199,9 +243,31 @@ def _drawn(
     return Drawn(text[:cut], min(end + 1, len(tokens)), truncated)
 
 
-@lru_cache(maxsize=2)
-def _load(fingerprint: str, source: str, trained: str | None) -> Weights:
+def forget() -> None:
+    """Let go of the models that stay loaded."""
+    _weights_of.clear()
+
+
+def _known(key: Key) -> Weights | None:
+    """A model that is loaded, without a wait for one that is being loaded."""
+    with suppress(KeyError):
+        _weights_of.move_to_end(key)
+        return _weights_of[key]
+    return None
+
+
+def _loaded(key: Key) -> Weights:
     """Loads anew what has another fingerprint, if in the same folder."""
+    with LOADING:
+        weights = _known(key)
+        if weights is None:
+            _weights_of[key] = weights = _load(*key[1:])
+            while len(_weights_of) > LOADED:
+                _weights_of.popitem(last=False)
+        return weights
+
+
+def _load(source: str, trained: str | None) -> Weights:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging

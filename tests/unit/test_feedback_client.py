@@ -221,8 +221,12 @@ def test_another_server_is_told_from_a_proxy_and_a_missing_key_is_named(proxy, m
     monkeypatch.setattr(proxy, "answer", lambda body: (404, {"detail": "Not Found"}))
     with pytest.raises(InputError, match=r"HTTP 404: .*Not Found.*is this a proxy's URL\?"):
         mpo_core.feedback("a", 1.0, url=proxy.url)
+    monkeypatch.delenv("MPO_PROXY_KEY", raising=False)
     monkeypatch.setattr(proxy, "answer", lambda body: (401, {"error": {}}))
-    with pytest.raises(InputError, match="put it into MPO_PROXY_KEY"):
+    with pytest.raises(InputError, match="wants the proxy's key; put that into MPO_PROXY_KEY"):
+        mpo_core.feedback("a", 1.0, url=proxy.url)
+    monkeypatch.setenv("MPO_PROXY_KEY", "wrong")
+    with pytest.raises(InputError, match="the key is not the proxy's; put that into MPO_PROXY"):
         mpo_core.feedback("a", 1.0, url=proxy.url)
 
 

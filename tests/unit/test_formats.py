@@ -8,10 +8,12 @@ from mpo_core.demonstrations import of_plan
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
 from mpo_core.formats import (
+    ROWS,
     PlanRow,
     PreferenceRow,
     SftRow,
     bound_plans,
+    plans_by_text,
     published_demonstration,
     published_pair,
     published_plans,
@@ -296,7 +298,11 @@ def test_a_plan_after_an_example_is_the_only_one_learnt_again(tmp_path):
         ("[1, 2", SftRow, "not JSON"),
         ("[1, 2]", SftRow, "row 1"),
         ('[{"conversations": []}]', PreferenceRow, "row 1: conversations"),
-        ('{"task": "T"}\n', PlanRow, "row 1: workflow: missing; the row has task"),
+        ('{"task": "T"}\n', PlanRow, "row 1: plan: missing; the row has task; a row is"),
+        ('{"task": "T", "plan": 5}\n', PlanRow, "row 1: plan: expected a plan's text, .* found 5"),
+        ('{"task": "T", "workflow": [1]}\n', PlanRow, r"workflow: expected .* found \[1\]"),
+        ('{"task": "T", "text": "x"}\n', PlanRow, r'"plan": "Step 1: ..."\}$'),
+        ('{"plan": "Step 1: x."}\n', PlanRow, "names no task"),
         ('[{"conversations": [{"from": "me", "value": ""}]}]', PreferenceRow, "conversations.0"),
     ],
 )
@@ -305,7 +311,21 @@ def test_a_file_of_another_kind_is_named(content, kind, says, tmp_path):
     file.write_text(content)
     with pytest.raises(InputError, match=says) as raised:
         read_rows(file, kind)
-    assert str(file) in str(raised.value)
+    assert str(file) in str(raised.value) and ".py" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_the_row_that_an_error_shows_is_one(kind):
+    shown = ROWS[kind].replace("...}", '"value": "..."}')
+    kind.model_validate(json.loads(shown.replace("Step 1: ...", "Step 1: Go.")))
+
+
+@pytest.mark.parametrize("plan", ["Find a pot.\nHeat it.", "* Find a pot.", "Find a pot."])
+def test_a_plan_without_steps_is_told_what_steps_look_like(plan, tmp_path):
+    file = tmp_path / "plans.jsonl"
+    file.write_text(json.dumps({"task": "T", "plan": plan}))
+    with pytest.raises(InputError, match=r"no plan \(no steps\).*`Step 1: \.\.\.` or"):
+        plans_by_text(file)
 
 
 def test_a_task_without_a_plan_in_the_file_is_named(tmp_path):

@@ -1,4 +1,5 @@
 import asyncio
+import re
 
 import pytest
 from hypothesis import given
@@ -131,6 +132,25 @@ def test_the_last_line_says_why_answers_held_no_plan_and_what_to_set(tmp_path, r
     with pytest.raises(InputError, match=says) as raised:
         sample(tmp_path / "p", Gives([reply], at_once=2), [task()])
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("", True, reasoning="Hm", fault="only reasoning"),
+        Reply("", True, fault="empty"),
+        *(Reply("", fault=one) for one in ("only reasoning", "refusal", "tool call")),
+        Reply("Step 1: Go to", True),
+        Reply("I just go."),
+    ],
+)
+def test_a_proxy_is_told_what_can_be_set_there(tmp_path, reply):
+    asked = Sampling(1, 0.8, 64, 1, resamples=0, asked="proxy")
+    with pytest.raises(InputError) as raised:
+        sample(tmp_path / "p", Gives([reply], at_once=2), [task()], asked)
+    remedy = str(raised.value).rpartition("). ")[2]
+    assert not re.search(r"models\.|(?<!proxy)\.max_tokens|\{", remedy), remedy
+    assert ("proxy.max_tokens" in remedy) == reply.truncated
 
 
 def test_a_server_without_any_answer_is_named(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from jobs.configs import named_config
-from jobs.proxy import planners_of, source_of
+from jobs.proxy import check_prompts, planners_of, source_of
 from jobs.serve import served_planners
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
@@ -29,7 +29,8 @@ from tests.planning_proxy import TASK, file_of_plans, recording_upstream
         (["http://u:secret@h/v1", "--upstream=http://h/v1"], "leave login and query out"),
         (["http://h/v1?key=secret", "--upstream=http://h/v1"], "leave login and query out"),
         (["plans.jsonl", "--upstream=http://h/v1?key=secret"], "give it without a query"),
-        (["odd.jsonl", "--upstream=http://h/v1"], "row 1"),
+        (["odd.jsonl", "--upstream=http://h/v1"], "row 1: plan: missing"),
+        (["plans.jsonl", "--upstream=http://h/v1", "--prompts=empty"], "which nobody asks"),
         (["empty", "--upstream=http://h/v1"], "no model folder"),
     ],
 )
@@ -63,10 +64,27 @@ def test_a_folder_goes_on_with_its_own_planners_only(tmp_path):
     known = Planners(current="v2", versions={"v1": Source(folder="w"), "v2": source})
     write_planners(config.folder, known)
     assert planners_of(str(source.plans), None, config) == (config, known)
-    elsewhere = ProxyConfig(folder=tmp_path / "elsewhere")
-    assert planners_of(str(config.folder), None, elsewhere) == (config, known)
+    assert planners_of(str(config.folder), None, ProxyConfig()) == (config, known)
     with pytest.raises(InputError, match=r"has other planners \(v1, v2\)"):
         planners_of(str(other.plans), None, config)
+    elsewhere = ProxyConfig(folder=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"proxy.folder: .*elsewhere, and .*proxy is a proxy's"):
+        planners_of(str(config.folder), None, elsewhere)
+    with pytest.raises(InputError, match="--model: only with a planner's URL"):
+        planners_of(str(config.folder), "m", ProxyConfig())
+
+
+@pytest.mark.parametrize("env", ["feedback", "alfworld"])
+def test_prompts_of_ones_own_are_those_that_the_planner_is_asked_by(tmp_path, env):
+    source = Source(endpoint="http://h/v1", model="m", env=env)
+    planners = Planners(current="v1", versions={"v1": source})
+    check_prompts(planners, None)
+    for folder, fault in ((tmp_path / "none", "no such folder"), (tmp_path, f"no {env}/planner")):
+        with pytest.raises(InputError, match=f"--prompts {folder}: .*{fault}"):
+            check_prompts(planners, folder)
+    (tmp_path / env).mkdir()
+    (tmp_path / env / "planner.txt").write_text("Plan for: {task}")
+    check_prompts(planners, tmp_path)
 
 
 @pytest.mark.parametrize("arms", [[], ["off"], ["v1"], ["base", "off"], ["v1", "v3"]])

@@ -273,6 +273,16 @@ def test_a_planner_that_is_too_slow_is_told_with_its_limit(tmp_path, caplog):
     assert "no plan within 0.2 s (proxy.planner_timeout_s)" in caplog.text
 
 
+def test_a_planner_whose_answers_are_cut_is_told_with_the_proxys_own_setting(tmp_path, caplog):
+    said = {"role": "assistant", "content": "I walk there, and then I"}
+    cut = {"choices": [{"index": 0, "message": said, "finish_reason": "length"}]}
+    with recording_upstream(answer=lambda body: cut) as planner:
+        source = Source(endpoint=planner.url, model="planner")
+        with planning_proxy(tmp_path, planners=source, max_tokens=64) as proxy:
+            assert why(proxy.ask(chat(TASK)))[0] == "none"
+    assert "cut at 64 tokens: raise proxy.max_tokens" in caplog.text
+
+
 # ------------------------------------------------------------------------------------- feedback
 
 

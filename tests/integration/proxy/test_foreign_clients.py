@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import openai
 import pytest
 
+import mpo_core
 from tests.foreign import installed, run_with
 from tests.planning_proxy import BLOCK, TASK, USAGE, planning_proxy
 
@@ -216,3 +217,32 @@ def test_a_client_gets_through_the_proxy_what_it_gets_without_it(proxy, call):
         put_in = json.dumps(f"\n\n{BLOCK}")[1:-1].encode()
         assert other.body.count(put_in) == 1 and other.body.replace(put_in, b"") == one.body
         assert one.header("authorization") == other.header("authorization")
+
+
+def named_openai(url, name):
+    headers = {"X-MPO-Conversation": name}
+    with openai.OpenAI(base_url=url, api_key=KEY, default_headers=headers) as named:
+        named.chat.completions.create(model="m", messages=SAID)
+
+
+def named_langchain(url, name):
+    from langchain_openai import ChatOpenAI
+
+    headers = {"X-MPO-Conversation": name}
+    ChatOpenAI(base_url=url, api_key=KEY, model="m", default_headers=headers).invoke("Boil.")
+
+
+NAMED = LITELLM.partition("whole = ")[0] + (
+    'litellm.completion(**named, extra_headers={"X-MPO-Conversation": tools})\nprint("{}")\n'
+)
+
+
+def named_litellm(url, name):
+    run_with(Path(litellm_folder().name), NAMED, json.dumps([url, KEY, SAID, name]))
+
+
+@pytest.mark.parametrize("call", [named_openai, named_langchain, named_litellm])
+def test_a_client_names_its_conversation_as_documented_and_its_reward_finds_it(proxy, call):
+    name = f"{call.__name__}-3"
+    call(proxy.url, name)
+    assert mpo_core.feedback(name, 1.0, url=proxy.url) == "stored"

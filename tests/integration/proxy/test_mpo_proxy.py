@@ -3,19 +3,24 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 
+from jobs.configs import named_config
+from jobs.serve import proxy_process
 from mpo_core.hardware import free_port
+from mpo_core.proxy.planners import Planners
 from mpo_core.proxy.store import Store
 from tests.commandline import ROOT
-from tests.planning_proxy import TASK, chat, file_of_plans, recording_upstream
+from tests.planning_proxy import TASK, chat, file_of_plans, recording_upstream, wait_until
 from tests.processes import gone
 
 PLANS = [f"Step 1: Way {k}." for k in range(5)]
@@ -141,14 +146,68 @@ def test_a_worker_that_dies_is_replaced_and_counts_are_those_of_all(tmp_path):
             assert answer.status_code == 200
         metrics = client.get(url.removesuffix("/v1") + "/metrics").text
         assert 'mpo_proxy_conversations_total{arm="v1"} 12.0' in metrics
-        worker = next(
-            one
-            for one in psutil.Process(process.pid).children()
-            if "spawn_main" in " ".join(one.cmdline())
-        )
-        worker.kill()
         client.close()
-        for _ in range(20):
-            with suppress(httpx.TransportError):
-                assert httpx.get(url.removesuffix("/v1") + "/health").is_success
-            time.sleep(0.1)
+        log = tmp_path / "log"
+        killed = kill_a_worker(process)
+        wait_until(lambda: f"worker {killed} has ended (SIGKILL); " in log.read_text(), 30)
+        all_answered(url, "with_plans")
+        # One that finds no planner is no reason for the others to end.
+        plans = tmp_path / "plans.jsonl"
+        plans.rename(tmp_path / "moved.jsonl")
+        kill_a_worker(process)
+        wait_until(lambda: "no conversation gets a plan: " in log.read_text(), 60)
+        all_answered(url, "without")
+        (tmp_path / "moved.jsonl").rename(plans)
+        wait_until(lambda: "takes up planner v1: " in log.read_text(), 30)
+        all_answered(url, "again")
+        assert "Traceback" not in log.read_text()
+        # Streams end, and who comes meanwhile is refused.
+        upstream.chunks, upstream.pause_s = [b"data: {}\n\n"] * 8, 0.5
+        with httpx.stream("POST", f"{url}/chat/completions", json=chat(TASK)) as stream:
+            parts = stream.iter_raw()
+            next(parts)
+            process.terminate()
+            port = urlsplit(url).port
+            wait_until(lambda: refused(port), 10)
+            assert process.poll() is None
+            assert b"".join(parts).count(b"data: ") == 7
+        assert process.wait(40) == 0
+
+
+def kill_a_worker(process):
+    """Returns its id."""
+    worker = next(
+        one
+        for one in psutil.Process(process.pid).children()
+        if "spawn_main" in " ".join(one.cmdline())
+    )
+    worker.kill()
+    return worker.pid
+
+
+def all_answered(url, name):
+    for k in range(20):
+        headers = {"x-mpo-conversation": f"{name}{k}", "connection": "close"}
+        with suppress(httpx.TransportError):
+            answer = httpx.post(f"{url}/chat/completions", json=chat(TASK), headers=headers)
+            assert answer.status_code == 200
+
+
+def refused(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_proxy_beside_what_is_served_ends_where_it_cannot_start_and_leaves_nothing(tmp_path):
+    source = file_of_plans(tmp_path)
+    planners = Planners(current="v1", versions={"v1": source})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        folder = tmp_path / "proxy"
+        config = named_config("demo-llm", [f"proxy.folder={folder}", f"proxy.port={port}"])
+        with proxy_process(config, planners, "http://127.0.0.1:9/v1") as process:
+            process.join(60)
+            assert process.exitcode == 2 and not folder.exists()

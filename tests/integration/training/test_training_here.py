@@ -9,7 +9,7 @@ import torch
 import mpo_core as mpo
 from mpo_core.chat import ChatRequest
 from mpo_core.ledger import read_records
-from mpo_core.training.generation import LocalModel
+from mpo_core.training.generation import LocalModel, Sample, draw
 
 PROMPT = [{"role": "user", "content": "heat the water 3"}]
 OTHERS = [[{"role": "user", "content": f"find the kitchen {n}"}] for n in range(3)]
@@ -103,3 +103,16 @@ def test_what_does_not_fit_the_context_is_said(planner):
     long = [{"role": "user", "content": "wait " * 60}]
     with pytest.raises(mpo.ContextFull, match="more than 64"):
         ask(planner.model, {"messages": long, "max_tokens": 12})
+
+
+def test_an_answer_that_nobody_waits_for_is_not_drawn_to_its_end(planner):
+    weights = planner.model.connect()._weights()
+    asked = [Sample((1, 2, 3), 0.0, seed, 60, ()) for seed in range(2)]
+    looked = []
+
+    def wanted():
+        looked.append(True)
+        return len(looked) < 4
+
+    never_ends = weights._replace(ends=[weights.tokenizer.vocab_size + 5])
+    assert [one.n_tokens for one in draw(never_ends, asked, wanted)] == [4, 4]
