@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from mpo_core.amounts import number_of
 from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.config import Config
 from mpo_core.hub import hub_check
@@ -149,7 +150,6 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
     if not summary:
         return
     from mpo_core.report.conduct import conduct_warnings
-    from mpo_core.report.feedback import number_of
     from mpo_core.report.gain import gains, imitation
     from mpo_core.report.page import title
 

@@ -14,10 +14,10 @@ from jobs.pairs import collect_pairs
 from jobs.rounds import Outcome
 from jobs.run import Round, Run
 from jobs.train import train_on_pairs, train_rft
+from mpo_core.amounts import number_of
 from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.proxy.episodes import Assignment, scores_of
-from mpo_core.report.feedback import number_of
 from mpo_core.run_folder import RunFolder
 from mpo_core.scoring import save_scores
 from mpo_core.textfile import read_notes

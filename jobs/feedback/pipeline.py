@@ -18,7 +18,7 @@ from jobs.feedback.pull import Pulled, check_input, pull
 from jobs.feedback.report import report
 from jobs.feedback.versions import check_prompts, judge, publish, standing
 from jobs.run import Run
-from mpo_core.report.feedback import number_of
+from mpo_core.amounts import number_of
 
 
 def learn(run: Run) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from jobs.feedback.learning import Learning, State, in_state
 from jobs.feedback.pull import Pulled, counted
 from jobs.feedback.report import attempts_of, since_it_came, without_plan
 from jobs.run import Run
+from mpo_core.amounts import number_of
 from mpo_core.errors import InputError
 from mpo_core.evaluation import task_results
 from mpo_core.locks import lock_file
@@ -26,7 +27,7 @@ from mpo_core.proxy.planners import (
 )
 from mpo_core.proxy.records import OFF
 from mpo_core.report.arms import arm_name
-from mpo_core.report.feedback import figures, missing_words, number_of
+from mpo_core.report.feedback import figures, missing_words
 from mpo_core.textfile import read_notes
 from mpo_core.training.settings import SUMMARY_FILE
 from mpo_core.types import content_hash

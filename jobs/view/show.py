@@ -15,6 +15,7 @@ from rich.text import Text
 from jobs.view.index import RunIndex
 from jobs.view.records import Records
 from jobs.view.steps import reached, steps_of
+from mpo_core.amounts import number_of
 from mpo_core.errors import InputError
 from mpo_core.inert import inert, shortened
 
@@ -65,8 +66,8 @@ def _episode(records: Records, key: str) -> list[RenderableType]:
     marks = {turn: number for number, turn in enumerate(at, start=1) if turn is not None}
     parts: list[RenderableType] = [
         _text(
-            f"reward {row['reward']:.2f}, {row['end']}, {row['steps']} steps, {row['tokens']:,} "
-            f"tokens, {row['stage']}, {_given(row)}"
+            f"reward {row['reward']:.2f}, {row['end']}, {number_of(row['steps'], 'step')}, "
+            f"{row['tokens']:,} tokens, {row['stage']}, {_given(row)}"
         ),
         *_described(records, row["task_id"]),
     ]

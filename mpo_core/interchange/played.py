@@ -42,8 +42,9 @@ class Played:
 
     @classmethod
     def of(cls, episode: Episode, task: Task, arm: str = "given", **known: Any) -> "Played":
-        """An episode of this task."""
-        if episode.plan is None:
+        """An episode of this task; without a plan its arm is `none` or `expert`, but for a caller's
+        conversation, which is in the arm that it was drawn into."""
+        if episode.plan is None and known.get("conversation") is None:
             arm = EXPERT if episode.model == EXPERT else "none"
         return cls(episode, arm, task.env, task.type, task.split, task.description, **known)
 

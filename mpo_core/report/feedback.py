@@ -6,6 +6,7 @@ It stands in `summary["feedback"]`, which other runs lack.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpo_core.amounts import number_of
 from mpo_core.report.arms import arm_name
 
 ARMS = (
@@ -32,8 +33,8 @@ Row = Mapping[str, Any]
 
 
 def feedback_gains(summary: Row) -> list[str]:
-    """What a report of feedback opens with: what the last version of the planner is worth, and what
-    was learnt or is lacking."""
+    """What a report of feedback opens with: what the last version of the planner is worth, what was
+    learnt or is lacking, and which arms mostly lacked their plans."""
     found = summary["feedback"]
     rows = found["differences"]
     last = rows[-1]["arm_a"] if rows else None
@@ -111,11 +112,6 @@ def version_rows(rows: Sequence[Row]) -> list[list[str]]:
         learnt = ["" if row[key] is None else str(row[key]) for key in ("round", "start", "pairs")]
         cells.append([row["version"], row["state"], *learnt, row["verdict"]])
     return cells
-
-
-def number_of(n: int, what: str) -> str:
-    """So many of something, in words: `1 task`, `2 tasks`."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def figures(difference: Row) -> str:

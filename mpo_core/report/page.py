@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpo_core.amounts import number_of
 from mpo_core.evaluation import reference_arm
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
@@ -11,7 +12,6 @@ from mpo_core.report.feedback import (
     DIFFERENCES,
     difference_rows,
     feedback_counts,
-    number_of,
     version_rows,
 )
 from mpo_core.report.gain import difference, opening, single_plan

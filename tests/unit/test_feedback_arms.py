@@ -15,9 +15,9 @@ from jobs.view.index import RunIndex
 from jobs.view.records import Records
 from mpo_core.errors import InputError
 from mpo_core.files import write_records
-from mpo_core.interchange import FORMATS
+from mpo_core.interchange import FORMATS, Played
 from mpo_core.proxy.episodes import Assignment, episode_of
-from mpo_core.proxy.records import OFF, Feedback
+from mpo_core.proxy.records import OFF, Feedback, task_of
 from mpo_core.proxy.store import Store
 from mpo_core.run_folder import RunFolder
 from tests.callers import GOOD, POOR, begin, config, conversation, talk
@@ -82,6 +82,13 @@ def test_other_records_find_a_conversation_by_its_callers_name(run, tmp_path):
         for span in one["resourceSpans"][0]["scopeSpans"][0]["spans"]
     ]
     assert sessions == spans == list(drawn(run))
+
+
+def test_from_python_too_a_conversation_without_a_plan_is_in_its_arm():
+    one = conversation("c", 1, None, "v2")
+    episode = episode_of(one, Feedback(conversation="c", reward=1.0, at=2.0))
+    assert Played.of(episode, task_of(one.task), "v2", conversation="c").arm == "v2"
+    assert Played.of(episode, task_of(one.task), "v2").arm == "none"
 
 
 def test_what_a_callers_agent_has_said_is_no_worked_example(run, tmp_path):
