@@ -32,20 +32,22 @@ SAID = [
 ]
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
     """The folder of a run that has taken in ten conversations of v1, of which five got no plan,
     five of v2 with plans that v1 has written too, and five without a plan."""
-    monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)
-    monkeypatch.setattr("mpo_core.local.LocalBackend.source", lambda self, name: name)
-    begin(tmp_path)
-    talk(tmp_path, "v1", [GOOD, None], tasks=5)
-    talk(tmp_path, "v2", [GOOD], tasks=5)
-    talk(tmp_path, OFF, [None], tasks=5)
-    with Store(tmp_path / "proxy") as store:
+    folder = tmp_path_factory.mktemp("talked")
+    begin(folder)
+    talk(folder, "v1", [GOOD, None], tasks=5)
+    talk(folder, "v2", [GOOD], tasks=5)
+    talk(folder, OFF, [None], tasks=5)
+    with Store(folder / "proxy") as store:
         store.record_messages("c0", SAID)
-    with Run(config(tmp_path)) as opened:
-        pull(opened)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("jobs.run.template_fault", lambda *_: None)
+        patched.setattr("mpo_core.local.LocalBackend.source", lambda self, name: name)
+        with Run(config(folder)) as opened:
+            pull(opened)
     return opened.dir
 
 
@@ -110,7 +112,7 @@ def test_an_arm_that_was_never_drawn_is_refused_with_those_that_were(run, tmp_pa
 
 
 def test_a_viewer_offers_the_arms_that_were_drawn_and_no_others(run):
-    with closing(RunIndex(run)) as index:
+    with closing(RunIndex(run, kept=False)) as index:
         assert list(index.refresh())
         records = Records(index)
         assert records.choices()["planner"] == [OFF, "v1", "v2"]

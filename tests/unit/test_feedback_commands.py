@@ -204,6 +204,7 @@ def test_a_version_that_the_proxy_knows_may_be_named_before_it_has_conversations
     assert "trainings none: 0 pairs" in mpo("run", path, "--dry-run", "feedback.planners=[v1]")
 
 
+@pytest.mark.slow
 def test_a_round_that_could_not_begin_is_no_round(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR])
@@ -225,6 +226,7 @@ def test_a_single_plan_a_task_is_not_said_to_have_earned_the_same_as_others(tmp_
     assert "1 plan, 1 episode, 0 pairs" in said
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_is_told_how_it_goes_on(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR])
@@ -236,6 +238,7 @@ def test_a_run_of_other_settings_is_told_how_it_goes_on(tmp_path):
     assert "Nothing to learn yet" in mpo("run", str(asked.run_dir))
 
 
+@pytest.mark.slow
 def test_the_arms_stand_in_one_table_with_the_tasks_of_each(tmp_path, monkeypatch):
     monkeypatch.setattr("jobs.rendering.console.width", 120)
     begin(tmp_path)
