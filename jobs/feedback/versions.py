@@ -40,7 +40,7 @@ BECOMES: Mapping[Verdict, tuple[State, str]] = {
     "open": ("canary", "stays a canary"),
 }
 EARNS = {"better": "earns more", "worse": "earns less", "open": "no difference is shown yet"}
-BY_HAND = {"current": "put in use", "withdrawn": "taken back"}
+BY_FILE = {"current": "in use", "withdrawn": "taken back"}
 NUMBERED = re.compile(r"v([1-9]\d*)")
 
 
@@ -113,7 +113,7 @@ def judge(run: Run, rounds: Sequence[Learning], pulled: Pulled) -> tuple[list[Le
         known = read_planners(folder)
         if known is None or known.canary is None or known.canary.version != last.version:
             state = _state_of(last.version, known)
-            said = f"the canary {last.version} was {BY_HAND[state]} by hand ({FILE})"
+            said = f"the canary {last.version} is {BY_FILE[state]}, by {FILE}"
             return in_state(rounds, state, verdict=said), said
         answer, why = _compared(run, pulled, last.version, known.current)
         state, becomes = BECOMES[answer]

@@ -200,4 +200,4 @@ def test_a_canary_can_be_decided_by_hand(tmp_path):
     worked(asked)
     with Run(asked) as run:
         assert load_rounds(run)[-1].state == "current"
-        assert load_rounds(run)[-1].verdict.startswith("the canary v2 was put in use by hand")
+        assert load_rounds(run)[-1].verdict.startswith("the canary v2 is in use, by planners")
