@@ -1,7 +1,7 @@
 """What a round on callers' feedback would begin with, told without writing anything."""
 
 from jobs.feedback.learning import load_rounds
-from jobs.feedback.pull import check_named, counted, there
+from jobs.feedback.pull import at_hand, check_named, counted
 from jobs.pairs import count_pairs
 from jobs.run import Run
 from mpo_core.proxy.episodes import scores_of
@@ -18,7 +18,7 @@ def pairs_ahead(run: Run, store: Store) -> int:
         InputError: as of `check_named`.
     """
     ended = [one for one in load_rounds(run) if one.state != "begun"]
-    tasks, arms = there(run, store)
+    tasks, arms = at_hand(run, store)
     check_named(run, arms)
     since = counted(run, arms[ended[-1].end if ended else 0 :])
     versions = run.config.feedback.planners

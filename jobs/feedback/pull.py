@@ -40,7 +40,7 @@ class Pulled:
     """Of the proxy's folder (`Store.counts`)."""
 
 
-def there(run: Run, store: Store) -> tuple[list[Task], list[Assignment]]:
+def at_hand(run: Run, store: Store) -> tuple[list[Task], list[Assignment]]:
     """The tasks and episodes of the run, and after these what has come since; writes nothing."""
     tasks = {task.id: task for task in run.records(run.files.tasks("train"), Task)}
     arms = {one.conversation: one for one in run.records(run.files.conversations, Assignment)}
@@ -60,7 +60,7 @@ def check_input(run: Run) -> None:
             none, or it names agents or planners that none is of.
     """
     with Store(run.config.proxy.folder, create=False) as store:
-        check_named(run, there(run, store)[1])
+        check_named(run, at_hand(run, store)[1])
 
 
 def check_named(run: Run, arms: Sequence[Assignment]) -> None:
