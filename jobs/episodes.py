@@ -84,6 +84,9 @@ def _played(
             stage=row["stage"],
             run=folder.name,
             until=until,
+            conversation=row["conversation"],
+            why=row["why"] or "",
+            requests=row["requests"],
         )
         note(1)
 

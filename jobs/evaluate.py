@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.arms import Asked, arms_played, asked_of
-from jobs.pairs import yields
+from jobs.pairs import yields, yields_of_all
 from jobs.rollout import EVALUATION, SCORING, episode_ledger, load_plan_scores, play
 from jobs.rounds import rounds
 from jobs.run import Run
@@ -96,8 +96,8 @@ def _attempt(asked: Asked, episode: EpisodeFigures) -> Attempt:
 
 def _summary(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
     config, timings = run.config, run.timings()
-    played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
-    seconds = sum(stage["seconds"] for stage in played) or 1.0
+    numbers = [outcome["round"] for outcome in rounds(run)] or [1]
+    scored = [n for n in numbers if run.files.scores(n).is_file()]
     return {
         "name": run.config.name,
         "seed": config.seed,
@@ -113,10 +113,10 @@ def _summary(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
         **found.statistics,
         "plans": len(found.plans),
         "episodes": sum(map(len, found.played.values())),
-        "pairs": _lines(run.files.pairs()),
-        "pair_rules": yields(run, tasks["train"], load_plan_scores(run))
-        if run.files.scores().is_file()
-        else {},
+        "pairs": sum(_lines(run.files.pairs(number)) for number in numbers),
+        "pair_rules": yields_of_all(
+            yields(run, tasks["train"], load_plan_scores(run, number)) for number in scored
+        ),
         "rounds": rounds(run),
         "trainings": {
             version: {k: v for k, v in training.items() if k != "curve"}
@@ -124,8 +124,20 @@ def _summary(run: Run, tasks: TasksOf, found: Found) -> dict[str, Any]:
         },
         "wall_seconds": {stage: amounts["seconds"] for stage, amounts in timings.items()},
         "stages": timings,
-        "tokens_per_s": round(sum(s.get("completion_tokens", 0) for s in played) / seconds, 2),
-        "env_steps_per_s": round(sum(s.get("env_steps", 0) for s in played) / seconds, 2),
+        **_speed(timings),
+    }
+
+
+def _speed(timings: dict[str, dict[str, float]]) -> dict[str, float]:
+    """What was done a second while episodes were played; nothing of a run that has played none."""
+    played = [timings[stage] for stage in (SCORING, EVALUATION) if stage in timings]
+    if not played:
+        return {}
+    seconds = sum(stage["seconds"] for stage in played) or 1.0
+    amounts = {"tokens_per_s": "completion_tokens", "env_steps_per_s": "env_steps"}
+    return {
+        name: round(sum(stage.get(amount, 0) for stage in played) / seconds, 2)
+        for name, amount in amounts.items()
     }
 
 

@@ -1,7 +1,7 @@
 """Stage: preference pairs from a round's scored plans."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jobs.run import Run
 from jobs.tasks import parted, set_apart
@@ -60,6 +60,15 @@ def yields(
     return {
         rule: {"pairs": of_rule.total(), "tasks": len(of_rule)} for rule, of_rule in found.items()
     }
+
+
+def yields_of_all(rounds: Iterable[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
+    """What every rule gives of all rounds' scored plans."""
+    found: dict[str, Counter[str]] = {}
+    for of_round in rounds:
+        for rule, amounts in of_round.items():
+            found.setdefault(rule, Counter()).update(amounts)
+    return {rule: dict(amounts) for rule, amounts in found.items()}
 
 
 def count_pairs(run: Run, tasks: Sequence[Task], scores: Sequence[PlanScore]) -> int:

@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from mpo_core.amounts import number_of
 from mpo_core.attempts import least_attempts, total_attempts
 from mpo_core.config import Config
 from mpo_core.hub import hub_check
@@ -149,29 +150,25 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
     if not summary:
         return
     from mpo_core.report.conduct import conduct_warnings
-    from mpo_core.report.feedback import difference_rows, feedback_counts
     from mpo_core.report.gain import gains, imitation
     from mpo_core.report.page import title
 
     for sentence in [*gains(summary), *imitation(summary)]:
         console.print(sentence, soft_wrap=True)
-    _print_results(title(summary), summary)
+    if "feedback" in summary:
+        _print_feedback(summary)
+    else:
+        _print_results(title(summary), summary)
     if "sampled" in summary:
         _print_results(f"{title(summary)}, sampled plans", summary["sampled"])
-    if "feedback" in summary:
-        _print_table(
-            "differences over all tasks", difference_rows(summary["feedback"]["differences"])
-        )
-        console.print(feedback_counts(summary), soft_wrap=True)
     speed = (
         f"; {summary['tokens_per_s']} tokens/s, {summary['env_steps_per_s']} environment steps/s"
-        if "tokens_per_s" in summary and "feedback" not in summary
+        if "tokens_per_s" in summary
         else ""
     )
-    console.print(
-        f"{summary['plans']} plans, {summary['episodes']} episodes, {summary['pairs']} pairs{speed}"
-    )
-    if summary["pair_rules"] and not summary["pairs"]:
+    counts = [number_of(summary[f"{what}s"], what) for what in ("plan", "episode", "pair")]
+    console.print(f"{', '.join(counts)}{speed}")
+    if summary["pair_rules"] and not summary["pairs"] and "feedback" not in summary:
         console.print(
             "no pairs: the plans of every task earned the same; more plans a task, a "
             "higher planner.temperature, more attempts or more tasks may tell them apart",
@@ -181,6 +178,17 @@ def print_report(folder: Path, summary: dict[str, Any]) -> None:
     for warning in conduct_warnings(summary.get("conduct", [])):
         console.print(warning, style="yellow", soft_wrap=True)
     console.print(f"report: {folder}", soft_wrap=True)
+
+
+def _print_feedback(summary: dict[str, Any]) -> None:
+    """The arms of callers' conversations, each with tasks of its own, and their differences."""
+    from mpo_core.report.feedback import difference_rows, feedback_counts
+    from mpo_core.report.page import headline, table_rows, title
+
+    print_cells(title(summary), table_rows(headline(summary)))
+    if differences := summary["feedback"]["differences"]:
+        _print_table("differences over all tasks", difference_rows(differences))
+    console.print(feedback_counts(summary), soft_wrap=True)
 
 
 def print_cells(heading: str, cells: list[list[str]]) -> None:

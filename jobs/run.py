@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 ENGINES = "engines"
 """The stage in which models are started."""
+MODELS = "mpo.models"
+"""The tag that says who planner and agent are."""
 
 
 @dataclass(frozen=True)
@@ -211,17 +213,23 @@ class Run:
     def _tags(self) -> dict[str, Any]:
         """What MLflow is told of the run besides its settings."""
         config = self.config
-        models = {
-            role: config.models[name].called or name
-            for role, name in (("planner", config.planner.model), ("agent", config.agent.model))
-        }
+        # Who callers' agents are is known by their conversations alone.
+        agent = "" if config.source == "feedback" else self._called(config.agent.model)
         return source_tags() | {
             "mpo.preset": self.source or config.name,
             "mpo.environments": ", ".join(config.envs),
-            "mpo.models": ", ".join(f"{role} {model}" for role, model in models.items()),
+            MODELS: self.models_tag(agent),
             "mpo.seed": config.seed,
             "mpo.suite": version("mpo-suite"),
         }
+
+    def models_tag(self, agent: str) -> str:
+        """What MLflow is told of the planner and of an agent; of an unknown one nothing."""
+        planner = f"planner {self._called(self.config.planner.model)}"
+        return f"{planner}, agent {agent}" if agent else planner
+
+    def _called(self, name: str) -> str:
+        return self.config.models[name].called or name
 
     @property
     def agent_trainee(self) -> Trainee:

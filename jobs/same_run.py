@@ -41,9 +41,9 @@ def refuse_other_settings(config: Config) -> None:
         if len(differ) > SHOWN:
             named.append(f"and {len(differ) - SHOWN} more")
         raise InputError(
-            f"{folder}: made with other settings: {', '.join(named)}; choose another name "
-            f"(name=NAME, and `mpo run --from {folder}` to keep what still holds), or go on with "
-            f"its own config ({folder} in the config's place)"
+            f"{folder}: made with other settings: {', '.join(named)}; give {folder} in the "
+            f"config's place to go on with its own settings, such as `mpo run {folder}`; or choose "
+            f"another name (name=NAME, and `mpo run --from {folder}` to keep what still holds)"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.view.index import RunIndex
 from mpo_core.config import Config, load_config
 from mpo_core.progress import standard_error
+from mpo_core.proxy.planners import read_planners
 from mpo_core.report import SUMMARY
 from mpo_core.run_folder import RunFolder
 from mpo_core.textfile import read_notes
@@ -31,7 +32,9 @@ def status(folder: Path, *, kept: bool = True) -> dict[str, Any]:
         (None without any), `stderr`, `ends`, and how many `earlier` ones are under plans that are
         not the run's own), `pairs` (file -> number), `trained`
         (version -> `steps`, `loss_first`, `loss_last`), `report` (whether it is written),
-        `wall_seconds` (stage -> seconds).
+        `wall_seconds` (stage -> seconds); of a run on callers' feedback `feedback`, too: the
+        proxy's planner `in_use`, its `canary` with the `share` of the new conversations that this
+        gets, and the last `verdict` on one, each None where there is none.
 
     Raises:
         InputError: the folder's config is damaged.
@@ -58,6 +61,7 @@ def status(folder: Path, *, kept: bool = True) -> dict[str, Any]:
             for version, notes in trained.items()
             if all(isinstance(notes.get(key), int | float) for key in FIGURES)
         },
+        **({"feedback": _of_feedback(config, files)} if config.source == "feedback" else {}),
         "report": (files.report / SUMMARY).is_file(),
         "wall_seconds": {
             stage: amounts["seconds"]
@@ -91,6 +95,7 @@ def status_lines(found: dict[str, Any]) -> Iterator[str]:
             f"  trained    {version}: {training['steps']} steps, loss "
             f"{training['loss_first']:.3f} to {training['loss_last']:.3f}"
         )
+    yield from _of_planners(found.get("feedback", {}))
     if found["wall_seconds"]:
         longest = sorted(found["wall_seconds"].items(), key=lambda item: -item[1])[:5]
         yield "  time       " + ", ".join(f"{stage} {_ago(s)}" for stage, s in longest)
@@ -116,6 +121,28 @@ def _of_index(index: RunIndex) -> dict[str, Any]:
         "stages": stages,
         "pairs": dict(ask("SELECT name, count(*) FROM pair GROUP BY 1")),
     }
+
+
+def _of_feedback(config: Config, files: RunFolder) -> dict[str, Any]:
+    from jobs.feedback.learning import last_verdict, rounds_in
+
+    known = read_planners(config.proxy.folder)
+    canary = known.canary if known else None
+    return {
+        "in_use": known and known.current,
+        "canary": canary and canary.version,
+        "share": canary and canary.share,
+        "verdict": last_verdict(rounds_in(files)) or None,
+    }
+
+
+def _of_planners(of_feedback: dict[str, Any]) -> Iterator[str]:
+    if of_feedback.get("in_use"):
+        canary, share = of_feedback["canary"], of_feedback["share"]
+        tried = f", {canary} for a share of {share:g} as a canary" if canary else ""
+        yield f"  planner    {of_feedback['in_use']} in use{tried}"
+    if of_feedback.get("verdict"):
+        yield f"  verdict    {of_feedback['verdict']}"
 
 
 def _expected(config: Config, stage: str, tasks: dict[str, int]) -> int | None:

@@ -7,7 +7,7 @@ by side. All others are rows of tables, or tags.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nsmallest
 from html import escape
 from operator import attrgetter
@@ -70,6 +70,9 @@ class Found:
     """Stage -> its episodes."""
     ledgers: dict[str, Episodes]
     """Stage -> where these stand whole."""
+    trained: Mapping[str, str] = field(default_factory=dict)
+    """Arm -> the planner trained here (`Run.trainee`) that it stands for, where the arms are called
+    otherwise."""
 
 
 def log_results(run: Run, summary: Mapping[str, Any], tasks: TasksOf, found: Found) -> None:
@@ -82,7 +85,7 @@ def log_results(run: Run, summary: Mapping[str, Any], tasks: TasksOf, found: Fou
         tracker.log_table(name, rows)
     for trace in _traces(run, tasks, found):
         tracker.log_trace(trace)
-    for planner in _planners(run, summary, tasks):
+    for planner in _planners(run, summary, tasks, found.trained):
         tracker.log_planner(planner)
     tracker.log_folder(run.files.report, "report")
 
@@ -141,7 +144,7 @@ def _in_a_cell(text: str) -> str:
 
 def counts_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     """The summary's single numbers besides its headline figures, by the names of their tags."""
-    counts = {f"mpo.{name}": summary[name] for name in COUNTS}
+    counts = {f"mpo.{name}": summary[name] for name in COUNTS if name in summary}
     if "spending" in summary:
         counts |= {f"mpo.scoring_{k}": summary["spending"][k] for k in ("episodes", "saved")}
     return counts
@@ -225,7 +228,9 @@ def _traces(run: Run, tasks: TasksOf, found: Found) -> Iterator[dict[str, Any]]:
             )
 
 
-def _planners(run: Run, summary: Mapping[str, Any], tasks: TasksOf) -> Iterator[PlannerVersion]:
+def _planners(
+    run: Run, summary: Mapping[str, Any], tasks: TasksOf, trained: Mapping[str, str]
+) -> Iterator[PlannerVersion]:
     """The trained planners that were played, but for the controls."""
     config = run.config
     # What callers ask for is of one split, and they play it.
@@ -237,6 +242,7 @@ def _planners(run: Run, summary: Mapping[str, Any], tasks: TasksOf) -> Iterator[
     done: set[str] = set()
     for arm in summary["arms"]:
         versions = planners(run, arm) if REGISTERED.fullmatch(arm) else []
+        versions = [trained[arm]] if arm in trained else versions
         for version in set(versions) - done:
             trainee = run.trainee(version)
             if not trainee.summary():
@@ -272,9 +278,10 @@ def _lineage(run: Run, version: str, arm: str) -> dict[str, str]:
 
 def _learnt_from(files: RunFolder, version: str, outcomes: Rows) -> Iterator[Any]:
     of_rounds = {outcome["planner"]: outcome["round"] for outcome in outcomes}
-    if version in of_rounds:
-        yield files.pairs(of_rounds[version])
-    elif version == "pg":
+    shown = files.demonstrations(version)
+    if version == "pg":
         yield files.answers()
+    elif version in of_rounds and not shown.is_file():
+        yield files.pairs(of_rounds[version])
     else:
-        yield files.demonstrations(version)
+        yield shown

@@ -96,7 +96,7 @@ def read_atif(document: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str,
                     "understood": extra["understood"],
                 }
             )
-    return found, document["extra"] | {"key": document["session_id"]}
+    return found, document["extra"] | {"key": document["trajectory_id"]}
 
 
 def plain(attributes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def read_otel(document: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str,
             found["observation"] = span["gen_ai.tool.call.result"]
     about = {name.removeprefix("mpo."): value for name, value in root.items()}
     about |= {"run": plain(resource["resource"]["attributes"])["mpo.run"]}
-    return list(by_turn.values()), about | {"key": root["gen_ai.conversation.id"]}
+    return list(by_turn.values()), about
 
 
 def read_inspect(sample: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -98,13 +98,15 @@ def episodes(
         ),
     ],
     stage: Annotated[
-        str | None, typer.Option(help="expert, scoring, validation or evaluation.")
+        str | None,
+        typer.Option(help="expert, scoring, validation or evaluation; feedback, of callers."),
     ] = None,
     arm: Annotated[
         str | None,
         typer.Option(
             help="Whose plans: a planner such as sft or mpo, `none`, `expert`, or `given` for "
-            "plans of no planner of the run."
+            "plans of no planner of the run; of callers' conversations, the arm that each was "
+            "drawn into: `off`, or a version such as v1."
         ),
     ] = None,
     env: Annotated[str | None, typer.Option(help="Environment.")] = None,

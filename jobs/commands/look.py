@@ -116,12 +116,18 @@ def compare(
         usable_reports,
     )
     from mpo_core.report.merge import read_report
-    from mpo_core.tracking.reports import fetch_reports
+    from mpo_core.tracking.reports import fetch_reports, id_in_mlflow
 
     with TemporaryDirectory() as fetched:
-        reports = [read_report(folder) for folder in run_folders(runs)] if runs else []
+        named = run_folders(runs) if runs else []
+        reports = [read_report(folder) for folder in named]
         if experiment:
+            ids = {id: folder for folder in named if (id := id_in_mlflow(folder))}
             folders = fetch_reports(experiment, where, Path(fetched), tracking_uri)
+            for folder in [one for one in folders if one.name in ids]:
+                folders.remove(folder)
+                known = ids[folder.name]
+                typer.echo(f"MLflow's run {folder.name} is {known}: it is shown once", err=True)
             usable, faults = usable_reports(folders)
             reports += usable
             for folder, why in faults.items():

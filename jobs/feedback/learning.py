@@ -14,8 +14,11 @@ from jobs.pairs import collect_pairs
 from jobs.rounds import Outcome
 from jobs.run import Round, Run
 from jobs.train import train_on_pairs, train_rft
+from mpo_core.amounts import number_of
+from mpo_core.errors import InputError
 from mpo_core.files import write_text
 from mpo_core.proxy.episodes import Assignment, scores_of
+from mpo_core.run_folder import RunFolder
 from mpo_core.scoring import save_scores
 from mpo_core.textfile import read_notes
 from mpo_core.types import Plan, PlanScore, PreferencePair, Task
@@ -41,6 +44,8 @@ class Learning:
     state: State
     version: str = ""
     """What the proxy calls it; empty before it has it."""
+    verdict: str = ""
+    """What was last said of it as a canary."""
 
     @property
     def round(self) -> Round:
@@ -63,7 +68,12 @@ class Evidence:
 
 def load_rounds(run: Run) -> list[Learning]:
     """The rounds so far. Raises InputError where the record of them is damaged."""
-    return read_notes(run.files.feedback, dict[str, list[Learning]]).get("rounds", [])
+    return rounds_in(run.files)
+
+
+def rounds_in(files: RunFolder) -> list[Learning]:
+    """The same of a run's folder."""
+    return read_notes(files.feedback, dict[str, list[Learning]]).get("rounds", [])
 
 
 def save_rounds(run: Run, rounds: Sequence[Learning]) -> None:
@@ -94,10 +104,20 @@ def start_of(rounds: Sequence[Learning]) -> str:
     return current[-1] if current else BASE
 
 
+def check_round(run: Run, number: int) -> None:
+    """Raises InputError for a round that has neither been nor could begin."""
+    rounds = load_rounds(run)
+    last = len(rounds) if rounds and rounds[-1].state == "begun" else len(rounds) + 1
+    if number > last:
+        raise InputError(
+            f"--round {number}: {run.dir} has no such round; the last one, which may begin, is "
+            f"--round {last}"
+        )
+
+
 def round_of(run: Run, rounds: Sequence[Learning], pulled: Pulled, number: int) -> Learning:
     """A round by its number, that which could begin among them."""
-    found = {one.number: one for one in (*rounds, next_round(run, rounds, pulled))}
-    return found[min(number, max(found))]
+    return {one.number: one for one in (*rounds, next_round(run, rounds, pulled))}[number]
 
 
 def collect_evidence(run: Run, pulled: Pulled, this: Learning) -> Evidence:
@@ -130,10 +150,18 @@ def train_round(run: Run, this: Learning, found: Evidence) -> dict[str, Any]:
     return train_on_pairs(run, this.round, found.pairs)
 
 
-def in_state(rounds: Sequence[Learning], state: State, version: str = "") -> list[Learning]:
-    """The rounds, of which the last has come to another state."""
+def in_state(
+    rounds: Sequence[Learning], state: State, *, version: str = "", verdict: str = ""
+) -> list[Learning]:
+    """The rounds, of which the last has come to a state."""
     *before, last = rounds
-    return [*before, replace(last, state=state, version=version or last.version)]
+    version, verdict = version or last.version, verdict or last.verdict
+    return [*before, replace(last, state=state, version=version, verdict=verdict)]
+
+
+def last_verdict(rounds: Sequence[Learning]) -> str:
+    """What was last said of a canary; empty before there was one."""
+    return next((one.verdict for one in reversed(rounds) if one.verdict), "")
 
 
 def with_pairs(rounds: Sequence[Learning], this: Learning, found: Evidence) -> list[Learning]:
@@ -153,10 +181,11 @@ def lacking(run: Run, pulled: Pulled, this: Learning, found: Evidence) -> str:
     several = sum(len(of_task) > 1 for of_task in plans.values())
     since = " since the last round" if this.number > 1 else ""
     here = (
-        f"{counts['conversations']} conversations, {counts['final']} with a final reward; "
-        f"{len(found.episodes)} of these{since}, on {len(plans)} tasks, {several} of them with two "
-        f"plans or more, which tell {len(found.pairs)} pairs apart of the {least} that a round "
-        "waits for (feedback.least_pairs)"
+        f"{number_of(counts['conversations'], 'conversation')}, {counts['final']} with a final "
+        f"reward; {len(found.episodes)} of these{since}, on {number_of(len(plans), 'task')}, "
+        f"{several} of them with two plans or more, which tell "
+        f"{number_of(len(found.pairs), 'pair')} apart of the {least} that a round waits for "
+        "(feedback.least_pairs)"
     )
     if not counts["conversations"]:
         todo = "let an agent's base URL be the proxy's"

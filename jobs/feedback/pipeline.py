@@ -7,6 +7,7 @@ from jobs.feedback.learning import (
     Learning,
     collect_evidence,
     lacking,
+    last_verdict,
     load_rounds,
     next_round,
     save_rounds,
@@ -14,10 +15,11 @@ from jobs.feedback.learning import (
     with_pairs,
 )
 from jobs.feedback.prospect import other_planner
-from jobs.feedback.pull import Pulled, pull
+from jobs.feedback.pull import Pulled, check_input, pull
 from jobs.feedback.report import report
-from jobs.feedback.versions import check_prompts, follow, judge, publish
+from jobs.feedback.versions import check_prompts, follow, judge, publish, standing
 from jobs.run import Run
+from mpo_core.amounts import number_of
 
 
 def learn(run: Run) -> dict[str, Any]:
@@ -29,8 +31,10 @@ def learn(run: Run) -> dict[str, Any]:
     Returns:
         The report's summary; empty where no conversation has a final reward yet.
     """
-    run.tracker  # noqa: B018  A store that refuses is found out before the work.
+    # What is refused leaves nothing; the store comes last, since it takes note of the run.
     check_prompts(run)
+    check_input(run)
+    run.tracker  # noqa: B018
     if warning := other_planner(run):
         print(f"{run.config.name}: {warning}", file=sys.stderr)
     pulled = pull(run)
@@ -50,6 +54,7 @@ def learn(run: Run) -> dict[str, Any]:
 
 def evaluate(run: Run) -> dict[str, Any]:
     """Pull what has come, and report, without learning from it; empty as of `learn`."""
+    check_input(run)
     run.tracker  # noqa: B018
     return _reported(run, pull(run), load_rounds(run), [])
 
@@ -75,14 +80,17 @@ def _round(run: Run, pulled: Pulled, rounds: list[Learning]) -> tuple[list[Learn
         "current": "new conversations get its plans",
     }.get(last.state, f"{run.config.proxy.folder}/planners.json has another in its place")
     return rounds, (
-        f"round {last.number} has trained {last.version} from {last.start} on {last.pairs} pairs: "
-        f"{given}"
+        f"round {last.number} has trained {last.version} from {last.start} on "
+        f"{number_of(last.pairs, 'pair')}: {given}"
     )
 
 
 def _reported(run: Run, pulled: Pulled, rounds: list[Learning], said: list[str]) -> dict[str, Any]:
+    verdict = last_verdict(rounds)
+    if verdict and verdict not in said:
+        said = [f"the last verdict: {verdict}", *said]
     if pulled.arms:
-        return report(run, pulled, rounds, said)
+        return report(run, pulled, rounds, standing(run.config.proxy.folder, rounds), said)
     for sentence in said or ["no conversation has a final reward yet"]:
         print(f"{run.config.name}: {sentence}", file=sys.stderr)
     return {}

@@ -1,14 +1,12 @@
 """What a round on callers' feedback would begin with, told without writing anything."""
 
 from jobs.feedback.learning import load_rounds
-from jobs.feedback.pull import counted
+from jobs.feedback.pull import at_hand, check_named, counted
 from jobs.pairs import count_pairs
 from jobs.run import Run
-from mpo_core.proxy.episodes import Assignment, scores_of
+from mpo_core.proxy.episodes import scores_of
 from mpo_core.proxy.planners import read_planners
-from mpo_core.proxy.records import task_of
 from mpo_core.proxy.store import Store
-from mpo_core.types import Task
 
 SHIPPED = "builtin:"
 
@@ -17,24 +15,15 @@ def pairs_ahead(run: Run, store: Store) -> int:
     """Pairs to train on that the rewards since the last round make, by the config's rule.
 
     Raises:
-        InputError: the conversations are of several agents, of which the config names none.
+        InputError: as of `check_named`.
     """
-    rounds, rewards = load_rounds(run), store.rewards()
-    ended = [one for one in rounds if one.state != "begun"]
-    known = run.records(run.files.conversations, Assignment)
-    learnt = {one.conversation for one in known[: ended[-1].end if ended else 0]}
-    tasks: dict[str, Task] = {}
-    arms: list[Assignment] = []
-    for id, reward in rewards.items():
-        one = store.conversation(id)
-        if one is None:
-            continue
-        tasks.setdefault(one.task_id, task_of(one.task))
-        if id not in learnt:
-            arms.append(Assignment.of(one, reward))
+    ended = [one for one in load_rounds(run) if one.state != "begun"]
+    tasks, arms = at_hand(run, store)
+    check_named(run, arms)
+    since = counted(run, arms[ended[-1].end if ended else 0 :])
     versions = run.config.feedback.planners
-    of_round = [one for one in counted(run, arms) if not versions or one.planner in versions]
-    return count_pairs(run, list(tasks.values()), scores_of(of_round))
+    of_round = [one for one in since if not versions or one.planner in versions]
+    return count_pairs(run, tasks, scores_of(of_round))
 
 
 def trainings_ahead(run: Run, store: Store) -> str:

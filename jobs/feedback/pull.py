@@ -6,7 +6,7 @@ what a round has learnt from stays there whatever becomes of the proxy's folder.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,6 +17,7 @@ from mpo_core.files import write_records
 from mpo_core.inert import inert, shortened
 from mpo_core.ledger import Ledger
 from mpo_core.proxy.episodes import NO_USAGE, Assignment, episode_key_of, episode_of
+from mpo_core.proxy.planners import read_planners
 from mpo_core.proxy.records import Conversation, task_of
 from mpo_core.proxy.store import Store
 from mpo_core.types import Plan, Task, content_hash
@@ -42,12 +43,58 @@ class Pulled:
     """Of the proxy's folder (`Store.counts`)."""
 
 
+def at_hand(run: Run, store: Store) -> tuple[list[Task], list[Assignment]]:
+    """The tasks and episodes of the run, and after these what has come since; writes nothing."""
+    tasks = {task.id: task for task in run.records(run.files.tasks("train"), Task)}
+    arms = {one.conversation: one for one in run.records(run.files.conversations, Assignment)}
+    for id, reward in store.rewards().items():
+        if id not in arms and (one := store.conversation(id)) is not None:
+            tasks.setdefault(one.task_id, task_of(one.task))
+            arms[id] = Assignment.of(one, reward)
+    return list(tasks.values()), list(arms.values())
+
+
+def check_input(run: Run) -> None:
+    """See that there is a proxy's folder, and in it what the config has in mind, before anything is
+    written.
+
+    Raises:
+        InputError: there is none, conversations are of several agents of which the config names
+            none, or it names agents or planners that none is of.
+    """
+    with Store(run.config.proxy.folder, create=False) as store:
+        check_named(run, at_hand(run, store)[1])
+
+
+def check_named(run: Run, arms: Sequence[Assignment]) -> None:
+    """See that the agents and planners that the config names are there.
+
+    Raises:
+        InputError: as of `check_input`.
+    """
+    asked, known = run.config.feedback, read_planners(run.config.proxy.folder)
+    _require("models", asked.models, Counter(one.model for one in arms))
+    planners = Counter(one.planner for one in arms if one.planner)
+    _require("planners", asked.planners, planners, known.versions if known else ())
+    counted(run, arms)
+
+
+def _require(
+    key: str, named: Sequence[str], there: Counter[str], to_come: Collection[str] = ()
+) -> None:
+    missing = [name for name in named if name not in there and name not in to_come]
+    if there and missing:
+        raise InputError(
+            f"feedback.{key}: {', '.join(missing)}: no conversation of these has a final reward; "
+            f"there are those of {_in_words(there)}"
+        )
+
+
 def pull(run: Run) -> Pulled:
     """Copy what has come since the last time, and give all of it.
 
     Raises:
-        InputError: there is no proxy's folder, or all that came is of other agents than the
-            config has in mind.
+        InputError: there is no proxy's folder.
     """
     tasks = {task.id: task for task in run.records(run.files.tasks("train"), Task)}
     plans = Plans(run)
@@ -78,11 +125,6 @@ def pull(run: Run) -> Pulled:
             arms.append(*(one for one in drawn if one.key not in arms))
             episodes.append(*played)
         of_episodes = [arms[episode.key] for episode in episodes]
-    if of_episodes and not counted(run, of_episodes):
-        raise InputError(
-            f"feedback.models: {', '.join(run.config.feedback.models)}: no conversation of these "
-            f"has a final reward; there are those of {_agents(of_episodes)}"
-        )
     return Pulled(list(tasks.values()), plans.all(), of_episodes, episodes, counts)
 
 
@@ -93,22 +135,22 @@ def counted(run: Run, arms: Sequence[Assignment]) -> list[Assignment]:
         InputError: there are several agents, and it names none.
     """
     named = run.config.feedback.models
-    if not named and len({one.model for one in arms}) > 1:
+    there = Counter(one.model for one in arms)
+    if not named and len(there) > 1:
         raise InputError(
-            f"feedback.models: conversations of several agents: {_agents(arms)}; name those that "
-            "count"
+            f"feedback.models: conversations of several agents: {_in_words(there)}; name those "
+            "that count"
         )
     return [one for one in arms if not named or one.model in named]
 
 
-def _agents(arms: Sequence[Assignment]) -> str:
-    """The agents of episodes as a line holds them: callers may name them at any length."""
-    of_each = Counter(one.model for one in arms).most_common()
-    shown = [
-        f"{inert(shortened(' '.join(model.split()), LONGEST_SHOWN))} ({n})"
-        for model, n in of_each[:SHOWN]
-    ]
-    others = len(of_each) - len(shown)
+def _in_words(of_each: Counter[str]) -> str:
+    """Names with how often each came, as a line holds them: callers may name agents at any
+    length."""
+    most = of_each.most_common()
+    names = (inert(shortened(" ".join(name.split()), LONGEST_SHOWN)) for name, _ in most)
+    shown = [f"{name} ({n})" for name, (_, n) in zip(names, most[:SHOWN], strict=False)]
+    others = len(most) - len(shown)
     return ", ".join(shown) + (f", and {others} others" if others else "")
 
 

@@ -3,55 +3,71 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from jobs.evaluate import published
 from jobs.feedback.learning import Learning, tasks_at
 from jobs.feedback.pull import FEEDBACK, Pulled, counted
-from jobs.run import Run
+from jobs.run import MODELS, Run
 from jobs.tasks import set_apart
 from jobs.tracked import Found
-from mpo_core.evaluation import Attempt, compare, task_results
-from mpo_core.proxy.differences import compared, differences, in_order
+from mpo_core.evaluation import Attempt, compare, paired, task_results
+from mpo_core.proxy.differences import compared, difference, in_order
 from mpo_core.proxy.episodes import Assignment
 from mpo_core.types import EpisodeFigures, PreferencePair
 
 
 def report(
-    run: Run, pulled: Pulled, rounds: Sequence[Learning], said: Sequence[str]
+    run: Run,
+    pulled: Pulled,
+    rounds: Sequence[Learning],
+    standing: Sequence[dict[str, Any]],
+    said: Sequence[str],
 ) -> dict[str, Any]:
     """Write the report; returns its summary.
 
     Args:
+        standing: the planner's versions (`jobs.feedback.versions.standing`).
         said: sentences on what was learnt or is lacking.
 
     Raises:
         InputError: there are episodes of several agents, of which the config names none.
     """
     arms = counted(run, pulled.arms)
-    resamples = run.config.evaluation.bootstrap
-    attempts = attempts_of(pulled, arms, _trained_on(run, pulled, rounds))
+    resamples, learnt = run.config.evaluation.bootstrap, _trained_on(run, pulled, rounds)
+    attempts = attempts_of(pulled, arms, learnt)
     results = task_results(attempts, run.config.seed)
-    order = in_order(one.arm for one in attempts)
-    statistics = compare(results, resamples, compared(order)) | {
+    withdrawn = {row["version"] for row in standing if row["state"] == "withdrawn"}
+    pairs = compared(in_order(one.arm for one in attempts), withdrawn)
+    differences, on_same = [], []
+    for new, old in pairs:
+        both = attempts_of(pulled, _comparable(arms, new, old), learnt)
+        of_both = task_results(both, run.config.seed)
+        differences.append(difference(of_both, new, old, resamples))
+        on_same += paired(of_both, resamples, [(new, old)])
+    statistics = compare(results, resamples, ()) | {
+        "paired": sorted(on_same, key=lambda row: row["split"]),
         "feedback": {
             **pulled.counts,
             **_tasks(arms),
-            "without_plan": dict(Counter(one.why for one in arms if one.why)),
-            "differences": differences(results, resamples),
+            "without_plan": without_plan(arms),
+            "differences": differences,
+            "versions": standing,
             "said": [
                 f"{sentence[:1].upper()}{sentence[1:]}."
-                for sentence in (*_one_after_the_other(arms, order), *said)
-                if sentence
+                for sentence in (*_one_after_the_other(arms, pairs), *said)
             ],
-        }
+        },
     }
-    played = {FEEDBACK: [pulled.episodes[one.key] for one in arms]}
+    played = {FEEDBACK: [attempt.episode for attempt in attempts]}
     agents = ", ".join(dict.fromkeys(one.model for one in arms))
+    run.tracker.log_tags({MODELS: run.models_tag(agents)})
     plans = {one.plan_id for one in arms}
     shown = [plan for plan in pulled.plans if plan.id in plans]
     ledgers = {FEEDBACK: pulled.episodes}
-    found = Found(agents, attempts, results, statistics, shown, played, ledgers)
+    trained = {one.version: one.planner for one in rounds if one.version}
+    found = Found(agents, attempts, results, statistics, shown, played, ledgers, trained)
     return published(run, {"train": pulled.tasks}, found)
 
 
@@ -75,11 +91,37 @@ def attempts_of(
     ]
 
 
-def _one_after_the_other(arms: Sequence[Assignment], order: Sequence[str]) -> list[str]:
+def since_it_came(arms: Sequence[Assignment], new: str, old: str) -> list[Assignment]:
+    """The episodes of two arms between which chance has drawn: those begun since the first one with
+    the newer."""
+    came = min((one.begun for one in arms if one.arm == new), default=inf)
+    return [one for one in arms if one.begun >= came and one.arm in (new, old)]
+
+
+def without_plan(arms: Sequence[Assignment]) -> dict[str, dict[str, int]]:
+    """Arm -> why there was no plan though one was due -> episodes; the most first."""
+    found: dict[str, Counter[str]] = {}
+    for one in arms:
+        if one.why:
+            found.setdefault(one.arm, Counter())[one.why] += 1
+    return {arm: dict(reasons.most_common()) for arm, reasons in found.items()}
+
+
+def _comparable(arms: Sequence[Assignment], new: str, old: str) -> list[Assignment]:
+    """The episodes by which two arms are compared: all of both where they came one after the
+    other."""
+    since = since_it_came(arms, new, old)
+    if any(one.arm == old for one in since):
+        return since
+    return [one for one in arms if one.arm in (new, old)]
+
+
+def _one_after_the_other(arms: Sequence[Assignment], pairs: Sequence[tuple[str, str]]) -> list[str]:
     """What is to be known of the last comparison where chance did not draw between its arms."""
-    *_, (new, old) = compared(order) or [("", "")]
-    begun = {arm: [one.begun for one in arms if one.arm == arm] for arm in (new, old)}
-    if not begun[new] or min(begun[new]) <= max(begun[old]):
+    if not pairs:
+        return []
+    new, old = pairs[-1]
+    if any(one.arm == old for one in since_it_came(arms, new, old)):
         return []
     return [
         f"the conversations with {new} all began after those with {old}: whatever else has changed "

@@ -1,19 +1,21 @@
 """The planner that a round has trained, in the proxy's folder: on a share of the new conversations
 first, where `proxy.canary` asks for it, until its rewards say whether it stays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jobs.feedback.learning import Learning, State, in_state, start_of
 from jobs.feedback.pull import Pulled, counted
-from jobs.feedback.report import attempts_of
+from jobs.feedback.report import attempts_of, since_it_came, without_plan
 from jobs.run import Run
+from mpo_core.amounts import number_of
 from mpo_core.errors import InputError
 from mpo_core.evaluation import task_results
 from mpo_core.locks import lock_file
-from mpo_core.proxy.differences import differences, verdict
+from mpo_core.proxy.differences import Verdict, difference, verdict
 from mpo_core.proxy.episodes import Assignment
 from mpo_core.proxy.looking import arms_of
 from mpo_core.proxy.planners import (
@@ -26,13 +28,20 @@ from mpo_core.proxy.planners import (
     write_planners,
 )
 from mpo_core.report.arms import arm_name
-from mpo_core.report.feedback import figures
+from mpo_core.report.feedback import figures, missing_words
 from mpo_core.textfile import read_notes
 from mpo_core.training.settings import SUMMARY_FILE
 from mpo_core.types import content_hash
 
 LOCK = "planners.lock"
 WAIT_S = 10
+BECOMES: Mapping[Verdict, tuple[State, str]] = {
+    "better": ("current", "is in use from here on"),
+    "worse": ("withdrawn", "is withdrawn"),
+    "open": ("canary", "stays a canary"),
+}
+EARNS = {"better": "earns more", "worse": "earns less", "open": "no difference is shown yet"}
+BY_FILE = {"current": "in use", "withdrawn": "taken back", "canary": "a canary again"}
 
 
 def check_prompts(run: Run) -> None:
@@ -68,7 +77,7 @@ def follow(run: Run, rounds: Sequence[Learning]) -> tuple[list[Learning], str]:
     in_use = max((one.number for one in found if one.version == current), default=0)
     for place, one in enumerate(found):
         if one.state != "begun" and one.number >= in_use:
-            found[place] = replace(one, state=_state_of(one.version, known))
+            found[place] = _as_in_file(one, known)
         elif one.state == "begun" and not one.version:
             found[place] = replace(one, start=start_of(found[:place]))
     if [(one.state, one.start) for one in found] == [(one.state, one.start) for one in rounds]:
@@ -115,7 +124,7 @@ def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) ->
             known = Planners(current=current, canary=canary, versions=versions)
             write_planners(proxy.folder, known)
     assert known is not None
-    return in_state(rounds, _state_of(version, known), version)
+    return in_state(rounds, _state_of(version, known), version=version)
 
 
 def _source_of(run: Run, planner: str) -> Source:
@@ -132,6 +141,14 @@ def _state_of(version: str, known: Planners | None) -> State:
     return "current" if known and known.current == version else "withdrawn"
 
 
+def _as_in_file(one: Learning, known: Planners | None) -> Learning:
+    """A round whose version is where a proxy's planners have it, and says so where it was not."""
+    state = _state_of(one.version, known)
+    if state == one.state:
+        return one
+    return replace(one, state=state, verdict=f"{one.version} is {BY_FILE[state]}, by {FILE}")
+
+
 def judge(run: Run, rounds: Sequence[Learning], pulled: Pulled) -> tuple[list[Learning], str]:
     """Whether the canary of the last round stays: put into the place of the current version where
     its rewards are shown to be higher, taken back where they are shown to be lower.
@@ -139,42 +156,71 @@ def judge(run: Run, rounds: Sequence[Learning], pulled: Pulled) -> tuple[list[Le
     Only what was begun since the canary came is compared, when chance drew between the two.
 
     Returns:
-        The rounds, and what is to be said; nothing of a last round that is no canary.
+        The rounds, and the verdict, which the last one keeps.
     """
     last, folder = rounds[-1], run.config.proxy.folder
     with _alone(folder):
         known = read_planners(folder)
         if known is None or known.canary is None or known.canary.version != last.version:
-            return in_state(rounds, _state_of(last.version, known)), ""
-        answer, said = _compared(run, pulled, last.version, known.current)
-        if answer == "open":
-            return list(rounds), f"{last.version} stays a canary: {said}"
-        if answer == "better":
-            write_planners(
-                folder, known.model_copy(update={"current": last.version, "canary": None})
-            )
-            return in_state(rounds, "current"), f"{last.version} is the current planner now: {said}"
-        write_planners(folder, known.model_copy(update={"canary": None}))
-        return in_state(rounds, "withdrawn"), f"{last.version} is withdrawn: {said}"
+            decided = _as_in_file(last, known)
+            return [*rounds[:-1], decided], decided.verdict
+        answer, why = _compared(run, pulled, last.version, known.current)
+        state, becomes = BECOMES[answer]
+        said = f"the canary {last.version} {becomes}: {why}"
+        if state != "canary":
+            current = last.version if state == "current" else known.current
+            write_planners(folder, known.model_copy(update={"current": current, "canary": None}))
+        return in_state(rounds, state, verdict=said), said
 
 
-def _compared(run: Run, pulled: Pulled, canary: str, current: str) -> tuple[str, str]:
-    seen = counted(run, pulled.arms)
-    began = min((one.begun for one in seen if one.arm == canary), default=None)
-    if began is None:
-        return "open", "no conversation with it has a final reward yet"
-    since = [one for one in seen if one.begun >= began and one.arm in (canary, current)]
-    since.sort(key=lambda one: one.arm == canary)
+def _compared(run: Run, pulled: Pulled, canary: str, current: str) -> tuple[Verdict, str]:
+    since = since_it_came(counted(run, pulled.arms), canary, current)
+    for arm in (canary, current):
+        if not any(one.arm == arm for one in since):
+            return "open", f"no conversation with {arm} has a final reward since it came"
     results = task_results(attempts_of(pulled, since), run.config.seed)
-    rows = differences(results, run.config.evaluation.bootstrap)
-    if not rows:
-        return "open", f"no conversation with {current} has a final reward since it came"
-    answer, shown = verdict(rows[-1])
-    words = {"better": "earns more", "worse": "earns less", "open": "no difference is shown yet"}
+    row = difference(results, canary, current, run.config.evaluation.bootstrap)
+    answer, shown = verdict(row)
+    where = "of both" if shown is row["same"] else "of either, over all conversations"
+    missing = [
+        missing_words(arm, reasons, sum(one.arm == arm for one in since))
+        for arm, reasons in without_plan(since).items()
+    ]
     return answer, (
         f"its mean reward minus that with {arm_name(current)}, since it came, is {figures(shown)} "
-        f"over {shown['n']} tasks ({words[answer]})"
+        f"on the {number_of(shown['n'], 'task')} {where} ({EARNS[answer]})"
+        + "".join(f"; {words}" for words in missing)
     )
+
+
+def standing(folder: Path, rounds: Sequence[Learning]) -> list[dict[str, Any]]:
+    """The versions that a proxy's folder knows or that rounds have trained, in their order.
+
+    Returns:
+        Rows of `version`, `state` (in use, canary, withdrawn, not in use), `round`, `start` (the
+        version that it was trained from), `pairs` and `verdict`; the last four None or empty of
+        what was not trained here.
+    """
+    known = read_planners(folder)
+    trained = {one.version: one for one in rounds if one.version}
+    called = {one.planner: one.version for one in trained.values()}
+    rows = []
+    for version in dict.fromkeys([*(known.versions if known else ()), *trained]):
+        one, state = trained.get(version), _state_of(version, known)
+        words = {"current": "in use", "canary": "canary"}.get(state, "not in use")
+        if one and one.state == "withdrawn" and state == "withdrawn":
+            words = "withdrawn"
+        rows.append(
+            {
+                "version": version,
+                "state": words,
+                "round": one and one.number,
+                "start": called.get(one.start, one.start) if one else "",
+                "pairs": one and one.pairs,
+                "verdict": one.verdict if one else "",
+            }
+        )
+    return rows
 
 
 @contextmanager

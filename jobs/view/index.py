@@ -7,6 +7,8 @@ Invariants:
   is not the one that was read (shorter, or with another line where the last one read stood) is read
   anew.
 - A line that is torn or damaged is left out, until it is whole.
+- Whose plan an episode was given is decided by its plan; of callers' conversations, by the arm that
+  each was drawn into (`conversations.jsonl`), whoever else has written the same plan.
 - A planner's plans that are not the run's own (`jobs.origins`) are named apart; which ones are may
   change while the run goes on, and then its plans are read anew.
 """
@@ -26,10 +28,11 @@ from xxhash import xxh3_64_hexdigest
 from jobs.origins import Origins, origins_of, planner_of
 from mpo_core.errors import InputError
 from mpo_core.ledger_index import Index
+from mpo_core.proxy.episodes import Assignment
 from mpo_core.run_folder import RunFolder
 from mpo_core.types import Episode, EpisodeFigures, Plan, PreferencePair, Task, content_hash
 
-VERSION = 2
+VERSION = 3
 NOT_OWN = " (earlier)"
 """After the name of a planner whose plans are not the run's own."""
 AT_ONCE = 500
@@ -47,7 +50,11 @@ CREATE TABLE plan (
 CREATE TABLE episode (
     file TEXT, place INTEGER, length INTEGER,
     key TEXT, stage TEXT, task_id TEXT, plan_id TEXT, model TEXT, repetition INTEGER, reward REAL,
-    success INTEGER, end TEXT, steps INTEGER, tokens INTEGER, seconds REAL
+    success INTEGER, end TEXT, turns INTEGER, tokens INTEGER, seconds REAL
+);
+CREATE TABLE drawn (
+    file TEXT, place INTEGER, length INTEGER,
+    key TEXT, conversation TEXT, arm TEXT, why TEXT, requests INTEGER
 );
 CREATE TABLE pair (
     file TEXT, place INTEGER, length INTEGER,
@@ -61,9 +68,11 @@ CREATE INDEX plan_planner ON plan (planner);
 CREATE INDEX episode_key ON episode (key);
 CREATE INDEX episode_task ON episode (task_id);
 CREATE INDEX episode_plan ON episode (plan_id);
+CREATE INDEX drawn_key ON drawn (key);
+CREATE INDEX drawn_arm ON drawn (arm);
 CREATE INDEX pair_file ON pair (file);
 """
-TABLES = ("source", "task", "plan", "episode", "pair")
+TABLES = ("source", "task", "plan", "episode", "drawn", "pair")
 
 
 class RunIndex:
@@ -105,9 +114,11 @@ class RunIndex:
 
     def _files(self) -> list[tuple[Path, "_Note"]]:
         """The run's files of records, each with what takes note of its lines."""
-        of = RunFolder(self.folder).records
+        files = RunFolder(self.folder)
         notes: dict[_Kind, _Note] = {**_NOTES, "plans": partial(_note_plan, self.origins)}
-        return [(path, note) for kind, note in notes.items() for path in of(kind)]
+        found = [(path, note) for kind, note in notes.items() for path in files.records(kind)]
+        drawn: list[tuple[Path, _Note]] = [(files.conversations, _note_drawn)]
+        return [*(drawn if files.conversations.is_file() else []), *found]
 
     def _look_at_origins(self) -> None:
         """Forget the plans where other ones are the run's own than when they were read."""
@@ -267,6 +278,14 @@ def _note_episode(db: sqlite3.Connection, file: str, line: _Line) -> None:
         db, "episode", file, line.place, line.length,
         one.key, Path(file).stem, one.task_id, one.plan_id, one.model, one.repetition, one.reward,
         one.success, one.end, one.steps, one.prompt_tokens + one.completion_tokens, one.seconds,
+    )  # fmt: skip
+
+
+def _note_drawn(db: sqlite3.Connection, file: str, line: _Line) -> None:
+    one = Assignment.model_validate_json(line.text)
+    _insert(
+        db, "drawn", file, line.place, line.length,
+        one.key, one.conversation, one.arm, one.why, one.requests,
     )  # fmt: skip
 
 

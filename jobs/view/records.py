@@ -23,10 +23,15 @@ SEARCH_SECONDS = 2.0
 JOINED = """
 FROM episode
 LEFT JOIN task ON task.rowid = (SELECT min(rowid) FROM task WHERE id = episode.task_id)
+LEFT JOIN drawn ON drawn.rowid = (SELECT min(rowid) FROM drawn WHERE key = episode.key)
 """
+STEPS = "coalesce(drawn.requests, episode.turns)"
+"""Of a caller's episode there are no turns: its agent's requests are its steps."""
 EPISODES = f"""
 SELECT episode.*, task.env, task.type, task.split, task.description,
-    CASE WHEN episode.model = 'expert' THEN 'expert' WHEN episode.plan_id IS NULL THEN 'none'
+    drawn.conversation, drawn.why, drawn.requests, {STEPS} AS steps,
+    CASE WHEN drawn.arm IS NOT NULL THEN drawn.arm
+    WHEN episode.model = 'expert' THEN 'expert' WHEN episode.plan_id IS NULL THEN 'none'
     ELSE (SELECT replace(group_concat(DISTINCT planner), ',', ', ') FROM plan
         WHERE plan.id = episode.plan_id)
     END AS planner
@@ -36,6 +41,7 @@ BY_PLANNER = {
     "expert": "episode.model = 'expert'",
     "given": "episode.plan_id NOT IN (SELECT id FROM plan)",
 }
+BY_ITS_PLANS = "episode.plan_id IN (SELECT id FROM plan WHERE planner = ?)"
 EQUAL = ("stage", "env", "type", "split", "end", "task_id", "plan_id", "model")
 RANGES = ("reward", "steps", "tokens")
 SORTS = ("newest", "oldest", "reward", "steps", "tokens")
@@ -84,7 +90,8 @@ class Records:
         """The episodes that a filter leaves.
 
         Args:
-            asked: column -> value, `min_` or `max_` and a column of `RANGES` -> number, `planner`,
+            asked: column -> value, `min_` or `max_` and a column of `RANGES` -> number, `planner`
+                (of callers' conversations, the arm that each was drawn into),
                 `success` -> 0 or 1, `text` -> what an episode's record holds somewhere,
                 `searched` -> how many episodes a search of the texts passes over,
                 `sort` -> one of `SORTS`.
@@ -153,12 +160,14 @@ class Records:
             "end": "SELECT DISTINCT end FROM episode",
             "planner": "SELECT DISTINCT planner FROM plan",
             "model": "SELECT DISTINCT model FROM episode",
+            "drawn": "SELECT DISTINCT arm FROM drawn",
         }
         values = {
             name: sorted(row[0] for row in self._db.execute(query) if row[0] is not None)
             for name, query in queries.items()
         }
-        return values | {"planner": ["none", "expert", *values["planner"]]}
+        drawn = values.pop("drawn")
+        return values | {"planner": drawn or ["none", "expert", *values["planner"]]}
 
     def episode_row(self, key: str) -> sqlite3.Row | None:
         return self._db.execute(f"{EPISODES} WHERE episode.key = ?", (key,)).fetchone()
@@ -292,14 +301,15 @@ def _conditions(asked: dict[str, str]) -> tuple[str, list[Any]]:
     for name in RANGES:
         for bound, sign in (("min", ">="), ("max", "<=")):
             if asked.get(f"{bound}_{name}"):
-                require(f"episode.{name} {sign} ?", float(asked[f"{bound}_{name}"]))
+                column = STEPS if name == "steps" else f"episode.{name}"
+                require(f"{column} {sign} ?", float(asked[f"{bound}_{name}"]))
     if asked.get("success"):
         require("episode.success = ?", ("0", "1").index(asked["success"]))
     if planner := asked.get("planner"):
-        if planner in BY_PLANNER:
-            require(BY_PLANNER[planner])
-        else:
-            require("episode.plan_id IN (SELECT id FROM plan WHERE planner = ?)", planner)
+        by_plan = BY_PLANNER.get(planner, BY_ITS_PLANS)
+        named = [planner] if by_plan == BY_ITS_PLANS else []
+        arm = f"CASE WHEN drawn.arm IS NULL THEN {by_plan} ELSE drawn.arm = ? END"
+        require(arm, *named, planner)
     return (" WHERE " + " AND ".join(parts) if parts else ""), values
 
 
@@ -317,7 +327,7 @@ def _order(sort: str, ledgers: Sequence[str] = ()) -> str:
     by = {
         "oldest": "episode.rowid",
         "reward": "episode.reward DESC, episode.rowid",
-        "steps": "episode.steps DESC, episode.rowid",
+        "steps": f"{STEPS} DESC, episode.rowid",
         "tokens": "episode.tokens DESC, episode.rowid",
     }
     return f" ORDER BY {by.get(sort, f'{ledger}episode.rowid DESC')}"

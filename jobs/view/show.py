@@ -1,5 +1,6 @@
 """`mpo show`: an episode, a plan or a task in the terminal."""
 
+import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,11 +15,13 @@ from rich.text import Text
 from jobs.view.index import RunIndex
 from jobs.view.records import Records
 from jobs.view.steps import reached, steps_of
+from mpo_core.amounts import number_of
 from mpo_core.errors import InputError
 from mpo_core.inert import inert, shortened
 
 LONGEST = 4000
 """Characters of one text."""
+NOTHING_KEPT = "of its messages nothing was kept; proxy.record_messages=true keeps those to come"
 
 
 def show(what: str, folders: Sequence[Path], console: Console) -> None:
@@ -63,8 +66,8 @@ def _episode(records: Records, key: str) -> list[RenderableType]:
     marks = {turn: number for number, turn in enumerate(at, start=1) if turn is not None}
     parts: list[RenderableType] = [
         _text(
-            f"reward {row['reward']:.2f}, {row['end']}, {row['steps']} steps, {row['tokens']:,} "
-            f"tokens, {row['stage']}, plan of {row['planner'] or 'a given file'}"
+            f"reward {row['reward']:.2f}, {row['end']}, {number_of(row['steps'], 'step')}, "
+            f"{row['tokens']:,} tokens, {row['stage']}, {_given(row)}"
         ),
         *_described(records, row["task_id"]),
     ]
@@ -85,7 +88,17 @@ def _episode(records: Records, key: str) -> list[RenderableType]:
     # Of a caller's episode there are its messages, where they were kept.
     for message in [] if episode.turns else episode.messages:
         parts += [Text(f"\n{inert(message['role'])}", style="dim"), _text(message["content"])]
+    if not episode.turns and not episode.messages:
+        parts.append(Text(f"\n{NOTHING_KEPT}", style="dim"))
     return parts
+
+
+def _given(row: sqlite3.Row) -> str:
+    """Whose plan an episode was given; of a caller's, the arm that it was drawn into."""
+    if row["conversation"] is None:
+        return f"plan of {row['planner'] or 'a given file'}"
+    missing = f" (without the plan that was due: {row['why']})" if row["why"] else ""
+    return f"arm {row['planner']}{missing}, conversation {row['conversation']}"
 
 
 def _plan(records: Records, plan_id: str) -> list[RenderableType]:

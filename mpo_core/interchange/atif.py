@@ -30,13 +30,13 @@ def trajectory(played: Played) -> dict[str, Any]:
     """
     one = played.episode
     opening, exchanges = conversation(one)
-    steps = [_opening_step(message) for message in opening]
+    steps = [_opening_step(played, message) for message in opening]
     steps += [_agent_step(played, number, e) for number, e in enumerate(exchanges, start=1)]
     # A trajectory holds a step at least.
     steps = steps or [{"source": "user", "message": played.task}]
     return {
         "schema_version": SCHEMA,
-        "session_id": one.key,
+        "session_id": played.called,
         "trajectory_id": one.key,
         "agent": {"name": "mpo-suite", "version": suite_version(), "model_name": one.model},
         "steps": [{"step_id": number, **step} for number, step in enumerate(steps, start=1)],
@@ -50,8 +50,11 @@ def trajectory(played: Played) -> dict[str, Any]:
     }
 
 
-def _opening_step(message: Message) -> dict[str, Any]:
+def _opening_step(played: Played, message: Message) -> dict[str, Any]:
     role, text = message.get("role", "user"), message.get("content", "")
+    if role == "assistant" and played.conversation is not None:
+        # All that a caller's agent was sent and has said: which is an example is not known.
+        return {"source": "agent", "message": text}
     if role == "assistant":
         # A worked example: said by nobody in this episode.
         return {"source": "agent", "message": text, "is_copied_context": True}

@@ -39,9 +39,15 @@ COLUMNS = {
     "plan": (TEXT, "the plan that the agent was given; null for none"),
     "reward": (REAL, "best score reached, 0 to 1"),
     "success": (pa.bool_(), "whether the task was solved"),
-    "steps": (COUNT, "actions, those that could not be read among them"),
-    "arm": (TEXT, "whose plan: planners joined by `, `; `none`, `expert`, `given`"),
-    "stage": (TEXT, "of the run: expert, scoring, validation, evaluation"),
+    "steps": (COUNT, "actions, those that could not be read among them; a caller's: its requests"),
+    "arm": (
+        TEXT,
+        "whose plan: planners joined by `, `; `none`, `expert`, `given`; of a caller's "
+        "conversation, the arm that it was drawn into: `off`, or a version such as `v1`",
+    ),
+    "conversation": (TEXT, "what its caller calls it; null for what the suite has played itself"),
+    "why": (TEXT, "why a caller's conversation got no plan though one was due"),
+    "stage": (TEXT, "of the run: expert, scoring, validation, evaluation, feedback"),
     "env": (TEXT, "environment"),
     "type": (TEXT, "the task's type"),
     "split": (TEXT, "the task's split in its environment: train, seen, unseen"),
@@ -54,7 +60,7 @@ COLUMNS = {
     "turns": (pa.list_(TURN), "reply, action read from it, observation, best score so far"),
     "prompt_tokens": (COUNT, "of all turns"),
     "completion_tokens": (COUNT, "of all turns"),
-    "seconds": (REAL, "that it took"),
+    "seconds": (REAL, "that it took; a caller's: from its beginning until its reward came"),
     "run": (TEXT, "the run's name"),
 }
 """Name -> type and meaning."""
@@ -112,7 +118,8 @@ def card(run: str, counts: Counter[str]) -> str:
         f"| split | episodes |\n|---|---|\n{rows}\n"
         "A split is a stage of the run: `expert` the environments' own solutions, `scoring` the "
         "attempts by which plans were scored for training, `validation` those that chose among "
-        "planners, `evaluation` held-out tasks, which nothing was trained on.\n\n"
+        "planners, `evaluation` held-out tasks, which nothing was trained on, `feedback` the "
+        "conversations of callers' agents, by the rewards that these reported.\n\n"
         f"| column | |\n|---|---|\n{columns}"
     )
 

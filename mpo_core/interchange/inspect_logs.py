@@ -44,7 +44,7 @@ def sample(played: Played, epoch: int) -> dict[str, Any]:
     """
     one = played.episode
     opening, exchanges = conversation(one)
-    messages = [_message(message, number) for number, message in enumerate(opening)]
+    messages = [_message(m, k, _source(played, m)) for k, m in enumerate(opening)]
     for number, exchange in enumerate(exchanges, start=1):
         messages.append(_reply(played, number, exchange))
         messages += [
@@ -63,7 +63,7 @@ def sample(played: Played, epoch: int) -> dict[str, Any]:
         "total_time": one.seconds,
         "working_time": one.seconds,
         "uuid": content_hash(writable(played.run), played.stage, writable(one.key)),
-        "turn_count": one.steps,
+        "turn_count": played.steps,
     }
     if one.end not in ("done", "failed"):
         found["limit"] = {"type": "custom", "limit": one.steps, "reason": one.end}
@@ -217,6 +217,13 @@ def _message(message: Message, number: object, source: str | None = "input") -> 
     if role not in ROLES:
         found["metadata"] = {"role": role}
     return found
+
+
+def _source(played: Played, message: Message) -> str | None:
+    """Where a message before the first turn comes from: of a caller's agent, what was said may be
+    its own."""
+    said = played.conversation is not None and message.get("role") == "assistant"
+    return None if said else "input"
 
 
 def _reply(played: Played, number: int, exchange: Exchange) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def _invocation(
     until: int,
 ) -> dict[str, Any]:
     one = played.episode
-    own = {f"mpo.{name}": value for name, value in played.about.items() if name != "run"}
+    about = {**played.about, "key": one.key}
+    own = {f"mpo.{name}": value for name, value in about.items() if name != "run"}
     verdict = {
         "gen_ai.evaluation.name": "reward",
         "gen_ai.evaluation.score.value": float(one.reward),
@@ -106,7 +107,7 @@ def _invocation(
                 "gen_ai.operation.name": "invoke_agent",
                 "gen_ai.provider.name": "mpo-suite",
                 "gen_ai.agent.name": "mpo",
-                "gen_ai.conversation.id": one.key,
+                "gen_ai.conversation.id": played.called,
                 "gen_ai.request.model": one.model,
                 "gen_ai.usage.input_tokens": one.prompt_tokens,
                 "gen_ai.usage.output_tokens": one.completion_tokens,
@@ -153,7 +154,7 @@ def _chat(
             {
                 "gen_ai.operation.name": "chat",
                 "gen_ai.provider.name": "mpo-suite",
-                "gen_ai.conversation.id": played.episode.key,
+                "gen_ai.conversation.id": played.called,
                 "gen_ai.request.model": played.episode.model,
                 "gen_ai.input.messages": as_json([_message(m) for m in asked]),
                 "gen_ai.output.messages": as_json([reply]),

@@ -19,7 +19,8 @@ class Played:
     episode: Episode
     arm: str
     """Whose plan it was given: a planner's version, `none`, `expert`, `given` for a plan of no
-    planner of the run; several, joined by `, `, where they wrote the same plan."""
+    planner of the run; several, joined by `, `, where they wrote the same plan. Of a caller's
+    conversation, the arm that it was drawn into: `off`, or a version."""
     env: str
     type: str
     """Of the task; empty where it is not known, as are the next two."""
@@ -27,16 +28,23 @@ class Played:
     task: str
     """The instruction as the environment words it."""
     stage: str = "episodes"
-    """Of the run: expert, scoring, validation, evaluation."""
+    """Of the run: expert, scoring, validation, evaluation; feedback for callers' conversations."""
     run: str = "mpo"
     """The run's name."""
     until: float = 0.0
     """Seconds since 1970 by which it had ended; no record says when it was played."""
+    conversation: str | None = None
+    """What its caller calls it; None for what the suite has played itself."""
+    why: str = ""
+    """Why a caller's conversation got no plan though one was due."""
+    requests: int | None = None
+    """Of a caller's agent, whose turns are not known."""
 
     @classmethod
     def of(cls, episode: Episode, task: Task, arm: str = "given", **known: Any) -> "Played":
-        """An episode of this task."""
-        if episode.plan is None:
+        """An episode of this task; without a plan its arm is `none` or `expert`, but for a caller's
+        conversation, which is in the arm that it was drawn into."""
+        if episode.plan is None and known.get("conversation") is None:
             arm = EXPERT if episode.model == EXPERT else "none"
         return cls(episode, arm, task.env, task.type, task.split, task.description, **known)
 
@@ -44,6 +52,16 @@ class Played:
     def by_model(self) -> bool:
         """Whether a model chose the actions, not the environment's own solution."""
         return self.episode.model != EXPERT
+
+    @property
+    def called(self) -> str:
+        """What its caller calls it, to be found by in other records; else its key."""
+        return self.episode.key if self.conversation is None else self.conversation
+
+    @property
+    def steps(self) -> int:
+        """Actions, those that could not be read among them; of a caller's agent, its requests."""
+        return self.episode.steps if self.requests is None else self.requests
 
     @property
     def about(self) -> dict[str, Any]:
@@ -66,11 +84,18 @@ class Played:
             "reward": one.reward,
             "success": one.success,
             "end": one.end,
-            "steps": one.steps,
+            "steps": self.steps,
             "prompt_tokens": one.prompt_tokens,
             "completion_tokens": one.completion_tokens,
             "seconds": one.seconds,
+            **self._of_caller,
         }
+
+    @property
+    def _of_caller(self) -> dict[str, Any]:
+        if self.conversation is None:
+            return {}
+        return {"conversation": self.conversation, "why": self.why or None}
 
 
 @dataclass(frozen=True)

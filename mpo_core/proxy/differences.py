@@ -6,8 +6,7 @@ though their tasks differ; where tasks repeat, comparing them task by task is mo
 the evidence either way: conversations of one task are averaged first, or drawn together.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +19,7 @@ LEAST_TASKS = 10
 """Tasks from which an interval is believed."""
 CELLS_AT_ONCE = 1_000_000
 """Of the matrix resamples x tasks."""
-Rows = list[dict[str, Any]]
+Verdict = Literal["better", "worse", "open"]
 
 
 def in_order(arms: Iterable[str]) -> list[str]:
@@ -29,37 +28,38 @@ def in_order(arms: Iterable[str]) -> list[str]:
     return sorted(found, key=lambda arm: arm != OFF)
 
 
-def compared(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Which arms are compared: each version with no plan, and with the version before it."""
+def compared(arms: Sequence[str], withdrawn: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Which arms are compared: each version with no plan, and with the one in whose place it was
+    put or is to be put, the last before it that was not withdrawn."""
     versions = [arm for arm in arms if arm != OFF]
     found = [(arm, OFF) for arm in versions if OFF in arms]
-    return found + [(new, old) for old, new in pairwise(versions)]
+    for k, arm in enumerate(versions):
+        before = [one for one in versions[:k] if one not in withdrawn]
+        found += [(arm, before[-1])] if before else []
+    return found
 
 
-def differences(results: Sequence[TaskResult], resamples: int) -> Rows:
-    """Each comparison of two arms, over all their tasks.
+def difference(
+    results: Sequence[TaskResult], one: str, other: str, resamples: int
+) -> dict[str, Any]:
+    """How far the mean rewards of two arms that have results lie apart, over all their tasks.
 
     Returns:
-        Rows of `arm_a`, `arm_b`; `same`, a `Difference` on the tasks of both (None where they share
-        none); `all`, a `Difference` of the mean rewards of all conversations.
+        `arm_a`, `arm_b`; `same`, a `Difference` on the tasks of both (None where they share none);
+        `all`, a `Difference` of the mean rewards of all conversations.
     """
-    by_arm: dict[str, dict[str, TaskResult]] = {}
-    for result in results:
-        by_arm.setdefault(result.arm, {})[result.task_id] = result
-    return [
-        {
-            "arm_a": one,
-            "arm_b": other,
-            "same": _paired(by_arm[one], by_arm[other], resamples),
-            "all": _unpaired(by_arm[one], by_arm[other], resamples),
-        }
-        for one, other in compared(list(by_arm))
-    ]
+    ours, theirs = ({r.task_id: r for r in results if r.arm == arm} for arm in (one, other))
+    return {
+        "arm_a": one,
+        "arm_b": other,
+        "same": _paired(ours, theirs, resamples),
+        "all": _unpaired(ours, theirs, resamples),
+    }
 
 
-def verdict(row: dict[str, Any]) -> tuple[Literal["better", "worse", "open"], dict[str, Any]]:
-    """Whether the first arm of a row of `differences` is shown to earn more or less than the
-    second; and the difference that says so, on the same tasks where there are enough of these."""
+def verdict(row: dict[str, Any]) -> tuple[Verdict, dict[str, Any]]:
+    """Whether the first arm of a `difference` is shown to earn more or less than the second; and
+    the figures that say so, on the same tasks where there are enough of these."""
     same, over_all = row["same"], row["all"]
     shown = same if same and same["n"] >= LEAST_TASKS else over_all
     low, high = shown["ci95"]

@@ -12,7 +12,6 @@ from mpo_core.errors import InputError
 from mpo_core.evaluation import compare
 from mpo_core.ledger import read_records
 from mpo_core.overrides import flat
-from mpo_core.proxy.differences import compared, in_order
 from mpo_core.report import DETAILS, RESULTS, SUMMARY, write_report
 from mpo_core.report.gain import merged_example
 from mpo_core.report.spending import spent_together
@@ -134,9 +133,11 @@ def merge(runs: Sequence[Finished], name: str) -> tuple[dict[str, Any], list[Tas
             )
         _check_alike(first, run)
     results = [result for run in runs for result in run.results]
-    # Versions of a planner by feedback are compared in the order in which they came.
-    against = compared(in_order(one.arm for one in results)) if by_feedback else None
-    found = compare(results, first.summary["bootstrap"], against)
+    if by_feedback:
+        # Its arms are compared by conversations of the same time, which results do not tell.
+        found = compare(results, first.summary["bootstrap"], ())
+        return first.summary | found | {"paired": first.summary["paired"]}, results
+    found = compare(results, first.summary["bootstrap"])
     if not others:
         return first.summary | found, results
     summaries = [run.summary for run in runs]

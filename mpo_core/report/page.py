@@ -3,10 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mpo_core.amounts import number_of
 from mpo_core.evaluation import reference_arm
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
-from mpo_core.report.feedback import ARMS, DIFFERENCES, difference_rows, feedback_counts
+from mpo_core.report.feedback import (
+    ARMS,
+    DIFFERENCES,
+    difference_rows,
+    feedback_counts,
+    version_rows,
+)
 from mpo_core.report.gain import difference, opening, single_plan
 from mpo_core.report.spending import spending_rows, spending_words
 from mpo_core.training.settings import with_objective
@@ -212,7 +219,20 @@ def _feedback(summary: Mapping[str, Any]) -> list[str]:
     found = summary["feedback"]
     table = _table(difference_rows(found["differences"])) if found["differences"] else []
     lines = ["", "## Differences over all tasks", "", *table, "", DIFFERENCES] if table else []
+    if versions := found["versions"]:
+        lines += ["", "## The planner's versions", "", *_table(version_rows(versions))]
     return [*lines, "", f"{feedback_counts(summary)}."]
+
+
+def amounts(summary: Mapping[str, Any]) -> str:
+    """How much of everything there is."""
+    counts = {
+        "training task": summary["tasks"]["train"],
+        "plan": summary["plans"],
+        "episode": summary["episodes"],
+        "preference pair": summary["pairs"],
+    }
+    return ", ".join(number_of(n, what) for what, n in counts.items())
 
 
 def interval_words(summary: Mapping[str, Any]) -> str:
@@ -257,9 +277,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         "",
         *opening(summary),
         *([f"{len(runs)} runs in one: {seeds}.", ""] if runs else []),
-        f"{summary['tasks']['train']} training tasks, {summary['plans']} plans, "
-        f"{summary['episodes']} episodes, {summary['pairs']} preference pairs"
-        f"{' in all' if runs else ''}.",
+        f"{amounts(summary)}{' in all' if runs else ''}.",
         "",
         *_table(table_rows(headline(summary))),
         "",

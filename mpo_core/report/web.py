@@ -12,12 +12,18 @@ from mpo_core.inert import inert, shortened
 from mpo_core.pages import templates
 from mpo_core.report.arms import arm_name
 from mpo_core.report.conduct import conduct_rows, conduct_warnings
-from mpo_core.report.feedback import DIFFERENCES, difference_rows, feedback_counts
+from mpo_core.report.feedback import (
+    DIFFERENCES,
+    difference_rows,
+    feedback_counts,
+    version_rows,
+)
 from mpo_core.report.gain import gains, imitation
 from mpo_core.report.page import (
     PAIRED,
     PREFERRED,
     SEEDS,
+    amounts,
     headline,
     interval_words,
     paired_rows,
@@ -50,11 +56,12 @@ def web_page(summary: Summary, details: Mapping[str, Any] | None = None) -> str:
     pages = templates("mpo_core.report")
     pages.globals |= {"marked": _marked, "seen": _seen, "coded": _coded}
     drawn = summary.get("sampled", {"table": [], "paired": []})
-    found = summary.get("feedback", {"differences": []})
+    found = summary.get("feedback", {"differences": [], "versions": []})
     return pages.get_template("report.html").render(
         summary=summary,
         details=details or {},
         title=title(summary),
+        amounts=amounts(summary),
         openings=[*gains(summary), *imitation(summary)],
         warnings=[
             *conduct_warnings(summary.get("conduct", [])),
@@ -75,6 +82,7 @@ def web_page(summary: Summary, details: Mapping[str, Any] | None = None) -> str:
         paired_words=PAIRED,
         differences=difference_rows(found["differences"]) if found["differences"] else None,
         differences_words=DIFFERENCES,
+        versions=version_rows(found["versions"]) if found["versions"] else None,
         feedback=feedback_counts(summary) if "feedback" in summary else "",
         types=type_rows(summary["types"]),
         conduct=conduct_rows(summary["conduct"]) if summary.get("conduct") else None,

@@ -6,9 +6,16 @@ from typing import Any
 
 from mpo_core.errors import InputError
 from mpo_core.report import SUMMARY
+from mpo_core.run_folder import RunFolder
 from mpo_core.tracking.faults import impatient, in_a_line
 from mpo_core.tracking.store import DATABASE, sqlite_uri, store_uri
 from mpo_core.tracking.tracker import KIND
+
+
+def id_in_mlflow(run_dir: Path) -> str:
+    """What MLflow calls the run of a folder; empty where it has none."""
+    path = RunFolder(run_dir).mlflow_run
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def fetch_reports(

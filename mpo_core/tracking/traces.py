@@ -129,7 +129,8 @@ def trace_info(trace: dict[str, Any], at_ms: int, experiment_id: str, run_id: st
     from mlflow.entities import TraceInfo, TraceLocation, TraceState
 
     took = max(1, int(trace["seconds"] * 1000))
-    end = f"reward {trace['reward']:.2f}, {trace['end']} after {len(trace['turns'])} steps"
+    steps = f" after {len(trace['turns'])} steps" if trace["turns"] else ""
+    end = f"reward {trace['reward']:.2f}, {trace['end']}{steps}"
     tags = {
         "mlflow.traceName": f"{trace['stage']} {trace['task']['id']}"[:250],
         "mpo.stage": trace["stage"],

@@ -82,7 +82,9 @@ def a_feedback_run(folder, name: str, gain: float = 0.0):
         *results("feedback", "v1", {"b": 0.5 + gain, "c": 1.0, "d": 0.0}),
     ]
     told = {"envs": {}, "models": {}, "settings": {}, "bootstrap": 100}
-    told |= {"feedback": {"differences": [], "said": [], "conversations": 5, "final": 5}}
+    told |= {
+        "feedback": {"differences": [], "versions": [], "said": [], "conversations": 5, "final": 5}
+    }
     told["feedback"] |= {"unfinished": 0, "tasks": 4, "two_plans": 0, "late": 0, "without_plan": {}}
     write_report(folder / name / "report", summary(found, name=name, **told), found)
     (folder / name / "config.yaml").write_text(f"name: {name}\n")
@@ -158,6 +160,8 @@ def test_terminal_files_and_mlflow_agree_to_the_digit(tmp_path, two, capsys, mon
             assert all(figures in where for where in shown)
     asked = ("--experiment", "e", "--filter", "params.n = '1'", "--tracking-uri", uri, "--json")
     assert json.loads(compare(capsys, *asked)) == found
+    # One that is named is in MLflow too, and is no other run.
+    assert json.loads(compare(capsys, str(two[0]), *asked)) == found
 
 
 def unescaped(markdown: str) -> str:

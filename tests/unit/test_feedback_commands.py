@@ -147,6 +147,8 @@ def test_a_run_on_feedback_is_looked_at_compared_and_exported_as_others_are(tmp_
                 todo += [unescape(link) for link in re.findall(r'href="(/[^"]*)"', answer.text)]
     assert any("&lt;b&gt;Open&lt;/b&gt; door 0." in text for text in texts.values())
     assert any("look" in text and "A door." in text for text in texts.values())
+    assert any("arm off, conversation c29" in text for text in texts.values())
+    assert not any("<option >expert</option>" in text for text in texts.values())
     html = (folder / "report" / "index.html").read_text()
     assert "Differences over all tasks" in html and "no plan (off)" in html
     assert "expert" not in html
@@ -162,6 +164,92 @@ def test_a_run_on_feedback_is_looked_at_compared_and_exported_as_others_are(tmp_
         "feedback_metaplan_preference_pairs.json",
         "feedback_metaplan_train_sampled_v1.jsonl",
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["run", "CONFIG", "proxy.folder=nowhere"], "no proxy has kept anything here"),
+        (["evaluate", "CONFIG", "proxy.folder=nowhere"], "no proxy has kept anything here"),
+        (["run", "CONFIG", "feedback.prompts=alfworld"], "set feedback.prompts=feedback"),
+        (["run", "CONFIG", "feedback.planners=[v9]"], "there are those of v1 (20)"),
+        (["run", "CONFIG", "feedback.models=[agent, x]"], "feedback.models: x: no conversation"),
+        (["rollout", "CONFIG", "feedback.models=[x]"], "there are those of agent (20)"),
+        (["pairs", "CONFIG", "--round", "2"], "has no such round; the last one, which may begin"),
+    ],
+)
+def test_a_command_that_its_input_refuses_leaves_nothing(tmp_path, arguments, fault):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    store = {"enabled": True, "uri": f"sqlite:///{tmp_path}/mlflow.db"}
+    path = settings_of(tmp_path, config(tmp_path, tracking=store))
+    done = mpo_here(*(path if one == "CONFIG" else one for one in arguments))
+    assert done.returncode == 2 and fault in " ".join(done.stderr.split())
+    assert not (tmp_path / "runs" / "mine").exists() and not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("key", ["models", "planners"])
+def test_a_dry_run_refuses_what_the_run_would(tmp_path, key):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    path = settings_of(tmp_path, config(tmp_path))
+    done = mpo_here("run", path, "--dry-run", f"feedback.{key}=[nobody]")
+    assert done.returncode == 2 and f"feedback.{key}: nobody: no conversation" in done.stderr
+
+
+def test_a_version_that_the_proxy_knows_may_be_named_before_it_has_conversations(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "draft", [GOOD, POOR])
+    path = settings_of(tmp_path, config(tmp_path))
+    assert "trainings none: 0 pairs" in mpo("run", path, "--dry-run", "feedback.planners=[v1]")
+
+
+@pytest.mark.slow
+def test_a_round_that_could_not_begin_is_no_round(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    asked = config(tmp_path)
+    worked(asked)
+    assert "in " + str(Run(asked).files.pairs(2)) in mpo(
+        "pairs", str(asked.run_dir), "--round", "2"
+    )
+    done = mpo_here("pairs", str(asked.run_dir), "--round", "7")
+    assert done.returncode == 2 and "--round 7" in done.stderr and "--round 2" in done.stderr
+
+
+def test_a_single_plan_a_task_is_not_said_to_have_earned_the_same_as_others(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD], tasks=1)
+    said = mpo("run", settings_of(tmp_path, config(tmp_path)))
+    assert "1 conversation, 1 with a final reward; 1 of these, on 1 task, 0 of them" in said
+    assert "proxy.explore=5" in said and "planner.temperature" not in said
+    assert "1 plan, 1 episode, 0 pairs" in said
+
+
+@pytest.mark.slow
+def test_a_run_of_other_settings_is_told_how_it_goes_on(tmp_path):
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR])
+    asked = config(tmp_path)
+    path = settings_of(tmp_path, asked)
+    mpo("run", path, "training.beta=0.3")
+    done = mpo_here("run", path)
+    assert done.returncode == 2 and f"such as `mpo run {asked.run_dir}`" in done.stderr
+    assert "Nothing to learn yet" in mpo("run", str(asked.run_dir))
+
+
+@pytest.mark.slow
+def test_the_arms_stand_in_one_table_with_the_tasks_of_each(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.rendering.console.width", 120)
+    begin(tmp_path)
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=10)
+    talk(tmp_path, OFF, [None], tasks=7)
+    said = mpo_here("run", settings_of(tmp_path, config(tmp_path))).stdout.splitlines()
+    cells = [line.split() for line in said]
+    header = next(k for k, line in enumerate(cells) if line[:3] == ["plans", "mean", "reward"])
+    off, v1 = (next(c for c in cells[header:] if c[: len(n)] == n) for n in (["no"], ["v1"]))
+    assert off[-2:] == ["7", "7"] and v1[-2:] == ["10", "20"]
+    assert sum(line[:3] == ["plans", "mean", "reward"] for line in cells) == 1
 
 
 @pytest.mark.slow

@@ -269,7 +269,7 @@ def test_many_differences_are_counted(tmp_path):
     asked = worked(config(tmp_path))
     many = {"temperature": 0.1, "per_task": 9, "max_tokens": 9, "evaluation_temperature": 1.0}
     few = {"max_tokens": 9, "max_steps": 9, "example": True, "list_actions": 9, "thoughts": False}
-    with pytest.raises(InputError, match=r"list_actions is 0 .*, and 1 more; choose another name"):
+    with pytest.raises(InputError, match=r"list_actions is 0 .*, and 1 more; give .* to go on"):
         refuse_other_settings(with_changes(asked, planner=many, agent=few))
 
 
