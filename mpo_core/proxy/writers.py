@@ -239,9 +239,11 @@ def _weights(folder: Path) -> tuple[Path | str, Path | None]:
         base = json.loads(read_text(adapter))["base_model_name_or_path"]
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{adapter}: names no base model (base_model_name_or_path)") from error
+    if not isinstance(base, str):
+        raise InputError(f"{adapter}: base_model_name_or_path: expected a folder, found {base!r}")
     try:
         found = resolve_source(base)
-    except (InputError, AttributeError) as error:
+    except InputError as error:
         raise InputError(f"{adapter}: its base model: {error}") from error
     missing = hub_check("planner", base)
     if missing and missing.status != "ok":

@@ -96,6 +96,22 @@ def test_a_planner_that_cannot_be_used_is_one_line_and_leaves_nothing(
     assert "\n" not in str(refused.value) and not config.folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("{", "names no base model"),
+        ("{}", "names no base model"),
+        ('{"base_model_name_or_path": null}', "expected a folder, found None"),
+        ('{"base_model_name_or_path": "gone/away/from/here"}', "its base model: .*no such model"),
+    ],
+)
+def test_an_adapter_whose_base_is_not_there_is_one_line(tmp_path, settings, fault):
+    (tmp_path / "adapter_config.json").write_text(settings)
+    planners = Planners(current="v1", versions={"v1": Source(folder=tmp_path)})
+    with pytest.raises(InputError, match=f"adapter_config.json: .*{fault}"):
+        check_planners(planners, ProxyConfig(folder=tmp_path), None)
+
+
 # ------------------------------------------------------------------------------- its upstream
 
 
