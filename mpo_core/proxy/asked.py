@@ -154,7 +154,7 @@ class Asked:
         digest = hashlib.sha256(_canonical(head))
         found = []
         for k, turn in enumerate(self.turns, start=1):
-            digest.update(_canonical([turn.role, _content(turn.said)]))
+            digest.update(_words(turn))
             ends = k == len(self.turns) or self.turns[k].role == "assistant"
             if turn.role != "assistant" and ends:
                 found.append((k, own_name(digest.copy().hexdigest())))
@@ -162,8 +162,8 @@ class Asked:
 
     def mark(self, turn: Turn) -> str:
         """A hash of what a turn says, and of the response after which it is said."""
-        said = [self.previous_response, turn.role, _content(turn.said)]
-        return hashlib.sha256(_canonical(said)).hexdigest()[:24]
+        after = _canonical(self.previous_response)
+        return hashlib.sha256(after + _words(turn)).hexdigest()[:24]
 
     def marked(self, mark: str) -> int | None:
         """The turn of that mark: the first of the user's, as another one may say the same.
@@ -221,6 +221,15 @@ def _content(said: Any) -> Any:
         else part
         for part in said
     ]
+
+
+def _words(turn: Turn) -> bytes:
+    """Who speaks and what is said, so that no two turns in a row read like others."""
+    content = _content(turn.said)
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], str):
+        # As JSON below, but in a fraction of the time.
+        return f"{turn.role} {len(content[0])} {content[0]}".encode(errors="surrogatepass")
+    return _canonical([turn.role, content])
 
 
 def _canonical(value: Any) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mpo_core.patterns import matched
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_SPACES = frozenset(" \t\n\r")
 _DECODER = json.JSONDecoder()
 
 
@@ -157,7 +158,10 @@ def _next(text: str, end: int, close: str) -> tuple[int | None, int]:
 
 
 def _past_space(text: str, at: int) -> int:
-    return matched(_SPACE, text, at).end()
+    # Mostly there is one space, or none.
+    if text[at : at + 1] == " ":
+        at += 1
+    return matched(_SPACE, text, at).end() if text[at : at + 1] in _SPACES else at
 
 
 def _inside(text: str) -> str:

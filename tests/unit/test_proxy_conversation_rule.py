@@ -22,6 +22,7 @@ from mpo_core.proxy.store import Store, StoreFault
 
 WORKERS = st.integers(0, 1)
 EXAMPLES = ["Example.", "So."]
+ALIKE = [Headers(), Headers(task="Elsewhere.")]
 PLANS = [{"plan": "fresh"}, {"plan": "off"}]
 WRITES = ("open_conversation", "name")
 READS = ("conversation", "named", "plans_of")
@@ -103,21 +104,27 @@ class OnePlanAtOnePlace(RuleBasedStateMachine):
     @rule(
         worker=WORKERS,
         api=st.sampled_from(["chat", "chat", "responses"]),
-        begins=st.sampled_from(["task", "examples", "examples", "example alone"]),
+        begins=st.sampled_from([[], EXAMPLES]),
         told=st.sampled_from([*[{}] * 3, {"conversation": "c"}, {"task": "Elsewhere."}, *PLANS]),
     )
     def begin(self, worker, api, begins, told):
         n = len(self.callers)
-        task = f"Task {n}."
-        said = {"task": [task], "examples": [*EXAMPLES, task], "example alone": EXAMPLES[:1]}
         headers = Headers(
             **{
                 key: f"{value}{n}" if key == "conversation" else value
                 for key, value in told.items()
             }
         )
-        self.callers.append(Caller(api, headers, said[begins]))
+        self.callers.append(Caller(api, headers, [*begins, f"Task {n}."]))
         self.ask(self.callers[-1], worker)
+
+    @rule(worker=WORKERS, data=st.data())
+    def someone_says_the_first_words_alone(self, worker, data):
+        others = [one for one in self.callers if one.id and one.headers in ALIKE]
+        if others:
+            other = data.draw(st.sampled_from(others))
+            self.callers.append(Caller(other.api, other.headers, other.said[:1]))
+            self.ask(self.callers[-1], worker)
 
     @rule(
         worker=WORKERS,
