@@ -78,6 +78,7 @@ def test_what_is_no_object_is_refused(text):
         whole_object(text)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), values).map(json.dumps), st.data())
 def test_it_is_as_strict_as_other_readers(text, data):
     at = data.draw(st.integers(0, len(text)))
