@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
 from mpo_core.proxy.access import Access, refusal
-from mpo_core.proxy.asked import LIST, Api, Asked, Headers
+from mpo_core.proxy.asked import LIST, Api, Asked, Headers, takes_long
 from mpo_core.proxy.bookkeeping import Bookkeeping
 from mpo_core.proxy.continuing import Continuing
-from mpo_core.proxy.conversations import LONG, Conversations, Given, in_thread
+from mpo_core.proxy.conversations import Conversations, Given, Unplanned, in_thread
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.placing import with_plan
 from mpo_core.proxy.records import OFF
@@ -82,21 +82,22 @@ class Answering:
         given: Given | None = None
         try:
             headers = Headers.of(exchange.headers)
-            asked = await in_thread(len(body) > LONG, _asked, api, body, headers)
-            if asked is None:
-                await self._forward(exchange, body)
-                return
+            slow = takes_long(body)
+            asked = await in_thread(slow, _asked, api, body, headers)
             given = self._conversations.remembered(asked)
             how = "remembered" if given else "looked up"
             if given is None:
                 given = await while_there(receive, self._conversations.of(asked))
             off = asked.headers.plan == OFF
-            if given is not None and given.plan is not None and not off:
+            if given.plan is not None and not off:
                 fault = await self._fault(asked, given, exchange)
                 if fault:
                     await exchange.answer(refusal(fault, 400, "mpo"))
                     return
-                body = await self._conversations.apart(asked, self._placed, asked, given)
+                body = await in_thread(slow, _placed, asked, given)
+        except Unplanned as error:
+            await self._forward(exchange, body, why=error.why)
+            return
         except InputError as error:
             await exchange.answer(refusal(str(error), 400, "mpo"))
             return
@@ -105,12 +106,11 @@ class Answering:
             await exchange.answer(refusal(str(error), error.status, error.code))
             return
         except RecursionError:
-            # Of a body that is nested too deep; the upstream is to judge it.
-            await self._forward(exchange, body)
+            await self._forward(exchange, body, why="the body is nested too deep")
             return
         self._metrics.added.labels(how).observe(time.monotonic() - began)
         await self._forward(exchange, body, given, off=off)
-        if given is not None and self._config.record_messages:
+        if self._config.record_messages:
             said = asked.body[LIST[api]]
             self._books.said(given.id, said if isinstance(said, list) else [said])
 
@@ -126,12 +126,6 @@ class Answering:
         """What a request is refused with that is too large."""
         most = f"{self._config.max_body_mb:g} MB"
         return refusal(f"the request is larger than {most} (proxy.max_body_mb)", 413)
-
-    def _placed(self, asked: Asked, given: Given) -> bytes:
-        """The body with the plan in it."""
-        assert given.plan is not None
-        at = self._conversations.rule.place(asked.turns, given.task)
-        return with_plan(asked, given.plan, at, given.mode).encode()
 
     async def _fault(self, asked: Asked, given: Given, exchange: Exchange) -> str:
         """Why a request cannot be given its plan in its conversation's mode; empty where it can.
@@ -149,7 +143,13 @@ class Answering:
         return f"proxy.mode thought: {fault}; {remedy}" if fault else ""
 
     async def _forward(
-        self, exchange: Exchange, body: bytes, given: Given | None = None, *, off: bool = False
+        self,
+        exchange: Exchange,
+        body: bytes,
+        given: Given | None = None,
+        *,
+        off: bool = False,
+        why: str = "",
     ) -> None:
         """Ask the upstream, and tell the caller what it answers, or that it does not."""
         try:
@@ -159,7 +159,7 @@ class Answering:
             await exchange.answer(refusal(said, 400, "invalid_path"))
             return
         arm = given.arm if given else ""
-        answered, added = Answered(), _said_of(given, off=off)
+        answered, added = Answered(), _said_of(given, off=off, why=why)
         self._metrics.in_flight.inc()
         try:
             call = self._call(exchange, body, given, path=path, added=added, answered=answered)
@@ -211,28 +211,40 @@ class Answering:
             await passed_on(response, exchange.send, added, answered, named)
 
     def _written_down(self, given: Given, answered: Answered) -> None:
-        tokens = {"prompt": answered.prompt_tokens, "completion": answered.completion_tokens}
+        tokens = {"prompt": answered.tokens.prompt, "completion": answered.tokens.completion}
         self._books.used(given.id, *tokens.values())
         for kind, n in tokens.items():
             self._metrics.tokens.labels(kind, given.arm).inc(n)
 
 
-def _asked(api: Api, body: bytes, headers: Headers) -> Asked | None:
-    """The request that a body is; None for a body that the upstream is to judge."""
+def _asked(api: Api, body: bytes, headers: Headers) -> Asked:
+    """The request that a body is.
+
+    Raises:
+        Unplanned: the upstream is to judge the body.
+    """
     try:
         asked = Asked(api, body.decode(), headers)
-        if len(body) > LONG:
-            asked.read_whole()
-        return asked
-    except (ValueError, RecursionError):
-        return None
+    except UnicodeError as error:
+        raise Unplanned("the body is not UTF-8") from error
+    except ValueError as error:
+        raise Unplanned(f"no conversation is read: {error}") from error
+    if not asked.named:
+        _ = asked.beginnings  # Which take their time, too.
+    return asked
 
 
-def _said_of(given: Given | None, *, off: bool) -> list[tuple[bytes, bytes]]:
-    """What an answer says of its conversation."""
-    if given is None:
-        return []
-    plan = OFF if off or given.arm == OFF else given.plan_id or "none"
-    said = {"conversation": given.id, "arm": given.arm, "plan": plan}
-    said |= {"why": given.why} if given.why else {}
+def _placed(asked: Asked, given: Given) -> bytes:
+    """The body with the plan in it."""
+    assert given.plan is not None
+    return with_plan(asked, given.plan, asked.marked(given.turn), given.mode).encode()
+
+
+def _said_of(given: Given | None, *, off: bool, why: str) -> list[tuple[bytes, bytes]]:
+    """What an answer says of its conversation, or why there is none."""
+    said = {"why": why} if why else {}
+    if given is not None:
+        plan = OFF if off or given.arm == OFF else given.plan_id or "none"
+        said = {"conversation": given.id, "arm": given.arm, "plan": plan}
+        said |= {"why": given.why} if given.why else {}
     return [(f"x-mpo-{name}".encode(), value.encode()) for name, value in said.items()]

@@ -2,20 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
+import regex
+
 from mpo_core.errors import InputError
-from mpo_core.proxy.places import Place, elements, members, whole
+from mpo_core.proxy.places import Place, elements, whole_object
+from mpo_core.refusals import clean
 
 Api = Literal["chat", "responses"]
 Role = Literal["system", "user", "assistant", "tool", "other"]
 LIST = {"chat": "messages", "responses": "input"}
 """Where an API's requests hold the turns."""
-ROLES: dict[Any, Role] = {
+ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -28,6 +32,14 @@ OWN = "mpo-"
 """How the names of conversations begin that their callers have not named."""
 EXTENDED = "UTF-8''"
 """How a header's value begins that is percent-encoded (RFC 8187)."""
+LONG = 2**16
+"""Bytes of a body that take some time to read."""
+MANY = 2000
+"""Commas of a body, of which a short one may have thousands of turns, that do so too."""
+MOST_VALUES = 100_000
+"""Values of a body that is read; each takes some of the worker's time and memory."""
+_SIGN = regex.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,{\[]')
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class Turn(NamedTuple):
@@ -77,25 +89,18 @@ class Asked:
             text: the body as it came.
 
         Raises:
-            ValueError: the body holds no turns; what it is instead is the upstream's to say.
+            ValueError: the body holds no turns, or too much; the upstream is to judge it.
         """
+        if _holds_too_much(text):
+            raise ValueError(f"the body holds more than {MOST_VALUES} values")
         self.api, self.text, self.headers = api, text, headers
-        body = whole(text)
-        if not isinstance(body.value, dict):
-            raise ValueError("no object")
-        self.whole = body
-        self.body: dict[str, Any] = body.value
-        self.fields = members(text, body.start)
+        self.whole, self.fields = whole_object(text)
+        self.body: dict[str, Any] = self.whole.value
         turns = self.fields.get(LIST[api])
         forms = list if api == "chat" else list | str
         if turns is None or not isinstance(turns.value, forms):
             raise ValueError("no turns")
         self.at = turns
-        self._beginnings: list[tuple[int, str]] | None = None
-
-    def read_whole(self) -> None:
-        """Read all of it at once, which may take long, rather than what is wanted."""
-        self._beginnings = list(self._read_beginnings())
 
     @cached_property
     def turns(self) -> list[Turn]:
@@ -122,27 +127,60 @@ class Asked:
     def previous_response(self) -> str | None:
         """The response that this request goes on from, which the upstream keeps."""
         previous = self.body.get("previous_response_id") if self.api == "responses" else None
-        return previous if isinstance(previous, str) else None
+        return clean(previous) if isinstance(previous, str) else None
 
-    def beginnings(self) -> Iterator[tuple[int, str]]:
+    @property
+    def named(self) -> str | None:
+        """The conversation that the request itself names."""
+        return self.headers.conversation or self.served_state
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the upstream keeps what was said before."""
+        return (self.previous_response or self.served_state) is not None
+
+    @cached_property
+    def beginnings(self) -> list[tuple[int, str]]:
         """Turns up to which this may be the beginning of a conversation, the shortest first, each
         with the hash of what stands there.
 
         A beginning ends where the assistant speaks next, or where the request does: all later
         requests of the conversation begin with it. Part of it are who speaks and what is said, the
-        instructions, the model and the plan asked for by header; not the tools, the sampling or
-        marks such as `cache_control`, which may change from one request to the next.
+        instructions, the model, and the task and the plan that the headers name; not the tools, the
+        sampling or marks such as `cache_control`, which may change from one request to the next.
         """
-        return self._read_beginnings() if self._beginnings is None else iter(self._beginnings)
-
-    def _read_beginnings(self) -> Iterator[tuple[int, str]]:
-        head = [self.api, self.model, self.body.get("instructions"), self.headers.plan]
+        told = self.headers
+        head = [self.api, self.model, self.body.get("instructions"), told.task, told.plan]
         digest = hashlib.sha256(_canonical(head))
+        found = []
         for k, turn in enumerate(self.turns, start=1):
-            digest.update(_canonical([turn.role, _content(turn.said)]))
+            digest.update(_words(turn))
             ends = k == len(self.turns) or self.turns[k].role == "assistant"
             if turn.role != "assistant" and ends:
-                yield k, own_name(digest.copy().hexdigest())
+                found.append((k, own_name(digest.copy().hexdigest())))
+        return found
+
+    def mark(self, turn: Turn) -> str:
+        """A hash of what a turn says, and of the response after which it is said."""
+        after = _canonical(self.previous_response)
+        return hashlib.sha256(after + _words(turn)).hexdigest()[:24]
+
+    def marked(self, mark: str) -> int | None:
+        """The turn of that mark: the first of the user's, as another one may say the same.
+
+        Where none has it, as in a history that was cut, it is the first of the user's turns; in a
+        request that goes on from what the upstream keeps, which has the turn there, it is none.
+        """
+        users = [k for k, turn in enumerate(self.turns) if turn.role == "user"]
+        found = next((k for k in users if self.mark(self.turns[k]) == mark), None)
+        if found is None and users and not self.goes_on:
+            return users[0]
+        return found
+
+
+def takes_long(body: bytes) -> bool:
+    """Whether others are to be answered while a body is read."""
+    return len(body) > LONG or body.count(b",") > MANY
 
 
 def own_name(digits: str) -> str:
@@ -161,7 +199,8 @@ def _turn(item: Place) -> Turn:
     kind = value.get("type", "message")
     if kind == "message" or "role" in value:
         role = value.get("role")
-        return Turn(ROLES.get(role, "other"), value.get("content"), item)
+        known = ROLES.get(role, "other") if isinstance(role, str) else "other"
+        return Turn(known, value.get("content"), item)
     if isinstance(kind, str) and kind.endswith("_output"):
         return Turn("tool", value.get("output"), item)
     # What a model has thought and called stands beside what it has said.
@@ -184,8 +223,27 @@ def _content(said: Any) -> Any:
     ]
 
 
+def _words(turn: Turn) -> bytes:
+    """Who speaks and what is said, so that no two turns in a row read like others."""
+    content = _content(turn.said)
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], str):
+        # As JSON below, but in a fraction of the time.
+        return f"{turn.role} {len(content[0])} {content[0]}".encode(errors="surrogatepass")
+    return _canonical([turn.role, content])
+
+
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
+
+
+def _holds_too_much(text: str) -> bool:
+    """Whether a body holds more values than are read, of which each but the first stands after one
+    of three signs."""
+    if sum(map(text.count, ",{[")) <= MOST_VALUES:
+        return False
+    # Texts hold those signs, too.
+    signs = (found for found in _SIGN.finditer(text, concurrent=True) if found[0][0] != '"')
+    return next(islice(signs, MOST_VALUES, None), None) is not None
 
 
 def _decoded(value: str) -> str:

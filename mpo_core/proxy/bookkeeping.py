@@ -1,7 +1,9 @@
 """What conversations cost and say, written down beside the answering: once a second, in one go."""
 
 import asyncio
+import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -14,6 +16,8 @@ from mpo_core.proxy.store import Store
 log = logging.getLogger(__name__)
 EVERY_S = 1.0
 REDACTED = "[redacted]"
+STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+"""Of JSON."""
 
 
 class Bookkeeping:
@@ -73,14 +77,12 @@ def redacted(value: Any, patterns: Sequence["regex.Pattern[str]"], limit: Limit)
     Raises:
         TimeoutError: it takes longer than the limit.
     """
-    if isinstance(value, str):
+
+    def of_text(found: re.Match[str]) -> str:
+        text = json.loads(found[0])
         for pattern in patterns:
-            value = left_out(pattern, value, limit, REDACTED)
-        return value
-    if isinstance(value, list):
-        return [redacted(inner, patterns, limit) for inner in value]
-    if isinstance(value, dict):
-        return {
-            redacted(k, patterns, limit): redacted(v, patterns, limit) for k, v in value.items()
-        }
-    return value
+            text = left_out(pattern, text, limit, REDACTED)
+        return json.dumps(text)
+
+    # As JSON, whose strings stand side by side however deep they are.
+    return json.loads(STRING.sub(of_text, json.dumps(value))) if patterns else value

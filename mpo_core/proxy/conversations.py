@@ -1,8 +1,17 @@
 """A caller's conversations: which one a request belongs to, and the plan that it is given once.
 
+A conversation's beginning is all that its first request says. By it a conversation is known that
+has no name; and there its plan stands, in the turn with the task.
+
 Invariants:
+- A request belongs to the conversation that it names, by a header or as the upstream keeps it; else
+  to that of the response which it goes on from; else to the one of the longest known beginning that
+  it begins with; else it is itself the beginning of a new one. Replies in such a beginning are
+  worked examples: a history that was begun elsewhere looks just like them.
 - A conversation has one plan, or none, from its first request on, whichever worker answers it: what
-  the store has kept first counts.
+  the store has kept first counts, and what began while it could keep nothing has none.
+- The plan stands in one turn of the beginning for good, and later requests have it in the turn that
+  says the same. One that goes on from what the upstream keeps has it there.
 - What fails here costs the caller a plan, never an answer.
 - Memory does not grow with the conversations.
 """
@@ -12,36 +21,32 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TypeVar
 
 from mpo_core.config import ProxyConfig
 from mpo_core.errors import InputError
 from mpo_core.proxy.arms import arm_of
-from mpo_core.proxy.asked import OWN, Asked, own_name
+from mpo_core.proxy.asked import LONG, OWN, Asked, own_name
 from mpo_core.proxy.draws import Draws, NoSuchPlan, PlanMissing
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.records import OFF, Conversation, task_of
 from mpo_core.proxy.store import Store
 from mpo_core.proxy.task_rule import TaskRule
 from mpo_core.proxy.versions import Versions
+from mpo_core.proxy.without import Without
 from mpo_core.types import Plan, PlanMode
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 FRESH = "fresh"
 REMEMBERED = 4096
-"""Conversations whose plans are held in memory; the others' are read when they go on."""
+"""Names and beginnings whose conversations are held in memory; others are read when they go on."""
 LONGEST_REMEMBERED = 4096
 """Characters of a task that is held."""
-LONG = 2**16
-"""Characters of a body, or bytes, that take some time to read."""
 WITHOUT = "began without the proxy's folder"
-MOST_BEGINNINGS = 64
-"""Beginnings of one request that are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +58,22 @@ class Given:
     task: str
     plan_id: str | None
     plan: str | None
+    turn: str
     mode: PlanMode
     why: str
 
     @classmethod
     def of(cls, kept: Conversation) -> "Given":
-        return cls(kept.id, kept.arm, kept.task, kept.plan_id, kept.plan, kept.mode, kept.why)
+        plan = kept.plan_id, kept.plan, kept.turn
+        return cls(kept.id, kept.arm, kept.task, *plan, kept.mode, kept.why)
+
+
+class Unplanned(Exception):
+    """A request belongs to no conversation: why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class NoSuchConversation(InputError):
@@ -77,23 +92,23 @@ class Conversations:
         self._draws = Draws(config, store, versions, metrics, self.read)
         self._known: OrderedDict[str, Given] = OrderedDict()
         self._beginning: dict[str, asyncio.Task[Given]] = {}
-        self._without: OrderedDict[str, None] = OrderedDict()
+        self._without = Without(store.folder)
         # Those who only read do not wait for another process of the folder to finish its write.
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="mpo-proxy-reads")
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="mpo-proxy-writes")
 
-    async def of(self, asked: Asked) -> Given | None:
-        """The conversation that a request belongs to, begun where it is new; None where the request
-        belongs to none.
+    async def of(self, asked: Asked) -> Given:
+        """The conversation that a request belongs to, begun where it is new.
 
         Raises:
+            Unplanned: it belongs to none, or nothing can be kept of it.
             NoSuchPlan: the plan that the caller asks for is not there.
             NoSuchConversation: the caller names one by a name of the proxy's own that is none.
             RecursionError: its body is nested too deep.
         """
         try:
             return await self._of(asked)
-        except (NoSuchPlan, NoSuchConversation, RecursionError):
+        except (Unplanned, NoSuchPlan, NoSuchConversation, RecursionError):
             raise
         except Exception as error:
             # Bugs as well: they are no reason not to answer an agent.
@@ -101,29 +116,28 @@ class Conversations:
             said = " ".join(str(error).split())
             log.warning("a request goes on without a plan: %s", said, exc_info=not known)
             self._metrics.failures.labels("proxy", "").inc()
-            self._note_without(asked)
-            return None
+            if asked.named or not asked.previous_response:
+                self._without.add(asked.named or asked.beginnings[-1][1])
+            raise Unplanned("the proxy's folder cannot be used") from error
 
     def remembered(self, asked: Asked) -> Given | None:
-        """The conversation that a request belongs to, where it is known without a look anywhere."""
-        named = asked.headers.conversation or asked.served_state
-        if named is None and (asked.headers.plan == FRESH or asked.previous_response is not None):
+        """The conversation that a request belongs to, where it is known without a look anywhere:
+        by its name, or since the very same was asked."""
+        if asked.named:
+            return self._recalled(asked.named)
+        if asked.previous_response or asked.headers.plan == FRESH or not asked.beginnings:
             return None
-        # As long as one is not known, the next beginning is made: mostly it is the first.
-        beginnings = islice(asked.beginnings(), MOST_BEGINNINGS)
-        ids: Iterable[str] = [named] if named else (id for _, id in beginnings)
-        for id in ids:
-            if id in self._known:
-                self._known.move_to_end(id)
-                return self._known[id]
-        return None
+        return self._recalled(asked.beginnings[-1][1])
 
     async def also_named(self, name: str, id: str) -> None:
-        """Let a conversation be found by another name."""
+        """Let a conversation be found by another name, which is none of the proxy's own."""
+        if name.startswith(OWN):
+            return
         try:
             await self.write(self._store.name, name, id)
-        except InputError as error:
-            log.warning("%s: not kept as a name of %s: %s", name, id, error)
+        except Exception as error:
+            known = isinstance(error, InputError)
+            log.warning("%s: not kept as a name of %s: %s", name, id, error, exc_info=not known)
 
     async def apart(self, asked: Asked, function: Callable[..., T], *values: Any) -> T:
         """What a function makes of a request; in a thread where that may take long."""
@@ -141,88 +155,115 @@ class Conversations:
         """Wait for what is being written."""
         self._readers.shutdown()
         self._writers.shutdown()
-
-    def _note_without(self, asked: Asked) -> None:
-        """A conversation that begins without a plan is given none later, in its middle."""
-        named = asked.headers.conversation or asked.served_state
-        for id in [named] if named else [id for _, id in _some(list(asked.beginnings()))[-1:]]:
-            self._without[id] = None
-            if len(self._without) > REMEMBERED:
-                self._without.popitem(last=False)
+        self._without.close()
 
     # ---------------------------------------------------------------------- which one it is
 
-    async def _of(self, asked: Asked) -> Given | None:
-        beginnings = _some(list(asked.beginnings()))
-        named = asked.headers.conversation or asked.served_state
-        if named is None and asked.previous_response is not None:
-            previous = asked.previous_response
-            # Those that begin otherwise name beginnings.
-            is_one = not previous.startswith(OWN)
-            named = await self.read(self._store.named, previous) if is_one else None
-            # What goes on from a response of another place gets no plan in its middle.
-            return await self._kept(named) if named else None
-        if named is not None:
-            known = await self._kept(named)
-            if known is None and asked.headers.conversation and named.startswith(OWN):
-                raise NoSuchConversation(
-                    f"X-MPO-Conversation: no conversation {named!r}; names that begin with {OWN} "
-                    "are the proxy's own, give another one"
-                )
-            last = beginnings[-1][0] if beginnings else len(asked.turns)
-            return known or await self._begun(named, asked, last)
-        if not beginnings:
-            return None
+    async def _of(self, asked: Asked) -> Given:
+        if asked.named:
+            return await self._of_name(asked.named, asked)
+        if asked.previous_response:
+            # One of the proxy's own names would be that of a beginning.
+            ids = [] if asked.previous_response.startswith(OWN) else [asked.previous_response]
+            found = await self._last_named(ids)
+            if found is None:
+                raise Unplanned("goes on from a response that is not known")
+            return found[1]
+        if not asked.beginnings:
+            raise Unplanned("no task")
         if asked.headers.plan == FRESH:
-            return await self._fresh(asked, beginnings)
-        for _, id in beginnings:
-            known = await self._kept(id)
-            if known is not None:
-                return known
-        without = next((one for one in beginnings if one[1] in self._without), None)
-        turns, id = without or beginnings[-1]
-        return await self._begun(id, asked, turns)
+            return await self._fresh(asked)
+        ids = [id for _, id in reversed(asked.beginnings)]
+        given = await self._longest(ids)
+        if given is None:
+            turns, id = self._lost(asked) or asked.beginnings[-1]
+            given = await self._begun(id, asked, turns, known_as=id)
+        # Of later requests, only what they add is looked for: no longer beginning becomes known.
+        self._hold(ids[0], given)
+        return given
 
-    async def _fresh(self, asked: Asked, beginnings: list[tuple[int, str]]) -> Given:
+    async def _of_name(self, name: str, asked: Asked) -> Given:
+        known = await self._kept(name)
+        if known is None and asked.headers.conversation and name.startswith(OWN):
+            raise NoSuchConversation(
+                f"X-MPO-Conversation: no conversation {name!r}; names that begin with {OWN} "
+                "are the proxy's own, give another one"
+            )
+        # Of one that began without the folder, this is a later request.
+        which = 0 if name in self._without else -1
+        turns = asked.beginnings[which][0] if asked.beginnings else len(asked.turns)
+        return known or await self._begun(name, asked, turns, known_as=name)
+
+    async def _fresh(self, asked: Asked) -> Given:
         """A conversation that asks for a fresh plan: a new one with each request that is no more
         than a beginning; what goes on from that beginning belongs to the last of them."""
-        turns, beginning = beginnings[-1]
-        if turns < len(asked.turns) or len(beginnings) > 1:
-            for _, earlier in beginnings:
-                id = await self.read(self._store.named, earlier)
-                known = await self._kept(id) if id else None
-                if known is not None:
-                    return known
-        without = next((id for _, id in beginnings if id in self._without), None)
-        id = own_name(secrets.token_hex(12))
-        if without:
-            self._without[id] = None
-        given = await self._begun(id, asked, turns)
-        self._without.pop(without or "", None)
+        turns, beginning = asked.beginnings[-1]
+        found = await self._last_named([id for _, id in reversed(asked.beginnings)])
+        if found is not None and (found[0] != beginning or turns < len(asked.turns)):
+            return found[1]
+        turns, lost = self._lost(asked) or (turns, beginning)
+        given = await self._begun(own_name(secrets.token_hex(12)), asked, turns, known_as=lost)
         await self.write(self._store.name, beginning, given.id)
         return given
 
+    async def _longest(self, ids: Sequence[str]) -> Given | None:
+        """The conversation of the first of some beginnings that has one."""
+        n = next((n for n, id in enumerate(ids) if id in self._known), len(ids))
+        held = self._recalled(ids[n]) if n < len(ids) else None
+        try:
+            kept = await self.read(_first, self._store.conversation, ids[:n])
+        except InputError:
+            if held is None:
+                raise
+            return held
+        if kept is not None:
+            return self._remembered(kept[1])
+        under_way = next((id for id in ids[:n] if id in self._beginning), None)
+        return held if under_way is None else await asyncio.shield(self._beginning[under_way])
+
+    async def _last_named(self, names: Sequence[str]) -> tuple[str, Given] | None:
+        """The first of some names that was given to a conversation, and the one it was given to."""
+        found = await self.read(_first, self._store.named, names)
+        given = await self._kept(found[1]) if found else None
+        return (found[0], given) if found and given else None
+
     async def _kept(self, id: str) -> Given | None:
-        if id in self._known:
-            self._known.move_to_end(id)
-            return self._known[id]
+        if given := self._recalled(id):
+            return given
         if id in self._beginning:
             return await asyncio.shield(self._beginning[id])
         kept = await self.read(self._store.conversation, id)
         return self._remembered(kept) if kept else None
 
+    def _lost(self, asked: Asked) -> tuple[int, str] | None:
+        """The beginning of a conversation that began when nothing could be kept of it."""
+        return next((one for one in asked.beginnings if one[1] in self._without), None)
+
+    def _recalled(self, id: str) -> Given | None:
+        if id in self._known:
+            self._known.move_to_end(id)
+        return self._known.get(id)
+
     def _remembered(self, kept: Conversation) -> Given:
         given = Given.of(kept)
-        if len(given.task) <= LONGEST_REMEMBERED:
-            self._known[given.id] = given
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+        self._hold(given.id, given)
         return given
 
-    async def _begun(self, id: str, asked: Asked, beginning: int) -> Given:
-        """A new conversation; of requests that begin it at once, the first does."""
+    def _hold(self, id: str, given: Given) -> None:
+        if len(given.task) <= LONGEST_REMEMBERED:
+            self._known[id] = given
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+
+    async def _begun(self, id: str, asked: Asked, turns: int, *, known_as: str) -> Given:
+        """A new conversation; of requests that begin it at once, the first does.
+
+        Args:
+            turns: of the request that are its beginning.
+            known_as: by which it is noted where it has begun without the folder.
+        """
         if id not in self._beginning:
-            task = asyncio.create_task(self._begin(id, asked, beginning))
+            task = asyncio.create_task(self._begin(id, asked, turns, known_as))
             self._beginning[id] = task
             task.add_done_callback(lambda _: self._beginning.pop(id, None))
         # A caller that leaves does not take the plan from those who wait for it too.
@@ -230,12 +271,13 @@ class Conversations:
 
     # ---------------------------------------------------------------------- what it is given
 
-    async def _begin(self, id: str, asked: Asked, beginning: int) -> Given:
+    async def _begin(self, id: str, asked: Asked, turns: int, known_as: str) -> Given:
         planners = self._versions.planners
         assert planners is not None
-        text = await self.apart(asked, self.rule.task, asked, beginning) or ""
+        text = await self.apart(asked, self.rule.task, asked, turns) or ""
         longest = self._config.longest_task
         task = task_of(text[:longest])
+        place = self.rule.place(asked.turns[:turns], text)
         wanted = asked.headers.plan
         # Who asks for a fresh plan is given one.
         off = 0.0 if wanted == FRESH else self._config.off
@@ -245,6 +287,7 @@ class Conversations:
             task_id=task.id,
             task=task.description,
             arm=arm,
+            turn="" if place is None else asked.mark(asked.turns[place]),
             model=task_of(asked.model).description,
             mode=self._config.mode,
             begun=time.time(),
@@ -254,20 +297,20 @@ class Conversations:
             given = {"plan_id": plan.id, "plan": plan.text, "planner": plan.origin}
             return await self._open(made.model_copy(update={"arm": plan.origin, **given}))
 
-        if id in self._without and arm != OFF:
-            given = await self._open(made.model_copy(update={"why": WITHOUT}))
-            self._without.pop(id, None)
-            return given
-        if wanted not in (None, OFF, FRESH):
-            return await opened(await self._draws.named(task, wanted))
-        if arm == OFF:
-            return await self._open(made)
         try:
-            if not text or len(text) > longest:
-                raise PlanMissing("task too long" if text else "no task")
+            if known_as in self._without and arm != OFF:
+                raise PlanMissing(WITHOUT)
+            if wanted not in (None, OFF, FRESH):
+                return await opened(await self._draws.named(task, wanted))
+            if arm == OFF:
+                return await self._open(made)
+            if not text or place is None or len(text) > longest:
+                raise PlanMissing("task too long" if len(text) > longest else "no task")
             return await self._draws.given(arm, task, opened, fresh=wanted == FRESH)
         except PlanMissing as missing:
-            return await self._open(made.model_copy(update={"why": missing.why}))
+            given = await self._open(made.model_copy(update={"why": missing.why}))
+            self._without.discard(known_as)
+            return given
 
     async def _open(self, made: Conversation) -> Given:
         kept = await self.write(self._store.open_conversation, made)
@@ -283,8 +326,7 @@ async def in_thread(slow: bool, function: Callable[..., T], *values: Any) -> T:
     return await asyncio.to_thread(function, *values) if slow else function(*values)
 
 
-def _some(beginnings: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The shortest, and the whole."""
-    if len(beginnings) <= MOST_BEGINNINGS:
-        return beginnings
-    return [*beginnings[: MOST_BEGINNINGS - 1], beginnings[-1]]
+def _first(look: Callable[[str], T | None], ids: Sequence[str]) -> tuple[str, T] | None:
+    """The first of some names of which something is found, and what."""
+    found = ((id, look(id)) for id in ids)
+    return next(((id, value) for id, value in found if value is not None), None)

@@ -37,6 +37,8 @@ class Conversation(Record):
     model: str
     """The agent's model, as the caller named it."""
     mode: PlanMode
+    turn: str = ""
+    """A hash of the turn that the plan was put in first, by which later requests' is found."""
     begun: float
     """Unix seconds."""
 

@@ -44,31 +44,26 @@ class TaskRule:
                 return _text_of(self._path.search(asked.body))
             return None
         turns = asked.turns[:beginning]
-        last = max((k for k, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
-        said = next((turn for turn in turns[last + 1 :] if turn.role == "user"), None)
-        return self.read(said, Limit()) if said else None
+        last = _last_reply(turns)
+        said = next((turn for k, turn in _users(turns) if k > last), None)
+        return self._read(said) if said else None
 
     def place(self, turns: Sequence[Turn], task: str) -> int | None:
-        """The turn that holds the task, the same in every request of a conversation.
-
-        It is the first of the user's turns of which the rule makes the task; else the first that
-        contains it; else the first of all.
+        """The turn of a conversation's beginning that is to hold the plan: what the user says after
+        the worked examples goes before what is said in them; of that, the first turn that contains
+        the task, else the first. None where the user says nothing.
         """
-        said = [k for k, turn in enumerate(turns) if turn.role == "user"]
-        if self._path is None:
-            limit = Limit()
-            said_task = next((k for k in said if self.read(turns[k], limit) == task), None)
-            if said_task is not None:
-                return said_task
-        containing = (k for k in said if task and task in turns[k].text)
-        return next(containing, said[0] if said else None)
+        last = _last_reply(turns)
+        said = sorted(_users(turns), key=lambda one: one[0] < last)
+        containing = (k for k, turn in said if task in turn.text)
+        return next(containing, said[0][0] if said else None)
 
-    def read(self, turn: Turn, limit: Limit) -> str | None:
+    def _read(self, turn: Turn) -> str | None:
         """The task in what the user says; None as well where it takes longer than the limit."""
         if self._regex is None:
             return _text_of(without_examples(turn.text))
         try:
-            match = found(self._regex, turn.text, limit)
+            match = found(self._regex, turn.text, Limit())
         except TimeoutError:
             log.warning("proxy.task_regex: no task found within %g s", LIMIT_S)
             return None
@@ -76,6 +71,16 @@ class TaskRule:
             return None
         groups = match.groupdict()
         return _text_of(groups["task"] if "task" in groups else match[1 if match.re.groups else 0])
+
+
+def _users(turns: Sequence[Turn]) -> list[tuple[int, Turn]]:
+    """The user's turns that have a content, with their places."""
+    said = enumerate(turns)
+    return [(k, t) for k, t in said if t.role == "user" and isinstance(t.said, str | list)]
+
+
+def _last_reply(turns: Sequence[Turn]) -> int:
+    return max((k for k, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
 
 
 def without_examples(text: str) -> str:

@@ -5,9 +5,10 @@ Nothing is decoded and nothing is read into memory whole. A caller that leaves e
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from mpo_core.config import ProxyConfig
 from mpo_core.connection import cause_of, proxy_of, trusted
+from mpo_core.proxy.overheard import ResponseId, Tokens
 
 Headers = list[tuple[bytes, bytes]]
 CONNECT_S = 10.0
@@ -27,13 +29,10 @@ OF_ONE_HOP = frozenset(
     b"transfer-encoding upgrade expect host content-length".split()
 )
 """Headers that are of a connection, not of what is said through it."""
-TAIL = 4096
-"""Bytes at the end of an answer in which its usage is looked for."""
-_PROMPT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})(?!\d)')
-_COMPLETION = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})(?!\d)')
-_RESPONSE = re.compile(rb'"id"\s*:\s*"(resp_[\w-]{1,200})"')
-LONGEST_NAMED = 256
-"""Bytes of a response's id with its key; it may begin in one chunk and end in the next."""
+AT_ONCE_S = 0.05
+"""Within which a kept connection is closed that was so already when a request was sent over it."""
+DISCONNECTED = "without sending a response"
+"""As httpx says it of a connection that was closed."""
 WITHOUT_BODY = (204, 304)
 ROOT = b"/v1/"
 DECODED = 4
@@ -64,8 +63,7 @@ class Answered:
     status: int = 0
     whole: bool = False
     """All of it has been sent to the caller."""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
 
 
 class Upstream:
@@ -175,19 +173,22 @@ class Upstream:
 async def _sent(pool: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
     """The response to a request; sent again where a kept connection turns out to be closed.
 
-    Over a new connection, the upstream may have begun to work on it, and is not asked twice.
+    Over a new connection, or where the close did not come at once, the upstream may have worked on
+    the request, and is not asked twice.
     """
-    connected = False
+    at: dict[str, float] = {}
 
     async def trace(event: str, _: Any) -> None:
-        nonlocal connected
-        connected = connected or event == "connection.connect_tcp.started"
+        at[event] = time.monotonic()
 
     request.extensions = {**request.extensions, "trace": trace}
     try:
         return await pool.send(request, stream=True)
-    except httpx.RemoteProtocolError as error:
-        if connected or "without sending a response" not in str(error):
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+        odd = isinstance(error, httpx.RemoteProtocolError) and DISCONNECTED not in str(error)
+        sent = at.get("http11.send_request_body.complete")
+        late = request.method == "POST" and sent is not None and time.monotonic() - sent > AT_ONCE_S
+        if odd or late or "connection.connect_tcp.started" in at:
             raise
     return await pool.send(request, stream=True)
 
@@ -252,23 +253,18 @@ async def passed_on(
     )
     length = dict(kept).get(b"content-length", b"")
     to_come = int(length) if length.isdigit() else -1
-    last = beginning = b""
+    tokens, id = found.tokens, ResponseId()
     try:
         async for chunk in response.aiter_raw():
-            if on_response:
-                beginning = beginning[-LONGEST_NAMED:] + chunk
-                if named := _RESPONSE.search(beginning):
-                    await on_response(named[1].decode())
-                    on_response = None
+            if on_response and (named := id.read(chunk)):
+                await on_response(named)
+            tokens.read(chunk)
             to_come -= len(chunk)
             # Who has all that was announced may leave at once.
             found.whole = to_come == 0
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            last = chunk if len(chunk) >= TAIL else last[len(chunk) - TAIL :] + chunk
     except httpx.HTTPError as error:
         raise Broken(str(error) or type(error).__name__) from error
-    found.prompt_tokens = _last_number(_PROMPT, last[-TAIL:])
-    found.completion_tokens = _last_number(_COMPLETION, last[-TAIL:])
     found.whole = True
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -325,8 +321,3 @@ async def read_body(receive: Receive, scope: Scope, most: int) -> bytes | None:
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _last_number(pattern: re.Pattern[bytes], text: bytes) -> int:
-    found = pattern.findall(text)
-    return int(found[-1]) if found else 0

@@ -9,8 +9,12 @@ import pytest
 from mpo_core.proxy import conversations
 from mpo_core.proxy.arms import arm_of, drawn
 from mpo_core.proxy.asked import Asked, Headers
+from mpo_core.proxy.bookkeeping import redacted
+from mpo_core.proxy.conversations import WITHOUT
+from mpo_core.proxy.expressions import Limit, compiled
 from mpo_core.proxy.planners import Canary, Planners, Source, write_planners
 from mpo_core.proxy.records import task_of
+from mpo_core.proxy.store import Store, StoreFault
 from mpo_core.types import Plan
 from tests.planning_proxy import (
     PLAN,
@@ -32,7 +36,7 @@ def said(answer, *names):
 def ids(*bodies, **headers):
     """The ids of conversations that a proxy without any would begin."""
     asked = [Asked("chat", json.dumps(body), Headers(**headers)) for body in bodies]
-    return [list(one.beginnings())[-1][1] for one in asked]
+    return [list(one.beginnings)[-1][1] for one in asked]
 
 
 PART = {"type": "text", "text": TASK}
@@ -114,6 +118,98 @@ def test_what_the_upstream_keeps_is_one_conversation(tmp_path):
         kept = {"model": "m", "conversation": {"id": "conv_1"}}
         two = [proxy.ask({**kept, "input": text}, "/responses") for text in (TASK, "And?")]
         assert said(two[0], "conversation") == said(two[1], "conversation") != said(first)
+
+
+def with_plan(proxy):
+    """Where the upstream has been sent a plan, of the last request's turns."""
+    body = proxy.upstream.last.json
+    said = body.get("messages", body.get("input"))
+    turns = [said] if isinstance(said, str) else [turn["content"] for turn in said]
+    return [k for k, turn in enumerate(turns) if PLAN in turn]
+
+
+@pytest.mark.parametrize("named", [{}, {"x_mpo_conversation": "c"}])
+@pytest.mark.parametrize("first", [f"You act. Task: {TASK}", "Hello, see the system."])
+def test_a_plan_stays_in_its_message_whatever_is_said_later(tmp_path, named, first):
+    with planning_proxy(tmp_path) as proxy:
+        headers = {"x_mpo_task": TASK, **named}
+        for later in ([], ["What?", TASK], ["What?", TASK, "Hm.", first]):
+            proxy.ask(chat(first, *later), **headers)
+            assert with_plan(proxy) == [0]
+
+
+@pytest.mark.parametrize("named", [{}, {"x_mpo_conversation": "c"}])
+def test_what_the_upstream_keeps_has_the_plan_already(tmp_path, named):
+    with planning_proxy(tmp_path) as proxy:
+        proxy.upstream.answer = lambda body: {"id": f"r{len(proxy.upstream.seen)}"}
+        first = proxy.ask({"model": "m", "input": TASK}, "/responses", **named)
+        assert with_plan(proxy) == [0]
+        for k, later in enumerate(["And now?", TASK, [{"role": "user", "content": TASK}]], 1):
+            asked = {"model": "m", "input": later, "previous_response_id": f"r{k}"}
+            answer = proxy.ask(asked, "/responses", **named)
+            assert said(answer, "conversation", "plan") == said(first, "conversation", "plan")
+            assert proxy.upstream.last.json == asked
+        for later, places in ((TASK, [0]), ("And now?", []), (TASK, [0])):
+            proxy.ask({"model": "m", "input": later, "conversation": "conv_1"}, "/responses")
+            assert with_plan(proxy) == places
+
+
+def test_a_named_conversation_may_go_on_from_what_others_have_said(tmp_path):
+    with planning_proxy(tmp_path) as proxy:
+        proxy.upstream.answer = lambda body: {"id": f"r{len(proxy.upstream.seen)}"}
+        forked = {"model": "m", "input": TASK, "previous_response_id": "elsewhere"}
+        for _ in range(2):
+            proxy.ask(forked, "/responses", x_mpo_conversation="c")
+            assert with_plan(proxy) == [0]
+        later = {**forked, "previous_response_id": "r2"}
+        proxy.ask(later, "/responses", x_mpo_conversation="c")
+        assert with_plan(proxy) == []
+
+
+def test_whoever_says_a_conversations_example_alone_takes_nothing_from_it(tmp_path):
+    shots = chat("Example.", "So.", TASK)["messages"]
+    with planning_proxy(tmp_path) as proxy, planning_proxy(tmp_path) as other:
+        first = proxy.ask(chat(*shots))
+        for one in (proxy, other):
+            one.ask(chat("Example."))
+            later = one.ask(chat(*shots, {"role": "assistant", "content": "a"}, "b"))
+            assert said(later, "conversation", "plan") == said(first, "conversation", "plan")
+            assert with_plan(one) == [2]
+
+
+def test_a_task_by_header_is_part_of_the_beginning(tmp_path):
+    plans = file_of_plans(tmp_path, {TASK: PLANS[0], "Other.": PLANS[1]})
+    with planning_proxy(tmp_path, planners=plans) as proxy:
+        for headers, plan in (({"x_mpo_task": "Other."}, PLANS[1]), ({}, PLANS[0])):
+            first = proxy.ask(chat(TASK), **headers)
+            later = proxy.ask(chat(TASK, "a", "b"), **headers)
+            assert said(first, "conversation") == said(later, "conversation")
+            assert proxy.upstream.last.json["messages"][0]["content"].endswith(plan)
+
+
+def test_a_plan_without_a_message_to_stand_in_is_none(tmp_path):
+    with planning_proxy(tmp_path) as proxy:
+        for body in (chat(SYSTEM), chat({"role": "user"})):
+            answer = proxy.ask(body, x_mpo_task=TASK)
+            assert said(answer, "plan", "why") == ("none", "no task")
+
+
+def test_what_began_without_the_folder_has_no_plan_by_any_worker(tmp_path, monkeypatch):
+    with planning_proxy(tmp_path) as one, planning_proxy(tmp_path) as other:
+        with monkeypatch.context() as broken:
+            broken.setattr(Store, "open_conversation", fails)
+            answer = one.ask(chat(TASK))
+            assert said(answer, "plan", "why") == (None, "the proxy's folder cannot be used")
+        later = other.ask(chat(TASK, "a", "Other."))
+        assert said(later, "plan", "why") == ("none", WITHOUT)
+        assert said(one.ask(chat(TASK, "a", "Other.")), "plan") == ("none",)
+        assert other.upstream.last.json == chat(TASK, "a", "Other.")
+        with one.store() as store:
+            assert [(kept.task, kept.plan) for kept in store.conversations()] == [(TASK, None)]
+
+
+def fails(*_):
+    raise StoreFault("the disk is full")
 
 
 # --------------------------------------------------------------------------------------- arms
@@ -253,3 +349,12 @@ def test_messages_are_kept_only_where_asked_for_and_without_what_is_redacted(tmp
     with proxy.store() as store:
         assert store.messages("a") == []
         assert store.messages("b") == chat(f"{TASK} Card [redacted].")["messages"]
+
+
+def test_messages_are_redacted_however_deep_they_lie():
+    hidden, shown = {"a 1": ['"2"\\', 3, None]}, {"a [out]": ['"[out]"\\', 3, None]}
+    for _ in range(940):
+        hidden, shown = [hidden], [shown]
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(redacted, hidden, [compiled(r"\d")], Limit()).result()
+    assert json.dumps(found) == json.dumps(shown).replace("[out]", "[redacted]")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mpo_core.proxy.asked import Asked, Headers
 from mpo_core.proxy.expressions import Limit, found, left_out
+from mpo_core.proxy.overheard import ResponseId
 from mpo_core.proxy.store import Store, StoreFault
 from mpo_core.proxy.task_rule import without_examples
 from mpo_core.proxy.upstream import path_of
@@ -135,18 +136,55 @@ def test_bodies_that_are_odd_are_the_upstreams_to_judge(tmp_path):
             assert proxy.upstream.last.body == body
 
 
-def test_a_long_body_is_read_as_a_short_one_is():
-    body = json.dumps(chat(*["Example.", "So.", "Task.", "Well.", "And?"]))
-    lazy, whole = (Asked("chat", body, Headers()) for _ in range(2))
-    whole.read_whole()
-    assert list(lazy.beginnings()) == list(whole.beginnings()) == list(whole.beginnings()) != []
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses"])
+@pytest.mark.parametrize("role", [["user"], {"a": 1}, 5, None, "\ud800"])
+def test_an_odd_role_is_the_upstreams_to_judge(tmp_path, path, role):
+    turns = [{"role": role, "content": TASK}]
+    body = {"model": "m", "messages": turns, "input": turns}
+    with planning_proxy(tmp_path) as proxy:
+        assert proxy.ask(body, path).status_code == 200
+        assert proxy.upstream.last.json == body
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (json.dumps(chat(TASK)).encode("utf-16"), "the body is not UTF-8"),
+        (nested(2000), "the body is nested too deep"),
+        (b'{"messages": [%s]}' % b",".join([b"{}"] * 60_000), "more than 100000 values"),
+        (b'{"messages": [{"content": [%s]}]}' % b",".join([b"0"] * 110_000), "100000 values"),
+        (b'{"model": "m"}', "no turns"),
+    ],
+)
+def test_a_body_that_is_not_read_goes_on_and_says_why(tmp_path, body, why):
+    began = time.monotonic()
+    with planning_proxy(tmp_path) as proxy:
+        answer = proxy.ask(body)
+        assert (answer.status_code, proxy.upstream.last.body) == (200, body)
+        assert why in answer.headers["x-mpo-why"] and "x-mpo-plan" not in answer.headers
+    assert time.monotonic() - began < 20
+
+
+def test_a_long_text_is_no_heap_of_values(tmp_path):
+    with planning_proxy(tmp_path) as proxy:
+        proxy.ask(chat(TASK))
+        proxy.ask(chat(TASK, 'a, "b", [c], {d}\\' * 40_000, "Go on."))
+        assert proxy.upstream.last.json["messages"][0]["content"].endswith(PLAN)
+
+
+def test_a_byte_order_mark_costs_no_plan(tmp_path):
+    body = b"\xef\xbb\xbf" + json.dumps(chat(TASK)).encode()
+    with planning_proxy(tmp_path) as proxy:
+        assert "x-mpo-why" not in proxy.ask(body).headers
+        assert proxy.upstream.last.body.startswith(body[:10])
+        assert PLAN.encode("unicode_escape") in proxy.upstream.last.body
 
 
 # ----------------------------------------------------------------------- others' conversations
 
 
 def test_no_caller_begins_a_conversation_by_a_name_of_the_proxys_own(tmp_path):
-    [(_, name)] = Asked("chat", json.dumps(chat(TASK)), Headers()).beginnings()
+    [(_, name)] = Asked("chat", json.dumps(chat(TASK)), Headers()).beginnings
     with planning_proxy(tmp_path) as proxy:
         refused = proxy.ask(chat("Steal."), x_mpo_conversation=name)
         assert refused.status_code == 400 and "another one" in refused.text
@@ -159,26 +197,64 @@ def test_no_caller_begins_a_conversation_by_a_name_of_the_proxys_own(tmp_path):
 
 def test_a_response_of_another_place_gets_no_plan(tmp_path):
     with planning_proxy(tmp_path) as proxy:
-        for previous in ("resp_elsewhere", "mpo-" + "0" * 24):
+        for previous in ("resp_elsewhere", "mpo-" + "0" * 24, "\ud800"):
             asked = {"model": "m", "input": TASK, "previous_response_id": previous}
             answer = proxy.ask(asked, "/responses")
             assert "x-mpo-conversation" not in answer.headers
+            assert answer.headers["x-mpo-why"] == "goes on from a response that is not known"
             assert proxy.upstream.last.json == asked
 
 
+IDS = [
+    "resp_" + "a" * 48,
+    "resp-abc",
+    "gen-12",
+    "0f0f-11",
+    "resp_" + "aZ09+/=" * 60,
+    'a"b\\é',
+    "x" * 9000,
+]
+
+
+def as_one(id):
+    return json.dumps({"object": "response", "conversation": {"id": "no"}, "id": id, "output": []})
+
+
+def as_events(id):
+    created = {"type": "response.created", "id": "no", "response": {"id": id, "object": "response"}}
+    item = {"type": "response.output_item.added", "item": {"id": "no"}}
+    return "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in (item, created, item))
+
+
+@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("told", [as_one, as_events])
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_response_is_followed_by_whatever_id_however_it_arrives(id, told, size):
+    answer, reading = told(id).encode(), ResponseId()
+    size = max(size, len(answer) // 50)
+    found = [reading.read(answer[k : k + size]) for k in range(0, len(answer), size)]
+    assert [one for one in found if one] == [id]
+
+
+def test_an_answer_without_an_id_is_looked_through_no_further_than_its_beginning():
+    reading = ResponseId()
+    for chunk in (b'{"output": [', b'{"id": "item"},' * 10_000, b'{}], "id": "late"}'):
+        assert reading.read(chunk) is None
+    assert len(reading._seen) < 2**18
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [1, 2, 40])
-def test_a_response_is_followed_however_its_id_arrives(tmp_path, parts):
-    answer = json.dumps({"object": "response", "id": "resp_" + "a" * 48}).encode()
-    size = -(-len(answer) // parts)
+@pytest.mark.parametrize("id", ["resp_1", "gen-12"])
+def test_a_response_is_followed(tmp_path, id):
+    answer = as_one(id).encode()
     with planning_proxy(tmp_path) as proxy:
-        chunks = [answer[k : k + size] for k in range(0, len(answer), size)]
-        proxy.upstream.chunks, proxy.upstream.pause_s = chunks, 0.01
+        proxy.upstream.chunks, proxy.upstream.pause_s = [answer[:40], answer[40:]], 0.01
         first = proxy.ask({"model": "m", "input": TASK}, "/responses", accept_encoding="gzip")
         assert proxy.upstream.last.header("accept-encoding") == "identity"
-        later = {"model": "m", "input": "And?", "previous_response_id": "resp_" + "a" * 48}
+        later = {"model": "m", "input": TASK, "previous_response_id": id}
         named = proxy.ask(later, "/responses").headers["x-mpo-conversation"]
         assert named == first.headers["x-mpo-conversation"]
+        assert proxy.upstream.last.json == later
 
 
 @pytest.mark.parametrize("headers", [{}, {"x_mpo_conversation": "c"}, {"x_mpo_plan": "fresh"}])

@@ -3,11 +3,13 @@
 import os
 import socket
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 
 from mpo_core.proxy.metrics import _forget_the_dead
+from mpo_core.proxy.overheard import Tokens
 from mpo_core.proxy.planners import Source
 from tests.planning_proxy import TASK, chat, planning_proxy, recording_upstream
 
@@ -24,7 +26,9 @@ def raw_upstream(*connections):
             with connection:
                 for answer in answers:
                     seen.append(connection.recv(65_536))
-                    connection.sendall(answer)
+                    work_s, said = answer if isinstance(answer, tuple) else (0, answer)
+                    time.sleep(work_s)
+                    connection.sendall(said)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, daemon=True).start()
@@ -67,6 +71,15 @@ def test_a_request_goes_once_more_where_a_kept_connection_turns_out_to_be_closed
         assert len(seen) == 3
 
 
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n"])
+def test_an_upstream_that_has_worked_on_a_request_is_not_asked_twice(tmp_path, said):
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    upstream = raw_upstream([ok, (0.2, said)], [ok])
+    with upstream as (url, seen), planning_proxy(tmp_path, url) as proxy:
+        assert [proxy.ask(chat(TASK)).status_code for _ in range(2)] == [200, 502]
+        assert len(seen) == 2
+
+
 def test_an_answer_that_is_too_long_is_no_plan(tmp_path):
     said = {"role": "assistant", "content": "Step 1: " + "Go on. " * 100_000}
     answer = {"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
@@ -96,6 +109,27 @@ def test_an_odd_count_of_tokens_takes_nothing_from_others(tmp_path, tokens):
     with proxy.store() as store:
         assert store.usage()["before"].prompt_tokens == 11
         assert store.usage()["odd"].requests == 1
+
+
+USAGES = [
+    (
+        b'{"usage": {"prompt_tokens": 12, "completion_tokens" : 7}, "token_ids": [%s1]}'
+        % (b"1, " * 9000)
+    ),
+    b'{"usage": {"output_tokens": 7, "x": {"y": 1}, "input_tokens": 12\n}}',
+    b'data: {"usage": {"prompt_tokens": 1, "completion_tokens": 2}}\n\n'
+    b'data: {"usage": {"prompt_tokens": 12, "completion_tokens": 7}}\n\ndata: [DONE]\n\n',
+    rb'{"text": "\"prompt_tokens\": 9, ", "usage": {"prompt_tokens": 12, "completion_tokens": 7}}',
+]
+
+
+@pytest.mark.parametrize("answer", USAGES)
+@pytest.mark.parametrize("size", [1, 10, 100_000])
+def test_tokens_are_counted_wherever_they_are_told(answer, size):
+    tokens = Tokens()
+    for k in range(0, len(answer), size):
+        tokens.read(answer[k : k + size])
+    assert (tokens.prompt, tokens.completion) == (12, 7)
 
 
 def test_an_upstream_that_is_another_proxy_says_nothing_of_ours(tmp_path):

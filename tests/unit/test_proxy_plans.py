@@ -24,7 +24,8 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}
 
 def placed(body, mode, api="chat", rule=None, task=TASK):
     asked = Asked(api, json.dumps(body), Headers())
-    at = TaskRule(rule or ProxyConfig()).place(asked.turns, task)
+    [*_, (beginning, _)] = asked.beginnings
+    at = TaskRule(rule or ProxyConfig()).place(asked.turns[:beginning], task)
     return json.loads(with_plan(asked, PLAN, at, mode))
 
 
@@ -123,7 +124,7 @@ RULES = [
 @pytest.mark.parametrize(("settings", "body", "task"), RULES)
 def test_the_task_is_what_the_rule_takes(settings, body, task):
     asked = Asked("chat", json.dumps(body), Headers())
-    [*_, (beginning, _)] = asked.beginnings()
+    [*_, (beginning, _)] = asked.beginnings
     assert TaskRule(ProxyConfig(**settings)).task(asked, beginning) == task
 
 
@@ -141,16 +142,50 @@ def test_a_task_in_a_header_may_be_encoded(sent, task):
     assert Headers.of({"x-mpo-task": value}).task == task
 
 
-def test_the_plan_stands_in_the_same_message_whoever_says_more_later():
-    rule, first = TaskRule(ProxyConfig()), chat("Example.", "So.", TASK)
-    later = chat(*first["messages"], {"role": "assistant", "content": "?"}, "Again: " + TASK)
-    later["messages"][-1] = {"role": "user", "content": TASK}
-    for body in (first, later):
-        assert rule.place(Asked("chat", json.dumps(body), Headers()).turns, TASK) == 2
-    elsewhere = Asked("chat", json.dumps(chat("Go.", "a", "b")), Headers())
-    assert rule.place(elsewhere.turns, TASK) == 0
-    containing = Asked("chat", json.dumps(chat("Go.", "a", f"({TASK})")), Headers())
-    assert rule.place(containing.turns, TASK) == 2
+IN_WORDS = f"Go. The task: {TASK}"
+ELSEWHERE = {"type": "text", "text": "Look."}
+
+
+@pytest.mark.parametrize(
+    ("first", "place"),
+    [
+        (chat("Example.", "So.", TASK), 2),
+        (chat(TASK, "So.", TASK), 2),
+        (chat(SYSTEM, {"role": "user", "content": "Go."}, {"role": "user", "content": TASK}), 2),
+        (chat(IN_WORDS), 0),
+        (chat(IN_WORDS, "So.", "Go."), 0),
+        (chat("Go."), 0),
+        (chat("Example.", "So.", "Go."), 2),
+        (chat([IMAGE]), 0),
+        (chat({"role": "user", "content": None}, {"role": "user", "content": [ELSEWHERE]}), 1),
+        (chat(SYSTEM), None),
+        (chat({"role": "user"}), None),
+    ],
+)
+def test_the_plan_stands_in_the_turn_with_the_task_of_those_that_begin(first, place):
+    asked = Asked("chat", json.dumps(first), Headers())
+    [*_, (beginning, _)] = asked.beginnings
+    assert TaskRule(ProxyConfig()).place(asked.turns[:beginning], TASK) == place
+
+
+SAID = ["Go.", TASK, IN_WORDS, "Example."]
+
+
+@given(
+    st.lists(st.sampled_from(SAID), min_size=1, max_size=3),
+    st.lists(st.tuples(st.sampled_from(["So.", TASK]), st.sampled_from(SAID)), max_size=4),
+)
+def test_whatever_is_said_later_the_plan_stays_where_it_was(beginning, later):
+    messages = [{"role": "user", "content": said} for said in beginning]
+    first = Asked("chat", json.dumps(chat(*messages)), Headers())
+    place = TaskRule(ProxyConfig()).place(first.turns, TASK)
+    mark = first.mark(first.turns[place])
+    for reply, said in later:
+        messages += [{"role": "assistant", "content": reply}, {"role": "user", "content": said}]
+        assert Asked("chat", json.dumps(chat(*messages)), Headers()).marked(mark) == first.marked(
+            mark
+        )
+    assert first.turns[first.marked(mark)].text == first.turns[place].text
 
 
 # ----------------------------------------------------------------------- in the running proxy
