@@ -67,7 +67,8 @@ class Draws:
 
         The first `explore` conversations of a task and version, and those that ask for it, are
         given a new plan; later ones that which was given least. Of conversations that begin at
-        once, those past the first `explore` share the plans that the first ones wait for.
+        once, those past the first `explore` share the plans that the first ones wait for. Plans
+        that need not be written, of which there may be `explore`, are those given least.
 
         Args:
             opened: keeps the conversation with its plan.
@@ -80,7 +81,10 @@ class Draws:
             known = await self._read(self._store.plans_of, task.id)
             counts = [(plan, n) for plan, n in known if plan.origin == version]
             under_way = sum(n for _, n in counts) + len(trying.drawn)
-            if not fresh and counts and under_way >= self._config.explore:
+            there = self._at_hand(version, task)
+            ids = {plan.id for plan, _ in counts}
+            counts += [(plan, 0) for plan in there if plan.id not in ids]
+            if not fresh and counts and (there or under_way >= self._config.explore):
                 return await opened(min(counts, key=lambda one: one[1])[0])
             if not fresh and trying.drawn and under_way >= self._config.explore:
                 drawn = trying.drawn[0]
@@ -110,6 +114,12 @@ class Draws:
                 "plan that this very task was given or has in the file of plans"
             )
         return found
+
+    def _at_hand(self, version: str, task: Task) -> list[Plan]:
+        """The first plans of a task that nobody has to write."""
+        writer = self._versions.writers().get(version)
+        texts = writer.known(task)[: self._config.explore] if writer else []
+        return [Plan.of(task.id, text, version) for text in texts]
 
     async def _draw(self, version: str, task: Task, sample: int, sampled: bool) -> Plan:
         """A new plan, within the time limit."""

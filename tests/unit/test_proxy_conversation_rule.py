@@ -37,6 +37,9 @@ class Planner:
     def writer(self, version: str) -> "Planner":
         return self
 
+    def writers(self) -> dict[str, Any]:
+        return {}
+
     async def write(self, task, sample, *, sampled):
         return f"Step 1: {task.description}\nStep 2: Way {sample}."
 
