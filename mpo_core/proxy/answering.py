@@ -15,7 +15,8 @@ from mpo_core.proxy.access import Access, refusal
 from mpo_core.proxy.asked import LIST, Api, Asked, Headers, takes_long
 from mpo_core.proxy.bookkeeping import Bookkeeping
 from mpo_core.proxy.continuing import Continuing
-from mpo_core.proxy.conversations import Conversations, Given, Unplanned, in_thread
+from mpo_core.proxy.conversations import Conversations, Unplanned, in_thread
+from mpo_core.proxy.given import Given
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.placing import with_plan
 from mpo_core.proxy.records import OFF

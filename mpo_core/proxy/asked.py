@@ -5,14 +5,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
-import regex
-
 from mpo_core.errors import InputError
-from mpo_core.proxy.places import Place, elements, whole_object
+from mpo_core.proxy.places import Place, elements, value_at, whole_object
 from mpo_core.refusals import clean
 
 Api = Literal["chat", "responses"]
@@ -38,7 +35,7 @@ MANY = 2000
 """Commas of a body, of which a short one may have thousands of turns, that do so too."""
 MOST_VALUES = 100_000
 """Values of a body that is read; each takes some of the worker's time and memory."""
-_SIGN = regex.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[,{\[]')
+SIGNS = ",{["
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
@@ -238,12 +235,19 @@ def _canonical(value: Any) -> bytes:
 
 def _holds_too_much(text: str) -> bool:
     """Whether a body holds more values than are read, of which each but the first stands after one
-    of three signs."""
-    if sum(map(text.count, ",{[")) <= MOST_VALUES:
+    of three signs. Raises ValueError for some of what is no JSON."""
+    if sum(map(text.count, SIGNS)) <= MOST_VALUES:
         return False
-    # Texts hold those signs, too.
-    signs = (found for found in _SIGN.finditer(text, concurrent=True) if found[0][0] != '"')
-    return next(islice(signs, MOST_VALUES, None), None) is not None
+    # Strings hold those signs, too. There are two of them at most for each that counts.
+    n = at = 0
+    for _ in range(2 * MOST_VALUES + 2):
+        quote = text.find('"', at)
+        end = len(text) if quote < 0 else quote
+        n += sum(text.count(sign, at, end) for sign in SIGNS)
+        if n > MOST_VALUES or quote < 0:
+            return n > MOST_VALUES
+        at = value_at(text, quote).end
+    return True
 
 
 def _decoded(value: str) -> str:

@@ -20,10 +20,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mpo_core.config import ProxyConfig
@@ -31,41 +29,19 @@ from mpo_core.errors import InputError
 from mpo_core.proxy.arms import arm_of
 from mpo_core.proxy.asked import LONG, OWN, Asked, own_name
 from mpo_core.proxy.draws import Draws, NoSuchPlan, PlanMissing
+from mpo_core.proxy.given import Given, Recent
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.records import OFF, Conversation, task_of
 from mpo_core.proxy.store import Store
 from mpo_core.proxy.task_rule import TaskRule
 from mpo_core.proxy.versions import Versions
 from mpo_core.proxy.without import Without
-from mpo_core.types import Plan, PlanMode
+from mpo_core.types import Plan
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 FRESH = "fresh"
-REMEMBERED = 4096
-"""Names and beginnings whose conversations are held in memory; others are read when they go on."""
-LONGEST_REMEMBERED = 4096
-"""Characters of a task that is held."""
 WITHOUT = "began without the proxy's folder"
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What is placed in the requests of a conversation, and what its answers say of it."""
-
-    id: str
-    arm: str
-    task: str
-    plan_id: str | None
-    plan: str | None
-    turn: str
-    mode: PlanMode
-    why: str
-
-    @classmethod
-    def of(cls, kept: Conversation) -> "Given":
-        plan = kept.plan_id, kept.plan, kept.turn
-        return cls(kept.id, kept.arm, kept.task, *plan, kept.mode, kept.why)
 
 
 class Unplanned(Exception):
@@ -90,7 +66,7 @@ class Conversations:
         self._versions, self._metrics = versions, metrics
         self.rule = TaskRule(config)
         self._draws = Draws(config, store, versions, metrics, self.read)
-        self._known: OrderedDict[str, Given] = OrderedDict()
+        self._known = Recent()
         self._beginning: dict[str, asyncio.Task[Given]] = {}
         self._without = Without(store.folder)
         # Those who only read do not wait for another process of the folder to finish its write.
@@ -124,10 +100,10 @@ class Conversations:
         """The conversation that a request belongs to, where it is known without a look anywhere:
         by its name, or since the very same was asked."""
         if asked.named:
-            return self._recalled(asked.named)
+            return self._known.get(asked.named)
         if asked.previous_response or asked.headers.plan == FRESH or not asked.beginnings:
             return None
-        return self._recalled(asked.beginnings[-1][1])
+        return self._known.get(asked.beginnings[-1][1])
 
     async def also_named(self, name: str, id: str) -> None:
         """Let a conversation be found by another name, which is none of the proxy's own."""
@@ -179,8 +155,7 @@ class Conversations:
             turns, id = self._lost(asked) or asked.beginnings[-1]
             given = await self._begun(id, asked, turns, known_as=id)
         # Of later requests, only what they add is looked for: no longer beginning becomes known.
-        self._hold(ids[0], given)
-        return given
+        return self._known.hold(ids[0], given)
 
     async def _of_name(self, name: str, asked: Asked) -> Given:
         known = await self._kept(name)
@@ -209,7 +184,7 @@ class Conversations:
     async def _longest(self, ids: Sequence[str]) -> Given | None:
         """The conversation of the first of some beginnings that has one."""
         n = next((n for n, id in enumerate(ids) if id in self._known), len(ids))
-        held = self._recalled(ids[n]) if n < len(ids) else None
+        held = self._known.get(ids[n]) if n < len(ids) else None
         try:
             kept = await self.read(_first, self._store.conversation, ids[:n])
         except InputError:
@@ -228,7 +203,7 @@ class Conversations:
         return (found[0], given) if found and given else None
 
     async def _kept(self, id: str) -> Given | None:
-        if given := self._recalled(id):
+        if given := self._known.get(id):
             return given
         if id in self._beginning:
             return await asyncio.shield(self._beginning[id])
@@ -239,21 +214,8 @@ class Conversations:
         """The beginning of a conversation that began when nothing could be kept of it."""
         return next((one for one in asked.beginnings if one[1] in self._without), None)
 
-    def _recalled(self, id: str) -> Given | None:
-        if id in self._known:
-            self._known.move_to_end(id)
-        return self._known.get(id)
-
     def _remembered(self, kept: Conversation) -> Given:
-        given = Given.of(kept)
-        self._hold(given.id, given)
-        return given
-
-    def _hold(self, id: str, given: Given) -> None:
-        if len(given.task) <= LONGEST_REMEMBERED:
-            self._known[id] = given
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+        return self._known.hold(kept.id, Given.of(kept))
 
     async def _begun(self, id: str, asked: Asked, turns: int, *, known_as: str) -> Given:
         """A new conversation; of requests that begin it at once, the first does.

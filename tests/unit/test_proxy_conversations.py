@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mpo_core.proxy import conversations
+from mpo_core.proxy import given
 from mpo_core.proxy.arms import arm_of, drawn
 from mpo_core.proxy.asked import Asked, Headers
 from mpo_core.proxy.bookkeeping import redacted
@@ -303,7 +303,7 @@ def test_another_start_gives_a_conversation_the_plan_that_it_has(tmp_path):
 
 
 def test_conversations_that_are_held_in_memory_no_more_keep_their_plan(tmp_path, monkeypatch):
-    monkeypatch.setattr(conversations, "REMEMBERED", 2)
+    monkeypatch.setattr(given, "REMEMBERED", 2)
     source = file_of_plans(tmp_path, {TASK: PLANS})
     with planning_proxy(tmp_path, planners=source, explore=4) as proxy:
         names = [f"c{k}" for k in range(6)]
