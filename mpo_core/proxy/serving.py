@@ -20,7 +20,7 @@ import uvicorn
 
 from mpo_core import aio
 from mpo_core.config import EndpointModelConfig, ProxyConfig, validated
-from mpo_core.connection import address_of, cause_of, trusted
+from mpo_core.connection import address_of, cause_of, trusted, without_login
 from mpo_core.errors import InputError
 from mpo_core.proxy import workers
 from mpo_core.proxy.access import keys_of
@@ -114,12 +114,6 @@ def upstream_url(url: str) -> str:
     if address.query:
         raise InputError(f"--upstream {address.shown}: give it without a query")
     return address.url
-
-
-def without_login(url: str) -> str:
-    """A URL as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def check_planners(
