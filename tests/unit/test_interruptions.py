@@ -86,6 +86,8 @@ def of_a_callback_from_c(send):
 def test_an_interruption_that_python_ignores_comes_again(number, within, monkeypatch, capfd):
     monkeypatch.setattr(atexit, "register", lambda function: None)
     before = {one: signal.getsignal(one) for one in (*WARNINGS, signal.SIGINT)}
+    # Ignored where the tests run in the background of a shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with interruptions(), pytest.raises(KeyboardInterrupt) as raised:
             within(lambda: signal.raise_signal(number))
