@@ -2,7 +2,6 @@ import json
 import re
 
 import pytest
-from mlflow import MlflowClient
 
 from jobs.cli import main
 from jobs.tracked import description, metrics_of
@@ -130,6 +129,8 @@ def test_a_damaged_report_among_an_experiments_is_named_and_left_out(
 
 @pytest.mark.slow
 def test_terminal_files_and_mlflow_agree_to_the_digit(tmp_path, two, capsys, monkeypatch):
+    from mlflow import MlflowClient
+
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "both"
     said = compare(capsys, *map(str, two), "--out", str(out))

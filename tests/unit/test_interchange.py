@@ -11,7 +11,6 @@ import zipfile
 from itertools import chain, repeat
 from statistics import fmean
 
-import datasets
 import pyarrow.parquet as pq
 import pytest
 from google.protobuf import json_format
@@ -273,6 +272,8 @@ def test_an_episode_of_several_arms_is_in_the_log_of_each_and_other_agents_have_
 
 
 def test_a_dataset_loads_without_a_network_with_a_split_a_stage(tmp_path, monkeypatch):
+    import datasets
+
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
     played = play("Action: look", "Action: enter")
     scored = Played(

@@ -25,9 +25,6 @@ from mpo_core.tracking.sender import sync
 from mpo_core.tracking.store import sqlite_uri
 from tests.tracked_runs import logged, tracking
 
-# Each opens a real MLflow store.
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory) -> Path:

@@ -17,9 +17,6 @@ from mpo_core.tracking.sender import sync
 from mpo_core.tracking.store import sqlite_uri
 from tests.tracked_runs import logged, tracking
 
-# Each opens a real MLflow store.
-pytestmark = pytest.mark.slow
-
 ROW = [{"a": 1}]
 
 
