@@ -83,6 +83,7 @@ def test_the_models_that_were_asked_last_stay_loaded(model, monkeypatch):
     assert loads == ["a", "b", "c", "b"]
 
 
+@pytest.mark.slow
 def test_an_answer_is_drawn_as_long_as_somebody_waits_for_it(model, monkeypatch):
     drawn = []
 

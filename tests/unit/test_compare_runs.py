@@ -178,6 +178,7 @@ def compare(capsys, *arguments: str) -> str:
     return shown.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

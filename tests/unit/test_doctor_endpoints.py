@@ -61,6 +61,7 @@ def test_the_doctor_says_what_a_server_takes_and_what_to_set(mode, mark, says, c
     assert line.startswith(f"{mark:<5}") and says.format(url=server.url) in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("endpoint", "says"),
     [

@@ -92,6 +92,7 @@ def test_a_verdict_says_by_arm_what_got_no_plan_and_what_to_raise(tmp_path):
     assert summary["feedback"]["without_plan"] == {"v2": {"planner timeout": 18}}
 
 
+@pytest.mark.slow
 def test_few_lacking_plans_are_counted_and_not_warned_of(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR], tasks=10)
@@ -190,6 +191,7 @@ def test_the_report_written_anew_says_what_it_said(tmp_path):
     assert page.read_text() == before and json.dumps(again) == json.dumps(summary)
 
 
+@pytest.mark.slow
 def test_a_canary_can_be_decided_by_hand(tmp_path):
     begin(tmp_path)
     asked = config(tmp_path, proxy={"folder": str(tmp_path / "proxy"), "canary": 0.25})

@@ -45,6 +45,7 @@ def said(summary: dict) -> str:
     return " ".join(summary["feedback"]["said"])
 
 
+@pytest.mark.slow
 def test_feedback_becomes_scores_pairs_a_planner_and_a_report(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR, POOR])
@@ -135,6 +136,7 @@ def test_imitation_learns_from_the_better_plans(tmp_path):
     assert (job.out.name, job.start.name) == ("rft-2", "rft")
 
 
+@pytest.mark.slow
 def test_feedback_of_chosen_agents_and_planners_counts(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR], model="small")
@@ -195,6 +197,7 @@ def test_where_nothing_can_be_learnt_one_line_says_what_to_do(
     assert versions(tmp_path).current == "v1"
 
 
+@pytest.mark.slow
 def test_conversations_without_the_plan_that_was_due_count_for_their_arm_and_no_plan(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR, None])

@@ -42,6 +42,7 @@ class Model:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "said"),
     [
