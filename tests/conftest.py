@@ -13,7 +13,7 @@ os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # A loaded machine is slow, not wrong. Where nobody watches, every run tries the same examples.
 settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
-settings.register_profile("quick", settings.get_profile("suite"), max_examples=QUICK)
+settings.register_profile("quick", settings.get_profile("suite"), max_examples=QUICK, database=None)
 settings.load_profile("suite")
 
 

@@ -17,7 +17,7 @@ from jobs.feedback.learning import (
 from jobs.feedback.prospect import other_planner
 from jobs.feedback.pull import Pulled, check_input, pull
 from jobs.feedback.report import report
-from jobs.feedback.versions import check_prompts, follow, judge, publish, standing
+from jobs.feedback.versions import check_prompts, follow, held_up, judge, publish, standing
 from jobs.run import Run
 from mpo_core.amounts import number_of
 
@@ -46,7 +46,9 @@ def learn(run: Run) -> dict[str, Any]:
         rounds, sentence = judge(run, rounds, pulled)
         save_rounds(run, rounds)
         said.append(sentence)
-    if not rounds or rounds[-1].state != "canary":
+    if held := held_up(run):
+        said.append(held)
+    elif not rounds or rounds[-1].state != "canary":
         rounds, sentence = _round(run, pulled, rounds)
         said.append(sentence)
     return _reported(run, pulled, rounds, said)

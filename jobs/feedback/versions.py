@@ -96,6 +96,22 @@ def _given(run: Run, this: Learning, known: Planners | None) -> str:
     return next((name for name, known in known.versions.items() if known == source), "")
 
 
+def held_up(run: Run) -> str:
+    """Why no round may begin, in one line: a canary that somebody else has put in would be lost to
+    the version that is trained. Empty where there is none."""
+    known = read_planners(run.config.proxy.folder)
+    if known is None or known.canary is None:
+        return ""
+    canary = known.canary.version
+    folder, here = known.versions[canary].folder, run.config.run_dir.resolve()
+    if folder and Path(folder).is_relative_to(here):
+        return ""
+    return (
+        f"{run.config.proxy.folder / FILE} has {canary} as its canary, which is not of this run: "
+        "make it current there or take it out, and run again; nothing is trained until then"
+    )
+
+
 def publish(run: Run, rounds: Sequence[Learning], seen: Sequence[Assignment]) -> list[Learning]:
     """Let the proxy know the planner of the last round; the same one again changes nothing, also
     where it is not in use any more.

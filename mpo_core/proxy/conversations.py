@@ -178,7 +178,7 @@ class Conversations:
             return found[1]
         turns, lost = self._lost(asked) or (turns, beginning)
         given = await self._begun(own_name(secrets.token_hex(12)), asked, turns, known_as=lost)
-        await self.write(self._store.name, beginning, given.id)
+        await self.write(self._store.name, lost, given.id)
         return given
 
     async def _longest(self, ids: Sequence[str]) -> Given | None:

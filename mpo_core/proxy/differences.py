@@ -46,7 +46,8 @@ def difference(
 
     Returns:
         `arm_a`, `arm_b`; `same`, a `Difference` on the tasks of both (None where they share none);
-        `all`, a `Difference` of the mean rewards of all conversations.
+        `all`, a `Difference` of the mean rewards of all conversations; `least`, the tasks of the
+        arm that has fewer.
     """
     ours, theirs = ({r.task_id: r for r in results if r.arm == arm} for arm in (one, other))
     return {
@@ -54,6 +55,7 @@ def difference(
         "arm_b": other,
         "same": _paired(ours, theirs, resamples),
         "all": _unpaired(ours, theirs, resamples),
+        "least": min(len(ours), len(theirs)),
     }
 
 
@@ -63,7 +65,8 @@ def verdict(row: dict[str, Any]) -> tuple[Verdict, dict[str, Any]]:
     same, over_all = row["same"], row["all"]
     shown = same if same and same["n"] >= LEAST_TASKS else over_all
     low, high = shown["ci95"]
-    if shown["n"] < LEAST_TASKS or low <= 0 <= high:
+    # An arm of a few tasks has no spread to draw from, however many the other has.
+    if row["least"] < LEAST_TASKS or low <= 0 <= high:
         return "open", shown
     return ("better" if low > 0 else "worse"), shown
 

@@ -15,7 +15,7 @@ from mpo_core.planning import NoPlan
 from mpo_core.proxy.metrics import Metrics
 from mpo_core.proxy.store import Store
 from mpo_core.proxy.versions import Versions
-from mpo_core.proxy.writers import NOT_IN_FILE
+from mpo_core.proxy.writers import NOT_IN_FILE, FileWriter
 from mpo_core.types import Plan, Task
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ class Draws:
 
         The first `explore` conversations of a task and version, and those that ask for it, are
         given a new plan; later ones that which was given least. Of conversations that begin at
-        once, those past the first `explore` share the plans that the first ones wait for. Plans
-        that need not be written, of which there may be `explore`, are those given least.
+        once, those past the first `explore` share the plans that the first ones wait for. Of
+        the plans of a file, the first `explore`, it is that which was given least.
 
         Args:
             opened: keeps the conversation with its plan.
@@ -81,9 +81,11 @@ class Draws:
             known = await self._read(self._store.plans_of, task.id)
             counts = [(plan, n) for plan, n in known if plan.origin == version]
             under_way = sum(n for _, n in counts) + len(trying.drawn)
-            there = self._at_hand(version, task)
-            ids = {plan.id for plan, _ in counts}
-            counts += [(plan, 0) for plan in there if plan.id not in ids]
+            there = self._in_file(version, task)
+            if there is not None:
+                # What the file held before is given to no new conversation.
+                times = {plan.id: n for plan, n in counts}
+                counts = [(plan, times.get(plan.id, 0)) for plan in there]
             if not fresh and counts and (there or under_way >= self._config.explore):
                 return await opened(min(counts, key=lambda one: one[1])[0])
             if not fresh and trying.drawn and under_way >= self._config.explore:
@@ -115,10 +117,12 @@ class Draws:
             )
         return found
 
-    def _at_hand(self, version: str, task: Task) -> list[Plan]:
-        """The first plans of a task that nobody has to write."""
+    def _in_file(self, version: str, task: Task) -> list[Plan] | None:
+        """The first `explore` plans of a task in the version's file; None where it has none."""
         writer = self._versions.writers().get(version)
-        texts = writer.known(task)[: self._config.explore] if writer else []
+        if not isinstance(writer, FileWriter):
+            return None
+        texts = writer.known(task)[: self._config.explore]
         return [Plan.of(task.id, text, version) for text in texts]
 
     async def _draw(self, version: str, task: Task, sample: int, sampled: bool) -> Plan:

@@ -89,7 +89,7 @@ def _warnings(summary: Row) -> list[str]:
 def difference_rows(rows: Sequence[Row]) -> list[list[str]]:
     """Differences over all tasks as the cells of a table, its header first."""
     header = ["plans", "against", "same tasks [95% CI]", "tasks", "all [95% CI]"]
-    cells = [[*header, "tasks of either"]]
+    cells = [[*header, "tasks of the one with fewer"]]
     for row in rows:
         same = row["same"]
         cells.append(
@@ -99,7 +99,7 @@ def difference_rows(rows: Sequence[Row]) -> list[list[str]]:
                 figures(same) if same else "",
                 str(same["n"]) if same else "0",
                 figures(row["all"]),
-                str(row["all"]["n"]),
+                str(row.get("least", "")),
             ]
         )
     return cells

@@ -52,6 +52,7 @@ def model(monkeypatch):
         asyncio.run(one.close())
 
 
+@pytest.mark.slow
 def test_a_model_that_is_loaded_answers_while_another_loads(model):
     async def main():
         quick, slow = model("quick"), model("slow")
@@ -83,6 +84,7 @@ def test_the_models_that_were_asked_last_stay_loaded(model, monkeypatch):
     assert loads == ["a", "b", "c", "b"]
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_an_answer_is_drawn_as_long_as_somebody_waits_for_it(model, monkeypatch):
     drawn = []

@@ -103,6 +103,7 @@ def another_value(config: Config, key: str) -> Iterator[None]:
         node.__dict__[name] = before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ["decides", "adds", "selects", "operational"])
 def test_all_identities_go_by_what_a_setting_says(told):
     config = named_config("demo-paper", WHOLE)

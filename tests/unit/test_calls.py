@@ -128,6 +128,7 @@ def test_a_call_that_cannot_be_made_fails_its_requests():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given_up, cancelled", [((0,), False), ((0, 1), True)])
 def test_a_call_is_cancelled_when_nobody_waits_for_it(given_up, cancelled):
     made = []

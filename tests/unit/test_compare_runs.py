@@ -179,6 +179,7 @@ def compare(capsys, *arguments: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -104,6 +104,7 @@ def test_single_requests_have_seeds_of_their_own():
     assert sorted(body["seed"] for body in server.asked) == [5, 6, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "given"),
     [
@@ -176,6 +177,7 @@ def test_reasoning_off_is_meant_however_yaml_reads_it(yaml_value):
     assert EndpointModelConfig(endpoint="http://a/v1", reasoning=yaml_value).reasoning == "off"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body", "error", "says"),
     [
@@ -198,6 +200,7 @@ def test_a_failure_keeps_the_servers_reason(status, body, error, says):
     assert len(server.asked) <= 4
 
 
+@pytest.mark.slow
 def test_a_failure_that_waiting_mends_is_waited_for(no_waiting):
     mode = Mode(fails=(429, "later"), fails_times=2, headers={"retry-after": "9"})
     with fake_server(mode) as server:
@@ -269,6 +272,7 @@ def test_a_whole_path_is_taken_for_the_base_url(path):
     assert server.paths == ["/v1/chat/completions"]
 
 
+@pytest.mark.slow
 def test_a_model_can_be_sent_to_an_actor_with_its_key_and_what_it_has_learnt(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     with fake_server(Mode(ignores=frozenset({"n"}))) as server:

@@ -62,6 +62,7 @@ def test_the_interval_covers_the_mean_95_times_in_100():
     assert 0.90 <= hits / 300 <= 0.98
 
 
+@pytest.mark.slow
 def test_the_interval_of_crossed_seeds_and_tasks_covers_the_mean():
     rng = np.random.default_rng(0)
     hits = 0

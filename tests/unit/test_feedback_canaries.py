@@ -93,6 +93,7 @@ def test_a_verdict_says_by_arm_what_got_no_plan_and_what_to_raise(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_few_lacking_plans_are_counted_and_not_warned_of(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR], tasks=10)
@@ -192,6 +193,7 @@ def test_the_report_written_anew_says_what_it_said(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_canary_can_be_decided_by_hand(tmp_path):
     begin(tmp_path)
     asked = config(tmp_path, proxy={"folder": str(tmp_path / "proxy"), "canary": 0.25})
@@ -203,3 +205,20 @@ def test_a_canary_can_be_decided_by_hand(tmp_path):
     with Run(asked) as run:
         assert load_rounds(run)[-1].state == "current"
         assert load_rounds(run)[-1].verdict == "v2 is in use, by planners.json"
+
+
+def test_a_canary_of_somebody_elses_is_not_lost_to_a_new_version(tmp_path):
+    begin(tmp_path)
+    asked = config(tmp_path)
+    folder = tmp_path / "proxy"
+    found = versions(tmp_path)
+    theirs = {"theirs": next(iter(found.versions.values())).model_copy(update={"env": "other"})}
+    canary = Canary(version="theirs", share=0.1)
+    put_in = found.model_copy(update={"versions": found.versions | theirs, "canary": canary})
+    write_planners(folder, put_in)
+    talk(tmp_path, "v1", [GOOD, POOR], tasks=20)
+    worked(asked)
+    assert versions(tmp_path) == put_in
+    write_planners(folder, put_in.model_copy(update={"canary": None}))
+    worked(asked)
+    assert len(versions(tmp_path).versions) == 3

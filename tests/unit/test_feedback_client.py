@@ -94,6 +94,7 @@ def test_it_may_be_called_where_a_loop_runs_already(proxy):
     assert asyncio.run(notebook()) == "stored"
 
 
+@pytest.mark.slow
 def test_a_proxy_that_is_busy_is_asked_again_and_one_that_is_gone_is_named(proxy):
     proxy.fails = client.TIMES - 1
     assert mpo_core.feedback("a", 1.0, url=proxy.url) == "stored"

@@ -46,6 +46,7 @@ def said(summary: dict) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_feedback_becomes_scores_pairs_a_planner_and_a_report(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR, POOR])
@@ -137,6 +138,7 @@ def test_imitation_learns_from_the_better_plans(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_feedback_of_chosen_agents_and_planners_counts(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR], model="small")
@@ -173,6 +175,7 @@ def test_an_error_about_callers_agents_is_one_line_that_can_be_read(names):
     assert more <= 0 or f", and {more} others; name those" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("conversations", "advice"),
     [
@@ -197,6 +200,7 @@ def test_where_nothing_can_be_learnt_one_line_says_what_to_do(
     assert versions(tmp_path).current == "v1"
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_conversations_without_the_plan_that_was_due_count_for_their_arm_and_no_plan(tmp_path):
     begin(tmp_path)
@@ -224,6 +228,7 @@ def test_tasks_that_were_learnt_from_are_told_from_others(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_planner_that_is_asked_by_other_prompts_is_not_trained(tmp_path):
     begin(tmp_path)
     source = Source(endpoint="http://h:1/v1", model="m", env="alfworld")
@@ -269,6 +274,7 @@ def test_other_weights_at_the_same_place_are_another_version(tmp_path, canary):
         assert publish(run, rounds, []) == rounds and versions(tmp_path) == found
 
 
+@pytest.mark.slow
 def test_a_version_that_was_taken_out_of_use_is_not_said_to_be_current(tmp_path, monkeypatch):
     begin(tmp_path)
     asked = config(tmp_path)

@@ -36,6 +36,7 @@ def test_what_was_appended_is_there_after_reopening(tmp_path):
         assert "task/1" in log and "task/9" not in log
 
 
+@pytest.mark.slow
 @examples(60)
 @given(st.data())
 def test_a_file_torn_at_any_byte_owes_only_what_was_not_whole(tmp_path_factory, data):
@@ -93,6 +94,7 @@ with Ledger(Path(sys.argv[1]), Plan, key=lambda p: p.task_id) as log:
 """
 
 
+@pytest.mark.slow
 def test_a_write_that_does_not_fit_leaves_only_whole_records(tmp_path):
     path = tmp_path / "l"
     answer = subprocess.run(

@@ -79,6 +79,7 @@ def at_once(function, *arguments, **settings):
     return function(*arguments, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [at_once, in_a_loop, in_a_thread])
 def test_the_loop_runs_by_values_also_where_an_event_loop_runs(call, planner, agent):
     tasks = call(ENVS.tasks, "train")
@@ -273,6 +274,7 @@ def test_a_scripted_models_code_is_its_identity():
     assert named.fingerprint == "tests.scripted:planner"
 
 
+@pytest.mark.slow
 def test_a_server_is_asked_call_by_call_within_one_running_loop():
     with fake_server() as server:
         served = mpo.model(endpoint=server.url, name="fake")

@@ -39,6 +39,7 @@ def test_a_server_without_a_list_of_models_can_be_used():
     assert finding.context is None and finding.asked == {"seed", "n"}
 
 
+@pytest.mark.slow
 def test_a_context_shorter_than_the_longest_answer_is_told():
     needs = [ChatRequest(ASKED, 1, 0.8, 32), ChatRequest(ASKED, 1, 0.8, 64)]
     with pytest.raises(InputError, match="an answer of 64 tokens"):

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import pytest
 
@@ -260,6 +261,26 @@ def test_plans_of_a_task_are_tried_in_turn(tmp_path, explore):
     assert len(set(plans[:explore])) == explore
 
 
+@pytest.mark.slow
+def test_a_plan_that_is_taken_out_of_its_file_is_given_to_no_new_conversation(tmp_path):
+    names = (f"c{number}" for number in count())
+    with planning_proxy(
+        tmp_path, planners=file_of_plans(tmp_path, {TASK: PLANS[:2]}), explore=3
+    ) as proxy:
+
+        def plan():
+            return said(proxy.ask(chat(TASK), x_mpo_conversation=next(names)), "plan")
+
+        assert len({plan() for _ in range(4)}) == 2
+        file_of_plans(tmp_path, {TASK: PLANS[2]})
+        known = {plan() for _ in range(2)}
+        wait_until(lambda: plan() not in known)
+        assert len({plan() for _ in range(6)}) == 1
+        file_of_plans(tmp_path, {"Another task.": PLANS[0]})
+        wait_until(lambda: plan() == ("none",))
+
+
+@pytest.mark.slow
 def test_conversations_that_begin_at_once_share_the_plans_that_are_under_way(tmp_path):
     source = file_of_plans(tmp_path, {TASK: PLANS})
     with planning_proxy(tmp_path, planners=source, explore=2) as proxy:

@@ -49,6 +49,10 @@ def test_shared_tasks_are_compared_task_by_task():
 def test_few_tasks_or_an_interval_around_0_leave_the_question_open():
     few = [result(a, k, float(a == "v2")) for a in ("v1", "v2") for k in range(9)]
     assert verdict(difference(few, "v2", "v1", 50))[0] == "open"
+    for n in (1, 9):
+        canary = [result("v2", k, 1.0) for k in range(n)]
+        many = [result("v1", k, float(k % 2)) for k in range(40)]
+        assert verdict(difference([*canary, *many], "v2", "v1", 50))[0] == "open"
     equal = [result(a, k, float(k % 2)) for a in ("v1", "v2") for k in range(40)]
     assert verdict(difference(equal, "v2", "v1", 50))[0] == "open"
     worse = [result(a, k, float(a == "v1")) for a in ("v1", "v2") for k in range(40)]

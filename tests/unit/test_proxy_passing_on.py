@@ -249,6 +249,7 @@ def test_what_conversations_cost_is_counted(tmp_path):
         assert running.metrics("tokens_total")['{arm="v1",kind="completion"}'] == 14
 
 
+@pytest.mark.slow
 def test_many_at_once_each_get_their_own_answer(proxy):
     proxy.upstream.answer = lambda body: {"said": body["messages"][0]["content"]}
     answers = {}

@@ -43,6 +43,7 @@ class Model:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "said"),
     [

@@ -59,6 +59,7 @@ def test_task_types_stand_in_rows_and_arms_in_columns():
     ]
 
 
+@pytest.mark.slow
 def test_a_report_is_a_page_a_picture_a_summary_and_the_tasks_results(tmp_path):
     write_report(tmp_path / "report", summary(), RESULTS)
     written = json.loads((tmp_path / "report" / "summary.json").read_text())

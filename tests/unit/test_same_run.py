@@ -109,6 +109,7 @@ def test_operational_settings_and_what_is_asked_for_may_change_freely(tmp_path, 
     )
 
 
+@pytest.mark.slow
 def test_a_finished_runs_own_command_does_nothing_twice(tmp_path):
     asked = with_changes(config(tmp_path), tracking={"enabled": False})
     with Run(asked) as run:
@@ -165,6 +166,7 @@ def test_every_command_ends_in_that_line_and_exit_code_2(tmp_path, given_file, c
     assert line.startswith(f"mpo: error: {tmp_path}/mine: made with other settings: planner.temp")
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_begins_with_what_is_there(tmp_path, given_file, capsys):
     asked = named_config(str(given_file))
     with Run(asked) as run:

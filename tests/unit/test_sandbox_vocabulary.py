@@ -77,6 +77,7 @@ def played(game: Game, plan, text: str | None, *, mode: str, thoughts: bool, lis
     return model.asked, asyncio.run(run_episode(request, Simulated(game), model, prompts()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("thoughts", [True, False])
 @pytest.mark.parametrize("listed", [0, 5])

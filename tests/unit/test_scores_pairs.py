@@ -129,6 +129,7 @@ def test_the_chance_of_a_difference_is_scipys(better, worse):
     assert chance_of(better, worse) == pytest.approx(theirs.pvalue)
 
 
+@pytest.mark.slow
 def test_of_many_episodes_the_chance_is_estimated_and_never_zero():
     assert 0 < chance_of([1] * 20, [0] * 20) < 1e-3
     assert chance_of([1, 0] * 10, [1, 0] * 10) == pytest.approx(0.62, abs=0.05)
@@ -249,6 +250,7 @@ def test_plans_that_truly_tie_are_never_a_pair():
     assert tied > 300
 
 
+@pytest.mark.slow
 def test_the_papers_rule_gives_the_pairs_of_exact_rewards_on_every_task():
     for number, (rewards, plans, scores) in enumerate(simulated_tasks(400)):
         means = [mean(of_plan) for of_plan in rewards]

@@ -65,6 +65,7 @@ print(default_cache(), getpass.getuser(), Path.home(), os.environ["XDG_CACHE_HOM
 """
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_user_without_name_and_home_has_all_in_the_cache(shared):
     answer = nameless("-c", CACHE, MPO_CACHE=str(shared / "cache"))

@@ -45,6 +45,7 @@ def test_the_runs_stand_side_by_side_with_the_reports_figures(tmp_path):
     assert html.index(">mpo<") < html.index(">sft<")
 
 
+@pytest.mark.slow
 def test_every_link_of_every_page_leads_somewhere(browse):
     seen, todo = set(), ["/"]
     while todo:
@@ -170,6 +171,7 @@ def test_another_hosts_name_is_refused(browse):
     assert browse.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
+@pytest.mark.slow
 def test_hostile_text_is_shown_and_does_nothing(tmp_path):
     task = TASKS[0].model_copy(
         update={"id": f"house/{HOSTILE}/0", "type": HOSTILE, "description": HOSTILE}
