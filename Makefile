@@ -25,10 +25,10 @@ help:
 	@echo "make install  the virtual environment in .venv, with the mpo command"
 	@echo "make demo     the whole loop on this machine, seven minutes; report in runs/demo/report"
 	@echo "make sandbox  its models anew, from nothing, twenty minutes; in runs/sandbox-models"
-	@echo "make test     the tests, twenty-three minutes on two cores, install and lint with them"
+	@echo "make test     the tests, some twenty minutes on two cores, install and lint with them"
 	@echo "make test-all those too that take longest: a whole loop, a server and sweeps on Slurm, Ray Serve by k8s/"
 	@echo "make system   Debian packages that the tests of Slurm, PostgreSQL and the viewer need (as root)"
-	@echo "make unit     the unit tests, a minute and a half; PROCESSES=8 where there are more cores"
+	@echo "make unit     the unit tests, half a minute; PROCESSES=8 where there are more cores"
 	@echo "make bench    benchmarks; results in runs/bench"
 	@echo "make docs     the documentation's site, by Sphinx of .venv; a broken link fails it; in site/"
 	@echo "make lint     ruff, of code and format, and mypy, of types; make test does it first"
@@ -52,9 +52,10 @@ test-all: lint
 	$(PYTEST) --durations=20 -m "long or not long"
 
 # Compiled tests are kept, also where PYTHONDONTWRITEBYTECODE is set: half of their start is that.
+# What is raised in destructors, make test looks for: it takes several seconds of collecting garbage.
 unit test test-all: export PYTHONDONTWRITEBYTECODE :=
 unit: install
-	$(PYTEST) tests/unit -m "not long and not slow" --hypothesis-profile quick
+	$(PYTEST) tests/unit -m "not long and not slow" --hypothesis-profile quick -p no:unraisableexception
 
 bench: install
 	$(BIN)/python benchmarks/scienceworld_host.py

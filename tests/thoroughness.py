@@ -3,7 +3,7 @@ loads the profile `quick` (`--hypothesis-profile quick`)."""
 
 import hypothesis
 
-QUICK = 5
+QUICK = 3
 """Examples of a property in `make unit`, of the hundred that it is otherwise tried on."""
 
 
