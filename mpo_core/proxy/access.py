@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Scope
 
 from mpo_core.config import ProxyConfig, is_loopback
+from mpo_core.connection import require_sendable
 from mpo_core.errors import InputError
 
 KEY_HEADER = b"x-mpo-key"
@@ -35,8 +36,7 @@ def keys_of(config: ProxyConfig) -> tuple[str, str]:
                 f"proxy.upstream_key_env: {config.upstream_key_env} is not set in the environment"
             )
     for name, value in ((config.key_env, key), (config.upstream_key_env, upstream_key)):
-        if not value.isascii() or not value.isprintable():
-            raise InputError(f"{name}: its value cannot be sent in a header; set it anew")
+        require_sendable(f"{name}: its value", value)
     return key, upstream_key
 
 

@@ -215,7 +215,7 @@ async def _sent(client: httpx.AsyncClient, one: Feedback) -> Kept:
 
     answer = await again(once, Passing, TIMES, wait_s=WAIT_S)
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        given = "authorization" in client.headers
+        given = bool({"authorization", "x-mpo-key"} & client.headers.keys())
         fault = "the key is not the proxy's" if given else "wants the proxy's key"
         raise InputError(f"{address}: {fault}; put that into {KEY_ENV}")
     said: Any = None

@@ -229,6 +229,9 @@ def test_another_server_is_told_from_a_proxy_and_a_missing_key_is_named(proxy, m
     monkeypatch.setenv("MPO_PROXY_KEY", "wrong")
     with pytest.raises(InputError, match="the key is not the proxy's; put that into MPO_PROXY"):
         mpo_core.feedback("a", 1.0, url=proxy.url)
+    # Behind a login the key has a header of its own.
+    with pytest.raises(InputError, match="the key is not the proxy's; put that into MPO_PROXY"):
+        mpo_core.feedback("a", 1.0, url=proxy.url.replace("://", "://u:p@"))
 
 
 def rewards(folder: Path, *rows: object) -> str:
