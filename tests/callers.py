@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from jobs.pipeline import run_pipeline
 from jobs.run import Run
 from mpo_core.config import Config, parse_config
@@ -136,3 +138,14 @@ def worked(asked: Config) -> tuple[dict, list[TrainingJob]]:
     """The summary of a run, and the trainings that it did."""
     with Run(asked) as run:
         return run_pipeline(run), run.backend.jobs
+
+
+def said(summary: dict[str, Any]) -> str:
+    """What a run on feedback has said, as its report keeps it."""
+    return " ".join(summary["feedback"]["said"])
+
+
+def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings that leave a name, in the place of a backend's."""
+    monkeypatch.setattr("jobs.run._backend", TrainsByName)
+    monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)

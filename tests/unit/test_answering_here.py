@@ -85,7 +85,6 @@ def test_the_models_that_were_asked_last_stay_loaded(model, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_an_answer_is_drawn_as_long_as_somebody_waits_for_it(model, monkeypatch):
     drawn = []
 

@@ -112,7 +112,6 @@ def test_without_samples_the_report_holds_nothing_of_them(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_an_evaluation_goes_on_where_it_was_and_more_samples_are_only_added(tmp_path):
     few, more = (settings(tmp_path, plan_samples=count) for count in (2, 5))
     evaluated(few)
@@ -221,7 +220,6 @@ def test_the_arm_of_a_round_that_did_not_come_is_left_out_and_named(tmp_path, mo
     assert "expert is left out: its round trained no planner" in caplog.text
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_seeds_are_merged_with_their_sampled_plans(tmp_path):
     runs = []

@@ -223,7 +223,6 @@ def test_a_noisy_agents_plans_are_tried_again_however_many_a_task_has(size):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_noise_of_attempts_is_estimated_from_the_plans_tried_twice():
     truth = rates(3, 2000, 4, hopeless=0)
     found = scored(lambda plans, drawn: dict.fromkeys(drawn, 2), truth, 3)

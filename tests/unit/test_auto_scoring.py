@@ -71,7 +71,6 @@ def test_a_plan_is_played_once_and_again_as_far_as_the_total_goes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("kept", [0, 7, 19, 20, 21, 31])
 def test_an_interrupted_scoring_goes_on_to_the_same_episodes(tmp_path, kept):
     """Cut within the first batch of 20, between the two, and within the second."""
@@ -83,7 +82,6 @@ def test_an_interrupted_scoring_goes_on_to_the_same_episodes(tmp_path, kept):
     assert {e.key for e in again} == {e.key for e in map(Episode.model_validate_json, lines)}
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_scores_of_different_numbers_of_attempts_are_paired_and_exchanged(tmp_path):
     scored = config(tmp_path)
@@ -110,7 +108,6 @@ def test_scores_of_different_numbers_of_attempts_are_paired_and_exchanged(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_report_says_what_was_spent_and_saved(tmp_path):
     asked = config(tmp_path)
     found = scores(asked)
@@ -128,7 +125,6 @@ def test_the_report_says_what_was_spent_and_saved(tmp_path):
     assert f"{spent['saved']} ({spent['saved'] / uniform:.0%}) fewer than the {uniform}" in page
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_a_report_of_as_many_attempts_for_all_says_nothing_of_spending(tmp_path):
     asked = config(tmp_path, scoring={"repetitions": 1})

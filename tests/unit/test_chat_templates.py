@@ -112,7 +112,6 @@ def test_what_a_template_cannot_do_is_one_line(tmp_path, template, changes, says
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_template_that_refuses_a_system_message_is_refused_only_where_one_is_sent(tmp_path):
     template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('none') }}{% endif %}"
     model = make_model(tmp_path / "model", template + CHATML)
@@ -170,7 +169,6 @@ def test_nothing_is_said_of_what_is_not_here(tmp_path):
     assert fault(config_with(tmp_path, model), model) is None
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_doctor_dry_run_and_stages_say_the_same_line(tmp_path, capsys):
     model = make_model(tmp_path / "model", None)

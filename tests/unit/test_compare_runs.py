@@ -179,7 +179,6 @@ def compare(capsys, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -62,7 +62,6 @@ def test_the_doctor_says_what_a_server_takes_and_what_to_set(mode, mark, says, c
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("endpoint", "says"),
     [

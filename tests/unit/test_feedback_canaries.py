@@ -13,18 +13,23 @@ from jobs.status import status, status_lines
 from mpo_core.proxy.planners import Canary, write_planners
 from mpo_core.report.feedback import feedback_counts, feedback_gains
 from mpo_core.report.merge import report_runs
-from tests.callers import GOOD, POOR, TrainsByName, begin, config, talk, versions, worked
+from tests.callers import (
+    GOOD,
+    POOR,
+    begin,
+    config,
+    said,
+    talk,
+    versions,
+    without_weights,
+    worked,
+)
 from tests.doors import Kept
 
 
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch):
-    monkeypatch.setattr("jobs.run._backend", TrainsByName)
-    monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)
-
-
-def said(summary: dict) -> str:
-    return " ".join(summary["feedback"]["said"])
+    without_weights(monkeypatch)
 
 
 @pytest.mark.slow
@@ -92,7 +97,6 @@ def test_a_verdict_says_by_arm_what_got_no_plan_and_what_to_raise(tmp_path):
     assert summary["feedback"]["without_plan"] == {"v2": {"planner timeout": 18}}
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_few_lacking_plans_are_counted_and_not_warned_of(tmp_path):
     begin(tmp_path)
@@ -192,7 +196,6 @@ def test_the_report_written_anew_says_what_it_said(tmp_path):
     assert page.read_text() == before and json.dumps(again) == json.dumps(summary)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_a_canary_can_be_decided_by_hand(tmp_path):
     begin(tmp_path)

@@ -21,11 +21,11 @@ from mpo_core.types import Episode, PreferencePair
 from tests.callers import (
     GOOD,
     POOR,
-    TrainsByName,
     begin,
     config,
     talk,
     versions,
+    without_weights,
     worked,
 )
 from tests.commandline import mpo_here
@@ -33,8 +33,7 @@ from tests.commandline import mpo_here
 
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch):
-    monkeypatch.setattr("jobs.run._backend", TrainsByName)
-    monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)
+    without_weights(monkeypatch)
 
 
 def settings_of(folder: Path, asked: Config) -> str:

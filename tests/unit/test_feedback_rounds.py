@@ -28,8 +28,10 @@ from tests.callers import (
     begin,
     config,
     conversation,
+    said,
     talk,
     versions,
+    without_weights,
     worked,
 )
 from tests.thoroughness import examples
@@ -37,15 +39,9 @@ from tests.thoroughness import examples
 
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch):
-    monkeypatch.setattr("jobs.run._backend", TrainsByName)
-    monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)
+    without_weights(monkeypatch)
 
 
-def said(summary: dict) -> str:
-    return " ".join(summary["feedback"]["said"])
-
-
-@pytest.mark.slow
 @pytest.mark.slow
 def test_feedback_becomes_scores_pairs_a_planner_and_a_report(tmp_path):
     begin(tmp_path)
@@ -138,7 +134,6 @@ def test_imitation_learns_from_the_better_plans(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_feedback_of_chosen_agents_and_planners_counts(tmp_path):
     begin(tmp_path)
     talk(tmp_path, "v1", [GOOD, POOR], model="small")
@@ -200,7 +195,6 @@ def test_where_nothing_can_be_learnt_one_line_says_what_to_do(
     assert versions(tmp_path).current == "v1"
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_conversations_without_the_plan_that_was_due_count_for_their_arm_and_no_plan(tmp_path):
     begin(tmp_path)

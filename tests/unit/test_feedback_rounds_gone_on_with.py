@@ -11,17 +11,23 @@ from jobs.run import Run
 from mpo_core.ledger import read_records
 from mpo_core.proxy.planners import Source, write_planners
 from mpo_core.types import PreferencePair
-from tests.callers import GOOD, POOR, TrainsByName, begin, config, talk, versions, worked
+from tests.callers import (
+    GOOD,
+    POOR,
+    TrainsByName,
+    begin,
+    config,
+    said,
+    talk,
+    versions,
+    without_weights,
+    worked,
+)
 
 
 @pytest.fixture(autouse=True)
 def no_weights(monkeypatch):
-    monkeypatch.setattr("jobs.run._backend", TrainsByName)
-    monkeypatch.setattr("jobs.run.template_fault", lambda *_: None)
-
-
-def said(summary: dict) -> str:
-    return " ".join(summary["feedback"]["said"])
+    without_weights(monkeypatch)
 
 
 def put_in_use(folder, version: str) -> None:

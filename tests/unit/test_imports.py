@@ -77,7 +77,6 @@ def test_imports_go_from_jobs_to_cluster_to_mpo_core_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_modules_import_each_other_in_no_circle_also_inside_of_functions():
     try:
         TopologicalSorter(graph()).prepare()

@@ -272,7 +272,6 @@ def test_an_episode_of_several_arms_is_in_the_log_of_each_and_other_agents_have_
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_dataset_loads_without_a_network_with_a_split_a_stage(tmp_path, monkeypatch):
     import datasets
 

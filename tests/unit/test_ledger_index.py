@@ -118,7 +118,6 @@ def spoilt(draw, index: bytes, other: bytes) -> bytes | None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @examples(300)
 @given(st.data())
 def test_what_is_read_equals_a_full_parse_whatever_was_done_to_ledger_and_index(

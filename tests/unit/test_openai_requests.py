@@ -54,7 +54,6 @@ json_values = st.recursive(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @given(st.dictionaries(st.text(st.characters()), json_values, max_size=3))
 def test_a_body_is_read_as_it_is_or_refused(body):
     sent = json.dumps(body)

@@ -117,7 +117,6 @@ def test_the_origin_asked_for_last_is_a_planners_own_and_no_other(tmp_path_facto
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_run_that_begins_with_another_has_that_ones_plans_apart(tmp_path, monkeypatch, capsys):
     open_doors(monkeypatch)
     first = config(tmp_path, tracking={"enabled": False})

@@ -72,7 +72,6 @@ def test_a_request_goes_once_more_where_a_kept_connection_turns_out_to_be_closed
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n"])
 def test_an_upstream_that_has_worked_on_a_request_is_not_asked_twice(tmp_path, said):
     ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -102,7 +101,6 @@ def test_what_was_under_way_in_a_worker_that_died_is_forgotten(tmp_path):
     assert (mine.exists(), dead.exists(), counted.exists()) == (True, False, True)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("tokens", ["9" * 25, "9" * 400, "-1", "1.5"])
 def test_an_odd_count_of_tokens_takes_nothing_from_others(tmp_path, tokens):

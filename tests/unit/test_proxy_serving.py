@@ -43,7 +43,6 @@ class Model:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "said"),
     [

@@ -98,7 +98,6 @@ def test_what_a_plan_leaves_out_is_not_done():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_second_object_is_fetched_where_it_was_seen_only_if_the_plan_says_so():
     saved = []
     for game in games(4, "train", 240):

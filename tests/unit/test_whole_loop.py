@@ -120,7 +120,6 @@ def test_each_training_gets_the_rows_of_the_stages_before_it_and_is_done_once(as
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_stage_alone_takes_up_what_the_loop_has_left(asked):
     with Run(asked) as run:
         run_pipeline(run)
