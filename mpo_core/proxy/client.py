@@ -193,7 +193,8 @@ def address_of_proxy(named: str) -> tuple[str, tuple[str, str] | None]:
     if url.query or url.fragment:
         raise InputError(f"{shown}: give the proxy's URL without a query")
     login = (url.username, url.password) if url.userinfo else None
-    return str(url.copy_with(userinfo=b"")).rstrip("/").removesuffix("/v1"), login
+    # The signs of an empty query or fragment stay in a URL.
+    return str(url.copy_with(userinfo=b"")).rstrip("/?#").removesuffix("/v1"), login
 
 
 async def _sent(client: httpx.AsyncClient, one: Feedback) -> Kept:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import mpo_core
@@ -144,6 +144,8 @@ def test_a_url_of_the_environments_is_named_by_its_variable(monkeypatch):
         mpo_core.feedback("a", 1.0)
 
 
+@example("0#", "http://")
+@example("0/v1?#", "http://")
 @given(st.text(), st.sampled_from(["", "http://", "http://h", "https://[", "http://u:SECRET@"]))
 def test_whatever_is_given_as_url_is_one_line_of_fault_or_can_be_asked(text, start):
     try:
